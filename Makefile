@@ -1,0 +1,54 @@
+# The menu. Each target makes what it needs; `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3.11
+BIN := .venv/bin
+PROTO := $(wildcard proto/concordat/wire/v1/*.proto)
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all test-seeds lint types proto proto-check bench fmt lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.venv/ready: requirements.lock pyproject.toml scripts/make-venv
+	@PYTHON=$(PYTHON) scripts/make-venv
+	@touch $@
+
+demo: .venv/ready ## run a whole federation on this machine and check its report (ARGS="--help" for more)
+	@$(BIN)/concordat demo $(ARGS)
+
+test: .venv/ready ## lint, types and every test that this machine can run
+	@scripts/run-tests
+
+test-all: .venv/ready ## as test, but a skipped test is a failure
+	@scripts/run-tests --all
+
+test-seeds: .venv/ready ## the demo with seeds 1 to 20
+	@scripts/demo-seeds 1 20
+
+lint: .venv/ready ## ruff and the import contracts
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+types: .venv/ready ## mypy, strict, on sources and tests
+	@$(BIN)/mypy
+
+proto: .venv/ready ## generate concordat/wire from proto/
+	@scripts/generate-wire
+
+proto-check: .venv/ready ## fail if the checked-in generated code differs from proto/
+	@scripts/generate-wire --check
+
+bench: .venv/ready ## measure tokenising on this machine
+	@$(BIN)/concordat oprf bench $(ARGS)
+
+fmt: .venv/ready ## format and fix what can be fixed
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lock: .venv/ready ## renew the hashed lock
+	@$(BIN)/uv pip compile --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 \
+		--all-extras --group dev pyproject.toml -o requirements.lock --upgrade
+
+clean: ## remove what the targets made
+	@rm -rf .venv .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
