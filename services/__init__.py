@@ -1,0 +1,1 @@
+"""The parties that run their own process, one folder a role."""

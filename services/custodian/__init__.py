@@ -1,0 +1,1 @@
+"""One of n independent holders of a share of each token key."""

@@ -1,0 +1,1 @@
+"""A country or organisation that has data to be found."""
