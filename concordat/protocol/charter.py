@@ -1,0 +1,111 @@
+"""Charters: signed by the opener, countersigned by all participants, the operation key sealed to each (3.6)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Final
+
+from google.protobuf.message import DecodeError
+
+from concordat.errors import IdentityError, ProtocolError, RefusedError
+from concordat.tokens import MaskKey, length_prefixed
+from concordat.wire.v1 import operations_pb2 as wire
+
+if TYPE_CHECKING:
+    from concordat.identity.keys import SealingKey, SigningKey
+    from concordat.identity.manifest import Manifest
+
+CHARTER_DOMAIN: Final = "charter"
+KEY_DOMAIN: Final = "operation-key"
+OPERATION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+MAX_TITLE: Final = 200
+
+
+def charter_hash(raw: bytes) -> bytes:
+    """Return the SHA-256 by which a charter is named."""
+    return hashlib.sha256(raw).digest()
+
+
+def parse_charter(raw: bytes) -> wire.Charter:
+    """Read a charter and check its form.
+
+    Raises:
+        ProtocolError: Unreadable, or a field out of its limits; names the field.
+    """
+    try:
+        charter = wire.Charter.FromString(raw)
+    except DecodeError as error:
+        raise ProtocolError("the charter cannot be read") from error
+    if not OPERATION_ID.fullmatch(charter.operation):
+        raise ProtocolError("charter: field operation is not an operation id")
+    if len(charter.title) > MAX_TITLE:
+        raise ProtocolError(f"charter: field title is over {MAX_TITLE} characters")
+    participants = list(charter.participants)
+    if len(participants) < 2 or participants != sorted(set(participants)) or charter.opener not in participants:
+        raise ProtocolError("charter: field participants must be two or more, ascending, the opener among them")
+    if not charter.namespaces or list(charter.namespaces) != sorted(set(charter.namespaces)):
+        raise ProtocolError("charter: field namespaces must be ascending and not empty")
+    if charter.ends_at <= charter.starts_at:
+        raise ProtocolError("charter: field ends_at is not after starts_at")
+    if len(charter.operation_key_hash) != hashlib.sha256().digest_size:
+        raise ProtocolError("charter: field operation_key_hash is no SHA-256")
+    if len(charter.justification_hash) != hashlib.sha256().digest_size or not charter.purpose:
+        raise RefusedError("charter: field justification_hash or purpose is missing", code="justification_missing")
+    return charter
+
+
+def accept_charter(raw: bytes, signature: bytes, *, manifest: Manifest) -> wire.Charter:
+    """Read a charter and check that its opener, a party of this federation, signed it.
+
+    Raises:
+        ProtocolError: Unreadable or out of limits.
+        IdentityError: Unknown party or wrong signature.
+        RefusedError: Another federation, or an epoch that is not in force.
+    """
+    charter = parse_charter(raw)
+    if charter.federation != manifest.federation:
+        raise RefusedError("the charter names another federation")
+    if charter.epoch not in manifest.live_epochs:
+        raise RefusedError("the charter names an epoch that is not in force", code="stale_epoch")
+    for participant in charter.participants:
+        manifest.party_by_id(participant)
+    accept_signature(raw, charter.opener, signature, manifest=manifest)
+    return charter
+
+
+def accept_signature(raw: bytes, party: str, signature: bytes, *, manifest: Manifest) -> None:
+    """Check one party's signature over a charter.
+
+    Raises:
+        IdentityError: Unknown party or wrong signature.
+    """
+    manifest.party_by_id(party).verify_key.verify(CHARTER_DOMAIN, signature, raw)
+
+
+def seal_key(
+    key: bytes, raw_charter: bytes, recipient: str, *, manifest: Manifest, opener: SigningKey
+) -> wire.SealedKey:
+    """Seal an operation key to one participant and sign the ciphertext."""
+    digest = charter_hash(raw_charter)
+    info = length_prefixed(KEY_DOMAIN.encode(), digest, recipient.encode())
+    ciphertext = manifest.party_by_id(recipient).sealing_key_public.seal(info, key)
+    signature = opener.sign(KEY_DOMAIN, info + ciphertext)
+    return wire.SealedKey(recipient=recipient, ciphertext=ciphertext, signature=signature)
+
+
+def open_key(sealed: wire.SealedKey, raw_charter: bytes, *, manifest: Manifest, own: str, key: SealingKey) -> MaskKey:
+    """Open the operation key, refusing any other than the one that the charter names.
+
+    Raises:
+        IdentityError: Not sealed to this party, not signed by the opener, or another key than the charter's.
+    """
+    charter = parse_charter(raw_charter)
+    info = length_prefixed(KEY_DOMAIN.encode(), charter_hash(raw_charter), own.encode())
+    if sealed.recipient != own:
+        raise IdentityError("the operation key is sealed to another party")
+    manifest.party_by_id(charter.opener).verify_key.verify(KEY_DOMAIN, sealed.signature, info + sealed.ciphertext)
+    opened = MaskKey(key.open(info, sealed.ciphertext))
+    if opened.hash != charter.operation_key_hash:
+        raise IdentityError("the operation key is not the one that the charter names")
+    return opened

@@ -1,0 +1,81 @@
+"""MACs under match secrets: the proof that a party knows a value and has not only seen its token (3.4, 3.6).
+
+All columns are packed; results are packed in the same order. Every message starts with its own length-prefixed tag, and
+all that follows has a fixed size or a length prefix, so that no MAC of one step can serve in another.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Final
+
+from concordat.errors import ProtocolError
+from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES, TOKEN_BYTES, column, length_prefixed
+
+MAC_BYTES: Final = 32
+ASKER_TOLD: Final = 1
+HOLDER_TOLD: Final = 2
+
+
+def _columns(*packed: tuple[bytes, int]) -> list[list[bytes]]:
+    columns = [column(entries, width) for entries, width in packed]
+    if len({len(entries) for entries in columns}) != 1:
+        raise ProtocolError("the columns of a batch differ in length")
+    return columns
+
+
+def ask_macs(secrets: bytes, header_hash: bytes, tokens: bytes, references: bytes) -> bytes:
+    """Return MAC(match secret, "ask" | header hash | token | the asker's reference) an entry."""
+    prefix = length_prefixed(b"ask", header_hash)
+    digest = hmac.digest
+    return b"".join(
+        [
+            digest(secret, prefix + token + reference, "sha256")
+            for secret, token, reference in zip(
+                *_columns((secrets, SECRET_BYTES), (tokens, TOKEN_BYTES), (references, REFERENCE_BYTES)), strict=True
+            )
+        ]
+    )
+
+
+def answer_mac(secret: bytes, header_hash: bytes, holder: str, references: tuple[bytes, bytes], decision: int) -> bytes:
+    """Return MAC(match secret, "answer" | header hash | holder | both references | decision).
+
+    Args:
+        secret: Match secret, 32 bytes.
+        header_hash: SHA-256 of the asker's header.
+        holder: SPIFFE id of the party that answers.
+        references: The asker's and the holder's reference, in this order.
+        decision: `ASKER_TOLD` and `HOLDER_TOLD` as bits.
+    """
+    asker_reference, holder_reference = references
+    message = length_prefixed(b"answer", header_hash, holder.encode()) + asker_reference + holder_reference
+    return hmac.digest(secret, message + bytes([decision]), "sha256")
+
+
+def confirm_macs(secrets: bytes, sweep_id: bytes) -> bytes:
+    """Return MAC(match secret, "sweep" | sweep id) an entry: equal for equal values, for the hub's counts."""
+    message = length_prefixed(b"sweep", sweep_id)
+    return b"".join([hmac.digest(secret, message, "sha256") for secret in column(secrets, SECRET_BYTES)])
+
+
+def pair_mac(
+    secret: bytes, sweep_id: bytes, parties: tuple[str, str], references: tuple[bytes, bytes], decision: int
+) -> bytes:
+    """Return MAC(match secret, "pair" | sweep id | sender | addressee | both references | decision).
+
+    Args:
+        secret: Match secret, 32 bytes.
+        sweep_id: The sweep, 16 bytes.
+        parties: SPIFFE ids of sender and addressee.
+        references: The sender's and the addressee's reference.
+        decision: bit 0 the addressee may be told, bit 1 the sender is told.
+    """
+    sender, addressee = parties
+    message = length_prefixed(b"pair", sweep_id, sender.encode(), addressee.encode()) + references[0] + references[1]
+    return hmac.digest(secret, message + bytes([decision]), "sha256")
+
+
+def equal(left: bytes, right: bytes) -> bool:
+    """Compare two MACs in a time that does not depend on where they differ."""
+    return hmac.compare_digest(left, right)
