@@ -1,0 +1,1 @@
+"""The node's truth: one SQLite file, WAL, full synchronisation."""

@@ -1,0 +1,190 @@
+"""The tables of the node's store.
+
+Rules: what was acknowledged is committed before; a row that says 'to do' is deleted in the transaction that writes its
+result, so that kill -9 at any point leaves work that is done again or done, never lost (I9). Labels and match secrets
+stay in `token` and leave the process in no other form than tokens and MACs (I1).
+"""
+
+from typing import Final
+
+VERSION: Final = 1
+
+SCHEMA: Final = """
+-- incarnation, published sequence, notice cursor, ledger incarnation, schema version
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+
+-- a case profile holds the justification (LB-05); its text never leaves the node
+CREATE TABLE case_profile (
+    id INTEGER PRIMARY KEY,
+    reference TEXT NOT NULL UNIQUE,
+    purpose TEXT NOT NULL,
+    profile TEXT NOT NULL,            -- canonical JSON
+    added_at REAL NOT NULL
+);
+
+CREATE TABLE file (
+    id INTEGER PRIMARY KEY,
+    sha256 BLOB NOT NULL,
+    name TEXT NOT NULL,
+    format TEXT NOT NULL,
+    encoding TEXT NOT NULL,
+    delimiter TEXT,
+    size_bytes INTEGER NOT NULL,
+    case_id INTEGER NOT NULL REFERENCES case_profile (id),
+    operation TEXT NOT NULL DEFAULT '',   -- '' is standing work
+    complete INTEGER NOT NULL DEFAULT 0,  -- all rows are stored; before that, submit resumes after the last one
+    added_at REAL NOT NULL,
+    UNIQUE (sha256, case_id, operation)
+);
+
+-- one thing that an officer typed, kept also where it cannot be read
+CREATE TABLE record (
+    id INTEGER PRIMARY KEY,
+    file_id INTEGER NOT NULL REFERENCES file (id),
+    item INTEGER NOT NULL,            -- position in the file's order of rows, from 1
+    line INTEGER NOT NULL,
+    typed TEXT,
+    status TEXT NOT NULL,             -- accepted | refused
+    code TEXT,                        -- of a refusal
+    reason TEXT,                      -- of a refusal; never the value
+    kind TEXT,
+    region TEXT,
+    region_assumed INTEGER NOT NULL DEFAULT 0,
+    notes TEXT NOT NULL DEFAULT '',   -- note codes of the canonical form, comma-separated
+    trafficking INTEGER NOT NULL DEFAULT 0,   -- assessment: 0 checked, 1 suspected, 2 confirmed
+    abuse INTEGER NOT NULL DEFAULT 0,
+    row TEXT NOT NULL DEFAULT '{}',   -- context, role, evaluations, dates, handling, notes: JSON
+    look_once INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (file_id, item)
+);
+
+-- a canonical value of this node; the reference survives epochs
+CREATE TABLE value (
+    id INTEGER PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    rules_version INTEGER NOT NULL,
+    canonical TEXT NOT NULL,
+    grade INTEGER NOT NULL,           -- 1 strong, 2 weak (wire Grade)
+    reference BLOB NOT NULL UNIQUE,   -- 16 random bytes
+    kept INTEGER NOT NULL,            -- 1: published and found by others; 0: look once
+    UNIQUE (namespace, rules_version, canonical, grade)
+);
+
+CREATE TABLE record_value (
+    record_id INTEGER NOT NULL REFERENCES record (id),
+    value_id INTEGER NOT NULL REFERENCES value (id),
+    PRIMARY KEY (record_id, value_id)
+) WITHOUT ROWID;
+CREATE INDEX record_value_by_value ON record_value (value_id);
+
+-- secrets of a value in an epoch; sequence is NULL until the token is in a published batch
+CREATE TABLE token (
+    epoch INTEGER NOT NULL,
+    value_id INTEGER NOT NULL REFERENCES value (id),
+    label BLOB NOT NULL,
+    secret BLOB NOT NULL,
+    token BLOB NOT NULL,
+    sequence INTEGER,
+    PRIMARY KEY (epoch, value_id)
+) WITHOUT ROWID;
+CREATE INDEX token_by_token ON token (token, epoch);
+CREATE INDEX token_unpublished ON token (epoch) WHERE sequence IS NULL;
+
+-- to do: this value is to be checked for this purpose; deleted in the transaction that puts it into a batch
+CREATE TABLE to_check (
+    value_id INTEGER NOT NULL REFERENCES value (id),
+    purpose TEXT NOT NULL,
+    case_id INTEGER NOT NULL REFERENCES case_profile (id),
+    operation TEXT NOT NULL,
+    look_once INTEGER NOT NULL,
+    PRIMARY KEY (value_id, purpose)
+) WITHOUT ROWID;
+
+-- values that are asked together; each value once an epoch and purpose
+CREATE TABLE batch (
+    id INTEGER PRIMARY KEY,
+    epoch INTEGER NOT NULL,
+    purpose TEXT NOT NULL,
+    case_id INTEGER NOT NULL REFERENCES case_profile (id),
+    operation TEXT NOT NULL,
+    look_once INTEGER NOT NULL
+);
+CREATE TABLE batch_item (
+    batch_id INTEGER NOT NULL REFERENCES batch (id),
+    position INTEGER NOT NULL,
+    value_id INTEGER NOT NULL REFERENCES value (id),
+    epoch INTEGER NOT NULL,
+    purpose TEXT NOT NULL,
+    PRIMARY KEY (batch_id, position),
+    UNIQUE (value_id, epoch, purpose)
+) WITHOUT ROWID;
+
+-- holders that have not yet covered a batch (3.5); only 'covered' or the end of the case deletes a row
+CREATE TABLE pending (
+    batch_id INTEGER NOT NULL REFERENCES batch (id),
+    holder TEXT NOT NULL,             -- SPIFFE id
+    state TEXT NOT NULL,              -- new | offline | timed_out | outside
+    attempts INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (batch_id, holder)
+) WITHOUT ROWID;
+CREATE INDEX pending_by_holder ON pending (holder);
+
+-- what was signed and sent; needed to verify answers later
+CREATE TABLE sent_check (
+    check_id BLOB PRIMARY KEY,
+    batch_id INTEGER NOT NULL REFERENCES batch (id),
+    header BLOB NOT NULL,
+    header_hash BLOB NOT NULL,
+    sent_at REAL NOT NULL,
+    certificate BLOB                  -- signed coverage, once it is there
+) WITHOUT ROWID;
+
+-- asks that this node verified as a holder, stored before the answer leaves
+CREATE TABLE witness (
+    own_reference BLOB NOT NULL,
+    asker TEXT NOT NULL,
+    asker_reference BLOB NOT NULL,
+    check_id BLOB NOT NULL,
+    PRIMARY KEY (own_reference, asker, asker_reference)
+) WITHOUT ROWID;
+
+-- pairs that this node verified in a sweep
+CREATE TABLE verified_pair (
+    own_reference BLOB NOT NULL,
+    peer TEXT NOT NULL,
+    peer_reference BLOB NOT NULL,
+    sweep_id BLOB NOT NULL,
+    PRIMARY KEY (own_reference, peer, peer_reference, sweep_id)
+) WITHOUT ROWID;
+
+-- a weak coincidence seen as a holder; alone it tells nobody
+CREATE TABLE weak_coincidence (
+    own_reference BLOB NOT NULL,
+    asker TEXT NOT NULL,
+    asker_reference BLOB NOT NULL,
+    check_id BLOB NOT NULL,
+    PRIMARY KEY (own_reference, asker, asker_reference)
+) WITHOUT ROWID;
+
+-- the inbox: notices as they came; written in one transaction with what they mean and with the cursor
+CREATE TABLE notice (
+    cursor INTEGER PRIMARY KEY,
+    content BLOB NOT NULL,
+    received_at REAL NOT NULL
+);
+CREATE TABLE told (
+    edge_id BLOB PRIMARY KEY,
+    own_reference BLOB NOT NULL,
+    other TEXT NOT NULL,              -- SPIFFE id
+    other_reference BLOB NOT NULL,
+    handle TEXT NOT NULL,
+    grade INTEGER NOT NULL,
+    told_at_ms INTEGER NOT NULL,
+    asked INTEGER NOT NULL,
+    check_id BLOB,
+    sweep_id BLOB,
+    look_once INTEGER NOT NULL DEFAULT 0,
+    state TEXT NOT NULL               -- shown | refused | voided
+) WITHOUT ROWID;
+CREATE INDEX told_by_reference ON told (own_reference);
+"""
