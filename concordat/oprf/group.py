@@ -42,13 +42,13 @@ def _load() -> Callable[[str, int], Any]:
 
         library = pysodium.sodium
         _ = library["crypto_scalarmult_ristretto255"]
-        if library.sodium_init() < 0:
-            raise OSError("libsodium does not start")
     except (ImportError, OSError, ValueError, AttributeError) as e:
         raise ConfigError(
             "libsodium 1.0.18 or later with ristretto255 is missing: install libsodium23 (Debian, Ubuntu), "
             "libsodium (Fedora, Homebrew)"
         ) from e
+    if library.sodium_init() < 0:
+        raise ConfigError("libsodium is there but does not start")
 
     def bind(name: str, pointers: int) -> Any:
         # An item of the library, unlike its attribute, is a new object: the types set here change nothing elsewhere.
