@@ -25,12 +25,17 @@ if TYPE_CHECKING:
 
 
 class ConcordatError(Exception):
-    """Base of all errors that a caller may handle; carries a `code` of the catalogue."""
+    """Base of all errors that a caller may handle; carries a `code` of the catalogue.
+
+    `public_detail` is the one text beside the catalogue's sentence that may leave the process, such as a count or the
+    name of a field: printable ASCII, and nothing that a party would not tell everyone.
+    """
 
     code = "internal"
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str | None = None, public_detail: str | None = None) -> None:
         super().__init__(message)
+        self.public_detail = public_detail
         if code is not None:
             self.code = code
 
@@ -111,6 +116,8 @@ CATALOGUE: Final[Mapping[str, Entry]] = MappingProxyType(
         "justification_missing": Entry("INVALID_ARGUMENT", "The request has no justification."),
         "operation_unknown": Entry("PERMISSION_DENIED", "Not permitted."),
         "session_replaced": Entry("ABORTED", "A newer session of this party took over."),
+        "busy": Entry("UNAVAILABLE", "The service is busy; try again."),
+        "deadline": Entry("DEADLINE_EXCEEDED", "The request took too long."),
         "stopping": Entry("UNAVAILABLE", "The service is stopping; try again."),
     }
 )

@@ -1,0 +1,143 @@
+"""The calling side: channels that check who answers, and errors that come back as what they were.
+
+async with channel(address, home=home, server=custodian.spiffe) as to_custodian:
+    reply = await call(CustodianServiceStub(to_custodian).Evaluate, request, party="custodian 1", timeout_s=10)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import grpc
+import grpc.aio
+
+from concordat.errors import (
+    CATALOGUE,
+    BadProofError,
+    ConcordatError,
+    ConfigError,
+    IdentityError,
+    InputError,
+    ProtocolError,
+    RefusedError,
+    UnavailableError,
+)
+from concordat.rpc.guard import CODE_TRAILER, DETAIL_TRAILER
+from concordat.rpc.limits import MAX_MESSAGE_BYTES, Options, keepalive, message_limits
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Callable
+
+    from concordat.identity.home import Home
+    from concordat.identity.names import SpiffeId
+
+T = TypeVar("T")
+
+_TYPES: Final[dict[str, type[ConcordatError]]] = {
+    "internal": ConcordatError,
+    "bad_input": InputError,
+    "bad_config": ConfigError,
+    "bad_identity": IdentityError,
+    "bad_signature": IdentityError,
+    "bad_proof": BadProofError,
+    "protocol_violation": ProtocolError,
+    "justification_missing": InputError,
+    "too_large": InputError,
+    "unavailable": UnavailableError,
+    "busy": UnavailableError,
+    "deadline": UnavailableError,
+    "stopping": UnavailableError,
+    "session_replaced": UnavailableError,
+}
+
+# Statuses that gRPC itself raises, without our trailers.
+_BARE: Final[dict[grpc.StatusCode, tuple[type[ConcordatError], str, str]]] = {
+    grpc.StatusCode.UNAVAILABLE: (UnavailableError, "unavailable", "cannot be reached now"),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (UnavailableError, "deadline", "did not answer in time"),
+    grpc.StatusCode.CANCELLED: (UnavailableError, "unavailable", "ended the call"),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (InputError, "too_large", "or this side refused a message over the size limit"),
+    grpc.StatusCode.UNAUTHENTICATED: (IdentityError, "bad_identity", "did not accept this party's identity"),
+    grpc.StatusCode.PERMISSION_DENIED: (RefusedError, "refused", "does not permit this"),
+    grpc.StatusCode.UNIMPLEMENTED: (ProtocolError, "protocol_violation", "does not know this method"),
+    grpc.StatusCode.INTERNAL: (ConcordatError, "internal", "had an internal error"),
+    grpc.StatusCode.UNKNOWN: (ConcordatError, "internal", "had an internal error"),
+}
+
+
+def channel(
+    address: str, *, home: Home, server: SpiffeId, max_message_bytes: int = MAX_MESSAGE_BYTES
+) -> grpc.aio.Channel:
+    """Open an mTLS channel to one party; only a certificate with that party's name is accepted.
+
+    Args:
+        address: HOST:PORT to dial; the name that is checked is `server`'s, whatever the host is called.
+        home: Own certificate, and the TLS roots of the federation.
+        server: Who must answer.
+        max_message_bytes: Limit in both directions.
+    """
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=home.tls_roots_pem,
+        private_key=home.tls.key_pem,
+        certificate_chain=home.tls.certificate_pem,
+    )
+    options: Options = [
+        *message_limits(max_message_bytes),
+        *keepalive(),
+        ("grpc.ssl_target_name_override", server.dns_name),
+        # A proxy named in the environment must not see even whom a party dials.
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
+    ]
+    return grpc.aio.secure_channel(address, credentials, options=options)
+
+
+def translate(error: grpc.aio.AioRpcError, party: str) -> ConcordatError:
+    """Return the error that a failed call stands for, naming the party that was called.
+
+    The code comes from the trailers, the sentence from the catalogue; nothing else that a peer writes is repeated, but
+    the detail that it has flagged as public.
+    """
+    trailers = dict(error.trailing_metadata() or ())
+    code = _text(trailers.get(CODE_TRAILER))
+    if code is not None and code in CATALOGUE:
+        detail = _text(trailers.get(DETAIL_TRAILER))
+        sentence = CATALOGUE[code].public if detail is None else f"{CATALOGUE[code].public} ({detail})"
+        return _TYPES.get(code, RefusedError)(f"{party}: {sentence}", code=code, public_detail=detail)
+    if "CERTIFICATE_VERIFY_FAILED" in (error.details() or "") or "Peer name" in (error.details() or ""):
+        return IdentityError(f"{party}: its certificate is not the one expected, has expired, or is of another root")
+    kind, bare_code, what = _BARE.get(error.code(), _BARE[grpc.StatusCode.UNKNOWN])
+    return kind(f"{party} {what}", code=bare_code)
+
+
+async def call(
+    method: Callable[..., Any], request: object, *, party: str, timeout_s: float, wait_for_ready: bool = False
+) -> Any:
+    """Make one unary call with a deadline.
+
+    Raises:
+        ConcordatError: The subclass that the failure stands for; see `translate`.
+    """
+    try:
+        return await method(request, timeout=timeout_s, wait_for_ready=wait_for_ready)
+    except grpc.aio.AioRpcError as error:
+        raise translate(error, party) from error
+
+
+async def messages(stream: AsyncIterable[T], *, party: str) -> AsyncIterator[T]:
+    """Iterate over a streamed reply.
+
+    Raises:
+        ConcordatError: The subclass that the failure stands for, after the messages that came before it.
+    """
+    try:
+        async for message in stream:
+            yield message
+    except grpc.aio.AioRpcError as error:
+        raise translate(error, party) from error
+
+
+def _text(value: str | bytes | None) -> str | None:
+    if isinstance(value, bytes):
+        return value.decode("ascii", "replace")
+    return value
