@@ -234,13 +234,14 @@ class Manifest(Part):
         """
         return _found(self._parties_by_name.get(name), "no party of that name")
 
-    def party_by_id(self, spiffe: SpiffeId) -> Party:
-        """Return the node, partner or console with this name.
+    def party_by_id(self, spiffe: SpiffeId | str) -> Party:
+        """Return the node, partner or console with this name, given parsed or as the wire carries it.
 
         Raises:
-            IdentityError: If the manifest names none.
+            IdentityError: If the manifest names none, or the text is no name.
         """
-        return _found(self._parties_by_id.get(spiffe), "no such party")
+        parsed = SpiffeId.parse(spiffe) if isinstance(spiffe, str) else spiffe
+        return _found(self._parties_by_id.get(parsed), "no such party")
 
     def custodian(self, index: int) -> Custodian:
         """Return the custodian of a point 1..n.
@@ -303,6 +304,11 @@ class Manifest(Part):
     def custodian_quota(self, party_class: PartyClass, key_class: KeyClass) -> int:
         """Return what one custodian may evaluate for one authority a day: floor(E * t / n) (invariant I7)."""
         return self.budget(party_class, key_class) * self.threshold // self.total
+
+    @property
+    def live_epochs(self) -> tuple[int, ...]:
+        """Return the epochs whose tokens may be asked for."""
+        return self.epochs.in_force
 
     @cached_property
     def nodes(self) -> tuple[Party, ...]:

@@ -89,7 +89,7 @@ def seal_key(
     """Seal an operation key to one participant and sign the ciphertext."""
     digest = charter_hash(raw_charter)
     info = length_prefixed(KEY_DOMAIN.encode(), digest, recipient.encode())
-    ciphertext = manifest.party_by_id(recipient).sealing_key_public.seal(info, key)
+    ciphertext = manifest.party_by_id(recipient).seal_to.seal(info, key)
     signature = opener.sign(KEY_DOMAIN, info + ciphertext)
     return wire.SealedKey(recipient=recipient, ciphertext=ciphertext, signature=signature)
 
