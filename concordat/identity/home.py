@@ -24,6 +24,7 @@ from concordat.identity.files import read_private, read_public, write_private, w
 from concordat.identity.keys import SealingKey, SigningKey
 from concordat.identity.names import Role, SpiffeId
 from concordat.identity.signed_manifest import RootKeys, load_manifest
+from concordat.oprf.server import KeyShare
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,15 +34,6 @@ if TYPE_CHECKING:
 
 MASK_KEY_BYTES: Final = 32
 _VERSION: Final = re.compile(rb"([1-9][0-9]{0,9}) ([0-9a-f]{64})\n")
-
-
-@dataclass(frozen=True, slots=True)
-class KeyShare:
-    """A custodian's share of one token key, as scalar and group element of 32 bytes each."""
-
-    index: int
-    secret: bytes = field(repr=False)
-    public: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +126,14 @@ def load_share(home: Path, epoch: int, key_class: KeyClass) -> KeyShare:
     """Read a custodian's key share from its folder.
 
     Raises:
-        ConfigError: If it is missing, too open or damaged.
+        ConfigError: If it is missing, too open or damaged, or its two halves do not fit.
     """
     path = home / "shares" / f"{epoch}-{key_class}.json"
     try:
         form = json.loads(read_private(path))
-        share = KeyShare(int(form["index"]), bytes.fromhex(form["secret"]), bytes.fromhex(form["public"]))
+        return KeyShare(int(form["index"]), bytes.fromhex(form["secret"]), bytes.fromhex(form["public"]))
     except (ValueError, TypeError, KeyError):
         raise ConfigError(f"{path}: is damaged") from None
-    if len(share.secret) != 32 or len(share.public) != 32:
-        raise ConfigError(f"{path}: is damaged")
-    return share
 
 
 def _check_keys(home: Home) -> None:

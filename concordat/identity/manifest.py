@@ -22,6 +22,7 @@ from concordat.identity.names import Role, SpiffeId
 T = TypeVar("T")
 
 MAX_PARTIES: Final = 512
+MAX_CUSTODIANS: Final = 9  # as concordat.oprf.threshold: every t-subset of the public shares is checked
 _WORD: Final = r"^[a-z][a-z0-9_]{0,31}$"
 _ADDRESS: Final = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(\d{1,5})", re.ASCII)
 
@@ -109,7 +110,7 @@ class Window(Part):
 class Custodian(Part):
     """One holder of a share of each token key."""
 
-    index: int = Field(ge=1, le=64, description="Point of the Shamir polynomial, 1..n.")
+    index: int = Field(ge=1, le=MAX_CUSTODIANS, description="Point of the Shamir polynomial, 1..n.")
     id: Spiffe
     address: Address
     signing_key: VerifyHex
@@ -184,9 +185,9 @@ class Manifest(Part):
     issued: int = Field(ge=0)
     expires: int = Field(ge=0)
     previous: Hex32 | None = Field(default=None, description="Hash of the manifest before this one.")
-    threshold: int = Field(ge=1, le=64, description="Custodians needed to evaluate (t).")
-    total: int = Field(ge=1, le=64, description="Custodians (n).")
-    custodians: tuple[Custodian, ...] = Field(min_length=1, max_length=64)
+    threshold: int = Field(ge=1, le=MAX_CUSTODIANS, description="Custodians needed to evaluate (t).")
+    total: int = Field(ge=1, le=MAX_CUSTODIANS, description="Custodians (n).")
+    custodians: tuple[Custodian, ...] = Field(min_length=1, max_length=MAX_CUSTODIANS)
     group_keys: Mapping[KeyClass, Hex32]
     keygen_transcripts: Mapping[KeyClass, Hex32] = Field(description="SHA-256 of each key generation's transcript.")
     parties: tuple[Party, ...] = Field(max_length=MAX_PARTIES)
@@ -215,6 +216,10 @@ class Manifest(Part):
         self._check_keys()
         self._check_classes()
         return self
+
+    def __repr__(self) -> str:
+        # Hundreds of keys would drown every log line and traceback that shows a manifest.
+        return f"Manifest({self.federation} {self.version}, hash={self.hash.hex()[:16]})"
 
     @cached_property
     def payload(self) -> bytes:

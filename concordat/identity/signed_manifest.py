@@ -18,13 +18,17 @@ from concordat.identity.manifest import Manifest, Part, VerifyHex
 PAYLOAD_TYPE: Final = "application/vnd.concordat.manifest.v1+json"
 
 
+Operator = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}$")]
+
+
 class RootKeys(Part):
     """The root keys that an installation has pinned: one per custodian's operator, and the hub operator's."""
 
     federation: str = Field(max_length=253)
     threshold: int = Field(ge=1, le=65, description="How many of them must have signed a manifest.")
-    keys: Mapping[Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}$")], VerifyHex] = Field(
-        min_length=1, max_length=65, description="Operator -> root key."
+    keys: Mapping[Operator, VerifyHex] = Field(min_length=1, max_length=65, description="Operator -> root key.")
+    required: tuple[Operator, ...] = Field(
+        default=(), max_length=65, description="Operators who must be among the signers, such as the hub's."
     )
 
     def verify_keys(self) -> tuple[VerifyKey, ...]:
@@ -55,6 +59,8 @@ class RootKeys(Part):
             raise IdentityError(f"{path}: {explain(error)}") from None
         if len(set(roots.keys.values())) != len(roots.keys) or roots.threshold > len(roots.keys):
             raise IdentityError(f"{path}: the root keys are not distinct, or fewer than their threshold")
+        if not set(roots.required) <= set(roots.keys):
+            raise IdentityError(f"{path}: an operator who must sign has no root key")
         return roots
 
 
@@ -74,7 +80,9 @@ def verify_manifest(envelope: Envelope, roots: RootKeys, *, now: float | None = 
     """
     if envelope.payload_type != PAYLOAD_TYPE:
         raise IdentityError("the envelope holds no manifest")
-    envelope.verify(roots.threshold, roots.verify_keys())
+    signers = envelope.verify(roots.threshold, roots.verify_keys())
+    if not {VerifyKey.from_hex(roots.keys[operator]) for operator in roots.required} <= signers:
+        raise IdentityError("an operator who must sign each manifest has not signed", code="bad_signature")
     try:
         manifest = Manifest.model_validate_json(envelope.payload)
     except ValidationError as error:
