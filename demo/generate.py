@@ -1,0 +1,206 @@
+"""The default scenario: 26 countries and Europol cross-check an action day with the totals of the 2023 report.
+
+A seed changes who holds what, how it is written, in which order, and who assesses it how. It never changes the totals:
+85 people and usernames, 371 platforms (26 suspected, 5 identified, 10 linked to child sexual abuse) and 325 communication
+devices. The report of 2023 names 22 states of the Union and four others, not which; the list here is an illustration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from demo.scenario import Line, Party, Scenario
+from demo.things import PROFILE, Account, Advert, App, Email, Phone, Platform, onion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from demo.things import Thing
+
+UNION: Final = ["AT", "BE", "BG", "CY", "CZ", "DE", "EE", "ES", "FI", "FR", "GR"]
+UNION += ["HR", "HU", "IT", "LT", "LV", "MT", "NL", "PL", "PT", "RO", "SE"]
+OTHERS: Final = ["CH", "GB", "NO", "UA"]
+COUNTRIES: Final = UNION + OTHERS
+EUROPOL: Final = "EUROPOL"
+HOME: Final = {EUROPOL: "NL"}
+TOTALS: Final = {
+    "people_usernames": 85,
+    "platforms": 371,
+    "communication_devices": 325,
+    "platforms_suspected": 26,
+    "platforms_identified": 5,
+    "platforms_csa": 10,
+}
+PHONES, EMAILS, APPS, ADVERTS, LEADS = 180, 95, 50, 12, 70
+
+# Numbers that are kept free for examples and fiction: calling code, region, trunk prefix, prefix, free digits.
+FREE_NUMBERS: Final = (
+    ("33", "FR", "0", "19900", 4),
+    ("44", "GB", "0", "2079460", 3),
+    ("49", "DE", "0", "3023125", 3),
+    ("1", "US", "", "20255501", 2),
+    ("46", "SE", "0", "3139006", 2),
+)
+SYLLABLES: Final = ["ba", "de", "fi", "go", "hu", "ka", "le", "mi", "no", "pu", "ra", "se", "ti", "vo", "za"]
+IDN_LABELS: Final = (("größe", "xn--gre-6ka8i"), ("почта", "xn--80a1acny"), ("ελλάδα", "xn--hxakic4aa"))
+ASSESSMENTS: Final = ("checked", "suspected", "confirmed")
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What has been drawn so far."""
+
+    rng: Random
+    lines: list[Line] = field(default_factory=list)
+    groups: list[tuple[str, ...]] = field(default_factory=list)
+    differ: list[tuple[str, str]] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+
+    def name(self, syllables: int) -> str:
+        """Return an invented name that was not drawn before."""
+        while True:
+            name = "".join(self.rng.choices(SYLLABLES, k=syllables))
+            if name not in self.names:
+                self.names.add(name)
+                return name
+
+    def hold(self, thing: Thing, party: str, **assessments: str) -> str:
+        """Let a party write a thing down; return the line's id."""
+        spelling = thing.spell(HOME.get(party, party), self.rng)
+        line_id = f"{party}-{len(self.lines) + 1}"
+        self.lines.append(
+            Line.model_validate(
+                {
+                    "id": line_id,
+                    "party": party,
+                    "kind": spelling.kind,
+                    "typed": spelling.typed,
+                    "region": spelling.region,
+                    "platform": spelling.platform,
+                    **assessments,
+                }
+            )
+        )
+        return line_id
+
+
+def _phones(draft: _Draft, number: int) -> Iterator[Phone]:
+    pools = [
+        [Phone(code, region, trunk, f"{prefix}{i:0{free}d}") for i in range(10**free)]
+        for code, region, trunk, prefix, free in FREE_NUMBERS
+    ]
+    for pool in pools:
+        draft.rng.shuffle(pool)
+    for i in range(number):
+        yield pools[i % len(pools)].pop()
+
+
+def _platforms(draft: _Draft, number: int) -> Iterator[Platform]:
+    for i in range(number):
+        if i < len(IDN_LABELS):
+            label, encoded = IDN_LABELS[i]
+            yield Platform(f"{label}.example", f"{encoded}.example")
+        elif i % 12 == 0:
+            address = onion(draft.rng)
+            yield Platform(address, address)
+        else:
+            domain = f"{draft.name(3)}-{draft.rng.randrange(100)}.example"
+            yield Platform(domain, domain)
+
+
+def _accounts(draft: _Draft, number: int) -> Iterator[Account]:
+    handle = ""
+    for i in range(number):
+        # Every ninth handle is that of the account before it, on another platform: somebody else, for all we know.
+        if i % 9 != 8:
+            handle = f"example_{draft.name(3)}{draft.rng.randrange(10)}".replace("_", "")
+        yield Account(sorted(PROFILE)[i % len(PROFILE)], handle)
+
+
+def _assessments(draft: _Draft, grade: int, abuse: bool, holders: int) -> list[dict[str, str]]:  # noqa: FBT001
+    """Let one holder see the gravest, and the others that or less: the gravest counts."""
+    rng = draft.rng
+    drawn = [
+        {
+            "assessment": ASSESSMENTS[rng.randint(0, grade)],
+            "csa": ASSESSMENTS[rng.randint(0, 2)] if abuse else ASSESSMENTS[0],
+        }
+        for _ in range(holders)
+    ]
+    gravest = rng.randrange(holders)
+    drawn[gravest]["assessment"] = ASSESSMENTS[grade]
+    if abuse:
+        drawn[gravest]["csa"] = ASSESSMENTS[rng.randint(1, 2)]
+    return drawn
+
+
+def _deal(draft: _Draft, thing: Thing, *, grade: int = 0, abuse: bool = False, lead: bool = False) -> None:
+    """Give a thing to one to five countries, some of which write it down twice, and perhaps to Europol."""
+    rng = draft.rng
+    number = rng.choices((1, 2, 3, 4, 5), weights=(55, 25, 12, 5, 3))[0]
+    holders = rng.sample(COUNTRIES, number)
+    assessed = _assessments(draft, grade, abuse, number)
+    group = [draft.hold(thing, party, **own) for party, own in zip(holders, assessed, strict=True)]
+    group += [draft.hold(thing, party) for party in holders if rng.random() < 0.1]
+    if lead:
+        group.append(draft.hold(thing, EUROPOL))
+    draft.groups.append(tuple(group))
+
+
+def _counted(draft: _Draft) -> list[tuple[Thing, int, bool]]:
+    """Return all things that the report counts, with assessment and the flag of abuse, and the uncounted pages."""
+    platforms = list(_platforms(draft, TOTALS["platforms"]))
+    draft.rng.shuffle(platforms)
+    grades = [2] * TOTALS["platforms_identified"] + [1] * TOTALS["platforms_suspected"]
+    grades += [0] * (len(platforms) - len(grades))
+    abused = set(draft.rng.sample(range(len(platforms)), TOTALS["platforms_csa"]))
+    things: list[tuple[Thing, int, bool]] = [
+        (platform, grade, i in abused) for i, (platform, grade) in enumerate(zip(platforms, grades, strict=True))
+    ]
+    things += [(account, 0, False) for account in _accounts(draft, TOTALS["people_usernames"])]
+    things += [(phone, 0, False) for phone in _phones(draft, PHONES)]
+    things += [(Email(f"{draft.name(2)}.{draft.name(3)}", f"{draft.name(2)}.example"), 0, False) for _ in range(EMAILS)]
+    things += [(App(f"com.example.{draft.name(3)}"), 0, False) for _ in range(APPS)]
+    things += [(Advert(f"{draft.name(3)}.example", f"ads/{draft.name(2)}", i + 1), 0, False) for i in range(ADVERTS)]
+    draft.rng.shuffle(things)
+    return things
+
+
+def _index(draft: _Draft, number: int) -> None:
+    """Fill Europol's standing index with things that nobody else holds."""
+    for i in range(number):
+        thing: Thing = (
+            Phone("33", "FR", "0", f"53649{i % 10000:04d}"),
+            Email(f"{draft.name(4)}", "standing.example"),
+            Platform(domain := f"{draft.name(4)}.example", domain),
+            Account("telegram", f"example{draft.name(4)}"),
+        )[i % 4]
+        draft.hold(thing, EUROPOL)
+
+
+def generate(seed: int, *, standing: int = 2000) -> Scenario:
+    """Return the default scenario.
+
+    Args:
+        seed: Changes holders, spelling, order and assessments.
+        standing: Records of Europol's standing index, those that others hold too among them.
+    """
+    draft = _Draft(Random(seed))
+    things = _counted(draft)
+    leads = min(LEADS, standing)
+    for i, (thing, grade, abuse) in enumerate(things):
+        _deal(draft, thing, grade=grade, abuse=abuse, lead=i < leads)
+    _index(draft, max(0, standing - leads))
+    draft.rng.shuffle(draft.lines)
+    parties = {name: Party(region=name, party_class="eu_state") for name in UNION}
+    parties |= {name: Party(region=name, party_class="third_country") for name in OTHERS}
+    parties[EUROPOL] = Party(region=HOME[EUROPOL], party_class="eu_agency", standing=True)
+    return Scenario(
+        name=f"action day, seed {seed}",
+        parties=parties,
+        lines=tuple(draft.lines),
+        match=tuple(draft.groups),
+        totals=TOTALS,
+    )
