@@ -1,8 +1,9 @@
 """The default scenario: 26 countries and Europol cross-check an action day with the totals of the 2023 report.
 
-A seed changes who holds what, how it is written, in which order, and who assesses it how. It never changes the totals:
-85 people and usernames, 371 platforms (26 suspected, 5 identified, 10 linked to child sexual abuse) and 325 communication
-devices. The report of 2023 names 22 states of the Union and four others, not which; the list here is an illustration.
+A seed changes who holds what, how it is written, in which order, and who assesses it how. It never changes the
+totals: 85 people and usernames, 371 platforms (26 suspected, 5 identified, 10 linked to child sexual abuse) and 325
+communication devices. The report of 2023 names 22 states of the Union and four others, not which; the list here is an
+illustration.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
     from demo.things import Thing
 
-UNION: Final = ["AT", "BE", "BG", "CY", "CZ", "DE", "EE", "ES", "FI", "FR", "GR"]
-UNION += ["HR", "HU", "IT", "LT", "LV", "MT", "NL", "PL", "PT", "RO", "SE"]
+_FIRST: Final = ["AT", "BE", "DE", "ES", "FR", "IT", "LT", "LV", "MT", "NL", "PT"]
+UNION: Final = [*_FIRST, "BG", "CY", "CZ", "EE", "FI", "GR", "HR", "HU", "PL", "RO", "SE"]
 OTHERS: Final = ["CH", "GB", "NO", "UA"]
 COUNTRIES: Final = UNION + OTHERS
 EUROPOL: Final = "EUROPOL"

@@ -1,8 +1,9 @@
 """Things that investigators write down, and the ways in which they write them.
 
 Each thing is made of parts and spelled from them; nothing here uses Concordat's canonical forms, so that the demo's
-truth is independent of what it tests. All numbers come from ranges that telephone authorities keep free for examples and
-works of fiction, all hosts from the top-level domain `.example` or are random onion addresses, all accounts are invented.
+truth is independent of what it tests. All numbers come from ranges that telephone authorities keep free for examples
+and works of fiction, all hosts from the top-level domain `.example` or are random onion addresses, all accounts are
+invented.
 """
 
 from __future__ import annotations
