@@ -55,6 +55,7 @@ CREATE TABLE record (
     abuse INTEGER NOT NULL DEFAULT 0,
     row TEXT NOT NULL DEFAULT '{}',   -- context, role, evaluations, dates, handling, notes: JSON
     look_once INTEGER NOT NULL DEFAULT 0,
+    known INTEGER NOT NULL DEFAULT 0,         -- its strong value was already held from another file
     UNIQUE (file_id, item)
 );
 
@@ -89,6 +90,16 @@ CREATE TABLE token (
 ) WITHOUT ROWID;
 CREATE INDEX token_by_token ON token (token, epoch);
 CREATE INDEX token_unpublished ON token (epoch) WHERE sequence IS NULL;
+CREATE INDEX token_by_sequence ON token (sequence) WHERE sequence IS NOT NULL;
+
+-- to do: this value has no token of this epoch yet; deleted in the transaction that stores the token
+CREATE TABLE to_tokenise (
+    epoch INTEGER NOT NULL,
+    key_class TEXT NOT NULL,          -- strong | weak
+    value_id INTEGER NOT NULL REFERENCES value (id),
+    case_id INTEGER NOT NULL REFERENCES case_profile (id),   -- whose justification the request carries (I5)
+    PRIMARY KEY (epoch, key_class, case_id, value_id)
+) WITHOUT ROWID;
 
 -- to do: this value is to be checked for this purpose; deleted in the transaction that puts it into a batch
 CREATE TABLE to_check (
@@ -187,4 +198,20 @@ CREATE TABLE told (
     state TEXT NOT NULL               -- shown | refused | voided
 ) WITHOUT ROWID;
 CREATE INDEX told_by_reference ON told (own_reference);
+
+-- what the running node says of itself, for `status` and for `submit` while it waits; never a value or a token
+CREATE TABLE condition (
+    name TEXT PRIMARY KEY,
+    text TEXT NOT NULL,
+    at REAL NOT NULL
+) WITHOUT ROWID;
+
+-- custodians and parties that broke the protocol, with the evidence
+CREATE TABLE incident (
+    id INTEGER PRIMARY KEY,
+    at REAL NOT NULL,
+    party TEXT NOT NULL,              -- SPIFFE id
+    what TEXT NOT NULL,
+    evidence TEXT NOT NULL            -- JSON of hashes and proofs; no blinded element, no value
+);
 """

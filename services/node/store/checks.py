@@ -1,0 +1,186 @@
+"""Batches of questions, who is pending for them, and what was sent (3.3 step 3, 3.4, 3.5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from services.node.store import meta
+from services.node.store.rows import Batch, PendingRow, SentCheck
+
+if TYPE_CHECKING:
+    import random
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+    from services.node.store.rows import PairRow, WitnessRow
+
+_FORM_AT_ONCE: Final = 100_000
+_STATES: Final = frozenset({"new", "offline", "timed_out", "outside"})
+
+# A value may be asked about once its token is there and, where others shall find it, published: else two parties that
+# submit at the same time would miss each other (I3).
+_READY: Final = """
+    SELECT c.value_id, c.purpose, c.case_id, c.operation, c.look_once
+    FROM to_check c JOIN value v ON v.id = c.value_id JOIN token t ON t.value_id = c.value_id AND t.epoch = :epoch
+    WHERE v.kept = 0 OR (t.sequence IS NOT NULL AND t.sequence <= :through)
+    ORDER BY c.case_id, c.value_id LIMIT :limit
+"""
+
+
+def form_batches(
+    db: sqlite3.Connection, epoch: int, max_items: int, holders: Sequence[str], rng: random.Random
+) -> list[int]:
+    """Put values that are ready into batches, each with its pending rows; return the ids of the batches."""
+    through = meta.get_int(db, meta.PUBLISHED_THROUGH)
+    rows = db.execute(_READY, {"epoch": epoch, "through": through, "limit": _FORM_AT_ONCE}).fetchall()
+    groups: dict[tuple[str, int, str, int], list[int]] = {}
+    for value_id, *key in rows:
+        groups.setdefault((key[0], key[1], key[2], key[3]), []).append(value_id)
+    db.executemany("DELETE FROM to_check WHERE value_id = ? AND purpose = ?", [row[:2] for row in rows])
+    ids: list[int] = []
+    for (purpose, case_id, operation, look_once), value_ids in groups.items():
+        fresh = _not_asked(db, value_ids, epoch, purpose)
+        # Strong and weak shuffled together, so that order and size tell the hub nothing of the file.
+        rng.shuffle(fresh)
+        for start in range(0, len(fresh), max_items):
+            batch = (epoch, purpose, case_id, operation, look_once)
+            ids.append(_add_batch(db, batch, fresh[start : start + max_items], holders))
+    return ids
+
+
+def _not_asked(db: sqlite3.Connection, value_ids: list[int], epoch: int, purpose: str) -> list[int]:
+    query = "SELECT 1 FROM batch_item WHERE value_id = ? AND epoch = ? AND purpose = ?"
+    return [one for one in value_ids if db.execute(query, (one, epoch, purpose)).fetchone() is None]
+
+
+def _add_batch(
+    db: sqlite3.Connection, batch: tuple[int, str, int, str, int], value_ids: list[int], holders: Sequence[str]
+) -> int:
+    cursor = db.execute(
+        "INSERT INTO batch (epoch, purpose, case_id, operation, look_once) VALUES (?, ?, ?, ?, ?)", batch
+    )
+    batch_id = cursor.lastrowid
+    assert batch_id is not None
+    epoch, purpose = batch[:2]
+    db.executemany(
+        "INSERT INTO batch_item VALUES (?, ?, ?, ?, ?)",
+        [(batch_id, position, value_id, epoch, purpose) for position, value_id in enumerate(value_ids)],
+    )
+    db.executemany("INSERT INTO pending VALUES (?, ?, 'new', 0)", [(batch_id, holder) for holder in holders])
+    return batch_id
+
+
+def pending_batches(db: sqlite3.Connection, holder: str | None) -> list[PendingRow]:
+    """Return who is pending for which batch, oldest batch first."""
+    where = "" if holder is None else "WHERE holder = ?"
+    rows = db.execute(
+        f"SELECT batch_id, holder, state, attempts FROM pending {where} ORDER BY batch_id, holder",  # noqa: S608 -- a constant
+        () if holder is None else (holder,),
+    )
+    return [PendingRow(*row) for row in rows]
+
+
+def load_batch(db: sqlite3.Connection, batch_id: int) -> Batch | None:
+    """Return a batch with its columns, or None where it is unknown or has no items left."""
+    head = db.execute(
+        "SELECT b.id, b.epoch, b.purpose, b.operation, c.id, c.profile, b.look_once"
+        " FROM batch b JOIN case_profile c ON c.id = b.case_id WHERE b.id = ?",
+        (batch_id,),
+    ).fetchone()
+    items = db.execute(
+        "SELECT t.token, v.reference, t.secret, v.grade FROM batch_item i JOIN value v ON v.id = i.value_id"
+        " JOIN token t ON t.value_id = i.value_id AND t.epoch = i.epoch WHERE i.batch_id = ? ORDER BY i.position",
+        (batch_id,),
+    ).fetchall()
+    if head is None or not items:
+        return None
+    tokens, references, secrets, grades = zip(*items, strict=True)
+    row_id, epoch, purpose, operation, case_id, case_json, look_once = head
+    return Batch(
+        id=row_id,
+        epoch=epoch,
+        purpose=purpose,
+        operation=operation,
+        case_id=case_id,
+        case_json=case_json,
+        look_once=bool(look_once),
+        tokens=b"".join(tokens),
+        references=b"".join(references),
+        secrets=b"".join(secrets),
+        grades=bytes(grades),
+    )
+
+
+def record_sent(
+    db: sqlite3.Connection, check_id: bytes, batch_id: int, *, header: bytes, header_hash: bytes, at: float
+) -> None:
+    """Write what is about to leave, so that its answers can be verified after a crash."""
+    db.execute(
+        "INSERT INTO sent_check (check_id, batch_id, header, header_hash, sent_at) VALUES (?, ?, ?, ?, ?)",
+        (check_id, batch_id, header, header_hash, at),
+    )
+
+
+def sent_check(db: sqlite3.Connection, check_id: bytes) -> SentCheck | None:
+    """Return what was sent under a check id."""
+    row = db.execute(
+        "SELECT check_id, batch_id, header, header_hash, sent_at, certificate FROM sent_check WHERE check_id = ?",
+        (check_id,),
+    ).fetchone()
+    return None if row is None else SentCheck(*row)
+
+
+def store_certificate(db: sqlite3.Connection, check_id: bytes, certificate: bytes) -> None:
+    """Keep the signed coverage of a check."""
+    db.execute("UPDATE sent_check SET certificate = ? WHERE check_id = ?", (certificate, check_id))
+
+
+def cover(db: sqlite3.Connection, batch_id: int, holders: Iterable[str]) -> None:
+    """Delete the pending rows of holders that covered a batch."""
+    db.executemany("DELETE FROM pending WHERE batch_id = ? AND holder = ?", [(batch_id, one) for one in holders])
+
+
+def set_pending_state(db: sqlite3.Connection, batch_id: int, holder: str, *, state: str, attempts: int) -> None:
+    """Say why a holder is still pending; one that covered the batch meanwhile stays covered."""
+    if state not in _STATES:
+        raise ValueError("a pending row is new, offline, timed_out or outside")
+    db.execute(
+        "UPDATE pending SET state = ?, attempts = ? WHERE batch_id = ? AND holder = ?",
+        (state, attempts, batch_id, holder),
+    )
+
+
+def reopen_pending(db: sqlite3.Connection, batch_id: int, holder: str) -> None:
+    """Make a holder pending again whose answer was refused (3.4 step 4); it counts as one more attempt."""
+    db.execute(
+        "INSERT INTO pending VALUES (?, ?, 'timed_out', 1)"
+        " ON CONFLICT (batch_id, holder) DO UPDATE SET state = 'timed_out', attempts = attempts + 1",
+        (batch_id, holder),
+    )
+
+
+def add_witnesses(db: sqlite3.Connection, rows: Iterable[WitnessRow]) -> None:
+    """Keep asks that were verified; the first check id of an ask stays."""
+    db.executemany("INSERT OR IGNORE INTO witness VALUES (?, ?, ?, ?)", rows)
+
+
+def has_witness(db: sqlite3.Connection, own_reference: bytes, asker: str, asker_reference: bytes) -> bool:
+    """Tell whether such an ask was verified."""
+    query = "SELECT 1 FROM witness WHERE own_reference = ? AND asker = ? AND asker_reference = ?"
+    return db.execute(query, (own_reference, asker, asker_reference)).fetchone() is not None
+
+
+def add_weak_coincidences(db: sqlite3.Connection, rows: Iterable[WitnessRow]) -> None:
+    """Keep weak coincidences; alone they tell nobody."""
+    db.executemany("INSERT OR IGNORE INTO weak_coincidence VALUES (?, ?, ?, ?)", rows)
+
+
+def add_verified_pairs(db: sqlite3.Connection, rows: Iterable[PairRow]) -> None:
+    """Keep pairs that were verified in a sweep."""
+    db.executemany("INSERT OR IGNORE INTO verified_pair VALUES (?, ?, ?, ?)", rows)
+
+
+def has_verified_pair(db: sqlite3.Connection, row: PairRow) -> bool:
+    """Tell whether this pair was verified in this sweep."""
+    query = "SELECT 1 FROM verified_pair WHERE own_reference = ? AND peer = ? AND peer_reference = ? AND sweep_id = ?"
+    return db.execute(query, row).fetchone() is not None

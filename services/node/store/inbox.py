@@ -1,0 +1,122 @@
+"""Notices as they came, and what they told (3.4 steps 3 and 4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from concordat.errors import ProtocolError
+from services.node.store import meta
+from services.node.store.rows import MatchRow, ToldRow
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_TOLD_COLUMNS: Final = (
+    "edge_id, own_reference, other, other_reference, handle, grade, told_at_ms, asked, check_id, sweep_id,"
+    " look_once, state"
+)
+_STATES: Final = frozenset({"shown", "refused", "voided"})
+
+# One row per told edge and own record; a value that is linked to several cases shows with each of them.
+_MATCHES: Final = """
+    SELECT o.handle, o.other, o.grade, o.told_at_ms, o.asked, o.look_once, v.namespace, r.typed, r.kind, f.name, r.line,
+           c.reference, f.operation, o.edge_id, o.own_reference, r.look_once
+    FROM told o JOIN value v ON v.reference = o.own_reference
+    JOIN record_value rv ON rv.value_id = v.id JOIN record r ON r.id = rv.record_id
+    JOIN file f ON f.id = r.file_id JOIN case_profile c ON c.id = f.case_id
+    WHERE o.state = 'shown'
+    ORDER BY o.told_at_ms, o.edge_id, r.id
+"""
+
+
+def receive_notice(
+    db: sqlite3.Connection, cursor: int, content: bytes, *, told: ToldRow | None, voided: bytes | None, at: float
+) -> bool:
+    """Write a notice, its meaning and the cursor; return False where it was here before.
+
+    Raises:
+        ProtocolError: A notice before it is missing.
+    """
+    seen = meta.get_int(db, meta.NOTICE_CURSOR)
+    if cursor <= seen:
+        return False
+    if cursor != seen + 1:
+        raise ProtocolError("the gateway left out a notice")
+    db.execute("INSERT INTO notice VALUES (?, ?, ?)", (cursor, content, at))
+    if told is not None:
+        _put_told(db, told)
+    if voided is not None:
+        set_told_state(db, voided, "voided")
+    meta.put(db, meta.NOTICE_CURSOR, cursor)
+    return True
+
+
+def _put_told(db: sqlite3.Connection, told: ToldRow) -> None:
+    if told.state not in _STATES:
+        raise ValueError("a told edge is shown, refused or voided")
+    values = (
+        *(told.edge_id, told.own_reference, told.other, told.other_reference, told.handle, told.grade),
+        *(told.told_at_ms, told.asked, told.check_id, told.sweep_id, told.look_once, told.state),
+    )
+    marks = ",".join("?" * len(values))
+    db.execute(f"INSERT OR REPLACE INTO told ({_TOLD_COLUMNS}) VALUES ({marks})", values)  # noqa: S608 -- constants
+
+
+def told(db: sqlite3.Connection, edge_id: bytes) -> ToldRow | None:
+    """Return what this node was told of an edge."""
+    row = db.execute(f"SELECT {_TOLD_COLUMNS} FROM told WHERE edge_id = ?", (edge_id,)).fetchone()  # noqa: S608 -- as above
+    return None if row is None else _told(row)
+
+
+def all_told(db: sqlite3.Connection) -> list[ToldRow]:
+    """Return every edge that this node was told of, whatever its state."""
+    return [_told(row) for row in db.execute(f"SELECT {_TOLD_COLUMNS} FROM told ORDER BY told_at_ms, edge_id")]  # noqa: S608 -- as above
+
+
+def _told(row: tuple[bytes, bytes, str, bytes, str, int, int, int, bytes | None, bytes | None, int, str]) -> ToldRow:
+    return ToldRow(
+        edge_id=row[0],
+        own_reference=row[1],
+        other=row[2],
+        other_reference=row[3],
+        handle=row[4],
+        grade=row[5],
+        told_at_ms=row[6],
+        asked=bool(row[7]),
+        check_id=row[8],
+        sweep_id=row[9],
+        look_once=bool(row[10]),
+        state=row[11],
+    )
+
+
+def set_told_state(db: sqlite3.Connection, edge_id: bytes, state: str) -> None:
+    """Show, refuse or void a told edge."""
+    if state not in _STATES:
+        raise ValueError("a told edge is shown, refused or voided")
+    db.execute("UPDATE told SET state = ? WHERE edge_id = ?", (state, edge_id))
+
+
+def matches(db: sqlite3.Connection) -> list[MatchRow]:
+    """Return the edges that are shown, each beside the node's own records."""
+    return [
+        MatchRow(
+            handle=row[0],
+            other=row[1],
+            grade=row[2],
+            told_at_ms=row[3],
+            asked=bool(row[4]),
+            look_once=bool(row[5]),
+            namespace=row[6],
+            typed=row[7],
+            kind=row[8],
+            file_name=row[9],
+            line=row[10],
+            case_reference=row[11],
+            operation=row[12],
+            edge_id=row[13],
+            own_reference=row[14],
+            own_look_once=bool(row[15]),
+        )
+        for row in db.execute(_MATCHES)
+    ]

@@ -1,0 +1,100 @@
+"""Sequence numbers, publishing and look-up: how tokens become findable (3.2, 3.3 step 2, 3.4 step 2).
+
+A kept value is *held* once it is stored, *numbered* once its token has a sequence, *published* once a gateway has
+acknowledged that sequence. A numbered batch that was not acknowledged is given out again, also after a crash.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from services.node.store import meta
+from services.node.store.rows import Hit, PublishBatch
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+_LOOKUP_CHUNK: Final = 500
+
+
+def take_unpublished(db: sqlite3.Connection, epoch: int, limit: int) -> PublishBatch | None:
+    """Return the lowest batch that is not acknowledged, else number the next one."""
+    through = meta.get_int(db, meta.PUBLISHED_THROUGH)
+    lowest = db.execute("SELECT min(sequence) FROM token WHERE sequence > ?", (through,)).fetchone()[0]
+    if lowest is not None:
+        return PublishBatch(lowest, _tokens_of(db, lowest))
+    ids = db.execute(
+        "SELECT t.value_id FROM token t JOIN value v ON v.id = t.value_id"
+        " WHERE t.epoch = ? AND t.sequence IS NULL AND v.kept = 1 LIMIT ?",
+        (epoch, limit),
+    ).fetchall()
+    if not ids:
+        return None
+    sequence = meta.get_int(db, meta.SEQUENCE) + 1
+    meta.put(db, meta.SEQUENCE, sequence)
+    db.executemany(
+        "UPDATE token SET sequence = ? WHERE epoch = ? AND value_id = ?",
+        [(sequence, epoch, value_id) for (value_id,) in ids],
+    )
+    return PublishBatch(sequence, _tokens_of(db, sequence))
+
+
+def _tokens_of(db: sqlite3.Connection, sequence: int) -> bytes:
+    return b"".join([row[0] for row in db.execute("SELECT token FROM token WHERE sequence = ?", (sequence,))])
+
+
+def snapshot(db: sqlite3.Connection, epochs: Sequence[int]) -> tuple[int, bytes]:
+    """Return the sequence and all numbered tokens of the epochs; call it inside one read transaction."""
+    sequence = meta.get_int(db, meta.SEQUENCE)
+    marks = ",".join("?" * len(epochs))
+    rows = db.execute(
+        f"SELECT t.token FROM token t JOIN value v ON v.id = t.value_id"  # noqa: S608 -- only question marks enter
+        f" WHERE t.epoch IN ({marks}) AND t.sequence IS NOT NULL AND v.kept = 1",
+        tuple(epochs),
+    )
+    return sequence, b"".join([row[0] for row in rows])
+
+
+def all_published(db: sqlite3.Connection) -> bool:
+    """Tell whether every kept value has a published token of each epoch that it is to have."""
+    through = meta.get_int(db, meta.PUBLISHED_THROUGH)
+    waiting = db.execute(
+        "SELECT EXISTS (SELECT 1 FROM to_tokenise u JOIN value v ON v.id = u.value_id WHERE v.kept = 1)"
+        " OR EXISTS (SELECT 1 FROM token t JOIN value v ON v.id = t.value_id WHERE t.sequence IS NULL AND v.kept = 1)"
+        " OR EXISTS (SELECT 1 FROM token WHERE sequence > ?)",
+        (through,),
+    ).fetchone()[0]
+    return not waiting
+
+
+def lookup(db: sqlite3.Connection, tokens: Sequence[bytes], epoch: int) -> list[Hit]:
+    """Return the numbered, kept values that these tokens stand for, in the order of the tokens."""
+    found: dict[bytes, tuple[int, bytes, bytes, int, str, int]] = {}
+    distinct = list(dict.fromkeys(tokens))
+    for start in range(0, len(distinct), _LOOKUP_CHUNK):
+        part = distinct[start : start + _LOOKUP_CHUNK]
+        marks = ",".join("?" * len(part))
+        rows = db.execute(
+            f"SELECT t.token, v.id, v.reference, t.secret, v.grade, v.namespace, v.kept"  # noqa: S608 -- as above
+            f" FROM token t JOIN value v ON v.id = t.value_id"
+            f" WHERE t.token IN ({marks}) AND t.epoch = ? AND t.sequence IS NOT NULL AND v.kept = 1",
+            (*part, epoch),
+        )
+        found.update({row[0]: row[1:] for row in rows})
+    if not found:
+        return []
+    return [
+        Hit(index, row[0], row[1], row[2], row[3], row[4], bool(row[5]))
+        for index, token in enumerate(tokens)
+        if (row := found.get(token)) is not None
+    ]
+
+
+def secret_of(db: sqlite3.Connection, reference: bytes, epoch: int) -> bytes | None:
+    """Return the match secret of an own reference in an epoch."""
+    row = db.execute(
+        "SELECT t.secret FROM value v JOIN token t ON t.value_id = v.id WHERE v.reference = ? AND t.epoch = ?",
+        (reference, epoch),
+    ).fetchone()
+    return None if row is None else row[0]

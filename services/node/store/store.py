@@ -1,0 +1,361 @@
+"""The node's truth: one SQLite file, opened by the running node and by `submit` at the same time.
+
+    with Store.open(home.path / "store.sqlite") as store:
+        batch = store.take_unpublished(epoch=1, limit=1000)
+
+Every method is one transaction: writing ones begin IMMEDIATE and are on disk when they return (WAL, synchronous=FULL),
+reading ones see one moment. A store may be used from several threads; calls then take turns. What the methods do is
+written in the modules beside this one, which take the connection.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import sqlite3
+import stat
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Self
+
+from concordat.errors import ConfigError
+from services.node.store import checks, conditions, inbox, meta, publishing, values
+from services.node.store.schema import SCHEMA, VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from services.node.store.conditions import Condition, Incident
+    from services.node.store.rows import (
+        Batch,
+        Hit,
+        MatchRow,
+        PairRow,
+        PendingRow,
+        PublishBatch,
+        SentCheck,
+        ToldRow,
+        Untokenised,
+        WitnessRow,
+    )
+
+FILE_NAME: Final = "store.sqlite"
+INCARNATION_BYTES: Final = 16
+_BUSY_S: Final = 60.0
+
+
+class Store:
+    """An open store; see the module."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self._turn = threading.RLock()
+
+    @classmethod
+    def open(cls, path: Path, *, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> Store:
+        """Open a store, making it (0600, with a new incarnation) where there is none.
+
+        Raises:
+            ConfigError: It cannot be opened, others may read it, or it is of another version of the program.
+        """
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            if stat.S_IMODE(path.stat().st_mode) & 0o177:
+                raise ConfigError(f"{path}: others can open the store; run: chmod 600 {path}")
+            connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            store = cls(connection)
+            store._prepare(random_bytes)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be opened ({error.strerror})") from error
+        except sqlite3.DatabaseError as error:
+            raise ConfigError(f"{path}: is no store, or is damaged") from error
+        return store
+
+    def _prepare(self, random_bytes: Callable[[int], bytes]) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA foreign_keys = ON")
+        with self.write() as db:
+            if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
+                for statement in _statements(SCHEMA):
+                    db.execute(statement)
+                meta.put(db, meta.SCHEMA_VERSION, VERSION)
+                meta.put(db, meta.INCARNATION, random_bytes(INCARNATION_BYTES))
+            if meta.get_int(db, meta.SCHEMA_VERSION) != VERSION:
+                raise ConfigError("the store was made by another version of this program")
+
+    def close(self) -> None:
+        """Close the file; what was written is on disk already."""
+        with self._turn:
+            self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection inside a writing transaction: all of it is on disk afterwards, or nothing."""
+        with self._transaction("BEGIN IMMEDIATE") as db:
+            yield db
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection that sees one moment of the store."""
+        with self._transaction("BEGIN") as db:
+            yield db
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        with self._turn:
+            self._db.execute(begin)
+            try:
+                yield self._db
+            except BaseException:
+                # SQLite has ended the transaction by itself where the disk is full.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    # -- who the store is, and how far it has come
+
+    def incarnation(self) -> bytes:
+        """Return the 16 random bytes of the store's creation or last restore."""
+        with self.read() as db:
+            return meta.get_bytes(db, meta.INCARNATION)
+
+    def renew_incarnation(self, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> bytes:
+        """Draw a new incarnation, after the ledger has shown that this store was restored from an older copy."""
+        with self.write() as db:
+            meta.put(db, meta.INCARNATION, random_bytes(INCARNATION_BYTES))
+            return meta.get_bytes(db, meta.INCARNATION)
+
+    def sequence(self) -> int:
+        """Return the highest sequence number given to a token."""
+        with self.read() as db:
+            return meta.get_int(db, meta.SEQUENCE)
+
+    def raise_sequence(self, to: int) -> None:
+        """Make the next sequence number at least `to` + 1."""
+        with self.write() as db:
+            meta.put_at_least(db, meta.SEQUENCE, to)
+
+    def ledger_incarnation(self) -> bytes:
+        """Return the ledger's incarnation as last seen; empty where none was seen."""
+        with self.read() as db:
+            return meta.get_bytes(db, meta.LEDGER_INCARNATION)
+
+    def set_ledger_incarnation(self, incarnation: bytes) -> None:
+        """Keep the ledger's incarnation."""
+        with self.write() as db:
+            meta.put(db, meta.LEDGER_INCARNATION, incarnation)
+
+    # -- tokens (3.3 step 1)
+
+    def add_epoch(self, epoch: int) -> None:
+        """Mark every value that has no token of an epoch as to be tokenised."""
+        with self.write() as db:
+            values.add_epoch(db, epoch)
+
+    def untokenised(self, epochs: Sequence[int], limit: int) -> Untokenised | None:
+        """Return up to `limit` values of one epoch, class and case that have no token, or None."""
+        with self.read() as db:
+            return values.untokenised(db, epochs, limit)
+
+    def untokenised_count(self) -> int:
+        """Return how many tokens are still to be made."""
+        with self.read() as db:
+            return values.untokenised_count(db)
+
+    def store_tokens(self, batch: Untokenised, entries: Iterable[tuple[int, bytes, bytes, bytes]]) -> None:
+        """Write (value id, label, match secret, token) of a batch, and strike it off what is to be done."""
+        with self.write() as db:
+            values.store_tokens(db, batch, entries)
+
+    # -- publishing and look-up (3.2, 3.3 step 2, 3.4 step 2)
+
+    def take_unpublished(self, epoch: int, limit: int) -> PublishBatch | None:
+        """Return the lowest batch that is not acknowledged, else number the next one durably; None when all is done."""
+        with self.write() as db:
+            return publishing.take_unpublished(db, epoch, limit)
+
+    def acknowledge_published(self, sequence: int) -> None:
+        """Note that everything up to a sequence number is in the plane and durable in the ledger."""
+        with self.write() as db:
+            meta.put_at_least(db, meta.PUBLISHED_THROUGH, sequence)
+
+    def published_through(self) -> int:
+        """Return the highest sequence number that was acknowledged."""
+        with self.read() as db:
+            return meta.get_int(db, meta.PUBLISHED_THROUGH)
+
+    def snapshot(self, epochs: Sequence[int]) -> tuple[int, bytes]:
+        """Return the sequence and, packed, every numbered token of the epochs as of one moment."""
+        with self.read() as db:
+            return publishing.snapshot(db, epochs)
+
+    def all_published(self) -> bool:
+        """Tell whether every kept value has a published token of each epoch that it is to have."""
+        with self.read() as db:
+            return publishing.all_published(db)
+
+    def lookup(self, tokens: Sequence[bytes], epoch: int) -> list[Hit]:
+        """Return the numbered, kept values that these tokens stand for, in the order of the tokens."""
+        with self.read() as db:
+            return publishing.lookup(db, tokens, epoch)
+
+    def secret_of(self, reference: bytes, epoch: int) -> bytes | None:
+        """Return the match secret of an own reference in an epoch."""
+        with self.read() as db:
+            return publishing.secret_of(db, reference, epoch)
+
+    # -- questions (3.3 step 3, 3.4, 3.5)
+
+    def form_batches(
+        self, epoch: int, max_items: int, holders: Sequence[str], rng: random.Random | None = None
+    ) -> list[int]:
+        """Put values that are ready into batches, each with a pending row for every holder; return the batches' ids."""
+        with self.write() as db:
+            return checks.form_batches(db, epoch, max_items, holders, rng or random.SystemRandom())
+
+    def pending_batches(self, holder: str | None = None) -> list[PendingRow]:
+        """Return who is pending for which batch, oldest batch first."""
+        with self.read() as db:
+            return checks.pending_batches(db, holder)
+
+    def batch(self, batch_id: int) -> Batch | None:
+        """Return a batch with its columns, or None where it is unknown or has no items left."""
+        with self.read() as db:
+            return checks.load_batch(db, batch_id)
+
+    def record_sent(self, check_id: bytes, batch_id: int, header: bytes, header_hash: bytes, at: float) -> None:
+        """Write what is about to leave, so that its answers can be verified after a crash."""
+        with self.write() as db:
+            checks.record_sent(db, check_id, batch_id, header=header, header_hash=header_hash, at=at)
+
+    def sent_check(self, check_id: bytes) -> SentCheck | None:
+        """Return what was sent under a check id."""
+        with self.read() as db:
+            return checks.sent_check(db, check_id)
+
+    def store_certificate(self, check_id: bytes, certificate: bytes) -> None:
+        """Keep the signed coverage of a check."""
+        with self.write() as db:
+            checks.store_certificate(db, check_id, certificate)
+
+    def cover(self, batch_id: int, holders: Iterable[str]) -> None:
+        """Delete the pending rows of holders that covered a batch."""
+        with self.write() as db:
+            checks.cover(db, batch_id, holders)
+
+    def set_pending_state(self, batch_id: int, holder: str, state: str, attempts: int) -> None:
+        """Say why a holder is still pending; one that covered the batch meanwhile stays covered."""
+        with self.write() as db:
+            checks.set_pending_state(db, batch_id, holder, state=state, attempts=attempts)
+
+    def reopen_pending(self, batch_id: int, holder: str) -> None:
+        """Make a holder pending again whose answer was refused; it counts as one more attempt."""
+        with self.write() as db:
+            checks.reopen_pending(db, batch_id, holder)
+
+    # -- what this node verified as a holder (3.4 step 2, 3.6 step 5)
+
+    def witness(self, rows: Iterable[WitnessRow]) -> None:
+        """Keep asks that were verified, before their answers leave."""
+        with self.write() as db:
+            checks.add_witnesses(db, rows)
+
+    def has_witness(self, own_reference: bytes, asker: str, asker_reference: bytes) -> bool:
+        """Tell whether such an ask was verified."""
+        with self.read() as db:
+            return checks.has_witness(db, own_reference, asker, asker_reference)
+
+    def weak_coincidences(self, rows: Iterable[WitnessRow]) -> None:
+        """Keep weak coincidences; alone they tell nobody."""
+        with self.write() as db:
+            checks.add_weak_coincidences(db, rows)
+
+    def verified_pairs(self, rows: Iterable[PairRow]) -> None:
+        """Keep pairs that were verified in a sweep."""
+        with self.write() as db:
+            checks.add_verified_pairs(db, rows)
+
+    def has_verified_pair(self, row: PairRow) -> bool:
+        """Tell whether this pair was verified in this sweep."""
+        with self.read() as db:
+            return checks.has_verified_pair(db, row)
+
+    # -- notices (3.4 steps 3 and 4)
+
+    def notice_cursor(self) -> int:
+        """Return the highest notice that is durable."""
+        with self.read() as db:
+            return meta.get_int(db, meta.NOTICE_CURSOR)
+
+    def receive_notice(
+        self, cursor: int, content: bytes, *, told: ToldRow | None = None, voided: bytes | None = None, at: float
+    ) -> bool:
+        """Write a notice, its meaning and the cursor at once; return False where it was here before.
+
+        Raises:
+            ProtocolError: A notice before it is missing.
+        """
+        with self.write() as db:
+            return inbox.receive_notice(db, cursor, content, told=told, voided=voided, at=at)
+
+    def told(self, edge_id: bytes) -> ToldRow | None:
+        """Return what this node was told of an edge."""
+        with self.read() as db:
+            return inbox.told(db, edge_id)
+
+    def all_told(self) -> list[ToldRow]:
+        """Return every edge that this node was told of, whatever its state."""
+        with self.read() as db:
+            return inbox.all_told(db)
+
+    def set_told_state(self, edge_id: bytes, state: str) -> None:
+        """Make a told edge `shown`, `refused` or `voided`."""
+        with self.write() as db:
+            inbox.set_told_state(db, edge_id, state)
+
+    def matches(self) -> list[MatchRow]:
+        """Return the edges that are shown, each beside the node's own records."""
+        with self.read() as db:
+            return inbox.matches(db)
+
+    # -- what the node says of itself
+
+    def set_condition(self, name: str, text: str, at: float) -> None:
+        """Say how one part of the node fares, such as `tokenise`; empty text takes it back."""
+        with self.write() as db:
+            conditions.set_condition(db, name, text, at)
+
+    def conditions(self) -> list[Condition]:
+        """Return what the node says of itself."""
+        with self.read() as db:
+            return conditions.conditions(db)
+
+    def add_incident(self, *, at: float, party: str, what: str, evidence: str) -> None:
+        """Keep the name of a party that broke the protocol, with the evidence (JSON without values)."""
+        with self.write() as db:
+            conditions.add_incident(db, at=at, party=party, what=what, evidence=evidence)
+
+    def incidents(self) -> list[Incident]:
+        """Return the parties that broke the protocol, oldest first."""
+        with self.read() as db:
+            return conditions.incidents(db)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Cut a script into statements, so that all of it fits into one transaction (executescript would commit)."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -1,0 +1,146 @@
+"""Canonical values, and which of them still need a token (3.3 step 1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from services.node.store.rows import Untokenised, UntokenisedRow
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Sequence
+
+STRONG: Final = 1
+WEAK: Final = 2
+REFERENCE_BYTES: Final = 16
+
+
+class CanonicalValue(NamedTuple):
+    """A value as the canonical form gives it; `grade` is the wire's number."""
+
+    namespace: str
+    rules_version: int
+    canonical: str
+    grade: int
+
+    def __repr__(self) -> str:
+        return f"CanonicalValue(namespace={self.namespace}, grade={self.grade})"
+
+
+class Asking(NamedTuple):
+    """Why and how a value is submitted: the case, and what follows from it."""
+
+    case_id: int
+    purpose: str
+    operation: str
+    look_once: bool
+    epochs: tuple[int, ...]
+
+
+def add_value(
+    db: sqlite3.Connection, value: CanonicalValue, asking: Asking, random_bytes: Callable[[int], bytes]
+) -> int:
+    """Return the id of a value, adding it with all that is to be done for it where that is not done.
+
+    The reference of a value that is there stays (3.3). A value that was only looked at becomes kept when it is
+    submitted to be kept, and is then asked about again: a party that submitted it in between could not find it.
+    """
+    row = db.execute(
+        "SELECT id, kept FROM value WHERE namespace = ? AND rules_version = ? AND canonical = ? AND grade = ?", value
+    ).fetchone()
+    keep = not asking.look_once
+    if row is None:
+        cursor = db.execute(
+            "INSERT INTO value (namespace, rules_version, canonical, grade, reference, kept) VALUES (?, ?, ?, ?, ?, ?)",
+            (*value, random_bytes(REFERENCE_BYTES), keep),
+        )
+        assert cursor.lastrowid is not None
+        value_id = cursor.lastrowid
+        key_class = "strong" if value.grade == STRONG else "weak"
+        db.executemany(
+            "INSERT INTO to_tokenise VALUES (?, ?, ?, ?)",
+            [(epoch, key_class, value_id, asking.case_id) for epoch in asking.epochs],
+        )
+    else:
+        value_id = row[0]
+        if keep and not row[1]:
+            db.execute("UPDATE value SET kept = 1 WHERE id = ?", (value_id,))
+            _forget_batches(db, value_id)
+    _ask_about(db, value_id, asking)
+    return value_id
+
+
+def _forget_batches(db: sqlite3.Connection, value_id: int) -> None:
+    batches = db.execute("SELECT DISTINCT batch_id FROM batch_item WHERE value_id = ?", (value_id,)).fetchall()
+    db.execute("DELETE FROM batch_item WHERE value_id = ?", (value_id,))
+    empty = "batch_id = ? AND NOT EXISTS (SELECT 1 FROM batch_item i WHERE i.batch_id = pending.batch_id)"
+    db.executemany(f"DELETE FROM pending WHERE {empty}", batches)  # noqa: S608 -- a constant
+
+
+def _ask_about(db: sqlite3.Connection, value_id: int, asking: Asking) -> None:
+    asked = db.execute(
+        "SELECT 1 FROM batch_item WHERE value_id = ? AND purpose = ? AND epoch = ?",
+        (value_id, asking.purpose, asking.epochs[0]),
+    ).fetchone()
+    if asked is None:
+        # A wish to keep outweighs an earlier one to look once that has not gone out yet.
+        db.execute(
+            "INSERT INTO to_check VALUES (?, ?, ?, ?, ?) ON CONFLICT (value_id, purpose)"
+            " DO UPDATE SET look_once = min(look_once, excluded.look_once)",
+            (value_id, asking.purpose, asking.case_id, asking.operation, asking.look_once),
+        )
+
+
+def add_epoch(db: sqlite3.Connection, epoch: int) -> None:
+    """Mark every value that has no token of an epoch as to be tokenised, under the first case that holds it."""
+    db.execute(
+        "INSERT OR IGNORE INTO to_tokenise SELECT :epoch, CASE v.grade WHEN 1 THEN 'strong' ELSE 'weak' END, v.id,"
+        " (SELECT min(f.case_id) FROM record_value rv JOIN record r ON r.id = rv.record_id"
+        "  JOIN file f ON f.id = r.file_id WHERE rv.value_id = v.id) AS case_id"
+        " FROM value v WHERE case_id IS NOT NULL"
+        " AND NOT EXISTS (SELECT 1 FROM token t WHERE t.epoch = :epoch AND t.value_id = v.id)"
+        " AND NOT EXISTS (SELECT 1 FROM to_tokenise u WHERE u.epoch = :epoch AND u.value_id = v.id)",
+        {"epoch": epoch},
+    )
+
+
+def untokenised(db: sqlite3.Connection, epochs: Sequence[int], limit: int) -> Untokenised | None:
+    """Return up to `limit` values of one epoch, class and case that have no token, or None."""
+    for epoch in epochs:
+        head = db.execute(
+            "SELECT u.key_class, u.case_id, c.profile FROM to_tokenise u JOIN case_profile c ON c.id = u.case_id"
+            " WHERE u.epoch = ? LIMIT 1",
+            (epoch,),
+        ).fetchone()
+        if head is None:
+            continue
+        key_class, case_id, profile = head
+        rows = db.execute(
+            "SELECT v.id, v.namespace, v.rules_version, v.canonical"
+            " FROM to_tokenise u JOIN value v ON v.id = u.value_id"
+            " WHERE u.epoch = ? AND u.key_class = ? AND u.case_id = ? LIMIT ?",
+            (epoch, key_class, case_id, limit),
+        )
+        return Untokenised(epoch, key_class, case_id, profile, tuple(UntokenisedRow(*row) for row in rows))
+    return None
+
+
+def untokenised_count(db: sqlite3.Connection) -> int:
+    """Return how many tokens are still to be made."""
+    count: int = db.execute("SELECT count(*) FROM to_tokenise").fetchone()[0]
+    return count
+
+
+def store_tokens(
+    db: sqlite3.Connection, batch: Untokenised, entries: Iterable[tuple[int, bytes, bytes, bytes]]
+) -> None:
+    """Write (value id, label, match secret, token) of a batch, and strike it off what is to be done."""
+    held = list(entries)
+    db.executemany(
+        "INSERT OR IGNORE INTO token (epoch, value_id, label, secret, token) VALUES (?, ?, ?, ?, ?)",
+        [(batch.epoch, *entry) for entry in held],
+    )
+    db.executemany(
+        "DELETE FROM to_tokenise WHERE epoch = ? AND key_class = ? AND case_id = ? AND value_id = ?",
+        [(batch.epoch, batch.key_class, batch.case_id, entry[0]) for entry in held],
+    )
