@@ -1,0 +1,51 @@
+"""What every test shares: the table of what ran and what was skipped, and the switch that forbids skips."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="a skipped test is a failure (make test-all)")
+
+
+def _area(node_id: str) -> str:
+    parts = node_id.split("::", 1)[0].split("/")
+    return "/".join(parts[1:-1]) or "tests"
+
+
+def _skips(reporter: TerminalReporter) -> dict[str, Counter[str]]:
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for report in reporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        found[_area(report.nodeid)][reason.removeprefix("Skipped: ")] += 1
+    return found
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Print one row an area: ran, and skipped because of what."""
+    ran = Counter(
+        _area(report.nodeid)
+        for outcome in ("passed", "failed", "error")
+        for report in terminalreporter.stats.get(outcome, [])
+        if getattr(report, "when", "call") == "call"
+    )
+    skipped = _skips(terminalreporter)
+    terminalreporter.section("what ran")
+    for area in sorted(ran | Counter(dict.fromkeys(skipped, 0)) if skipped else ran):
+        reasons = "; ".join(f"{number} skipped because {why}" for why, number in skipped.get(area, Counter()).items())
+        terminalreporter.write_line(f"{area:<28} {ran[area]:>5} ran   {reasons}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Turn a green run with skips into a red one, where skips are forbidden."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--no-skips") and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
