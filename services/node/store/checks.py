@@ -10,7 +10,7 @@ from services.node.store.rows import Batch, PendingRow, SentCheck
 if TYPE_CHECKING:
     import random
     import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator
 
     from services.node.store.rows import PairRow, WitnessRow
 
@@ -28,7 +28,7 @@ _READY: Final = """
 
 
 def form_batches(
-    db: sqlite3.Connection, epoch: int, max_items: int, holders: Sequence[str], rng: random.Random
+    db: sqlite3.Connection, epoch: int, max_items: int, holders: Collection[str], rng: random.Random
 ) -> list[int]:
     """Put values that are ready into batches, each with its pending rows; return the ids of the batches."""
     through = meta.get_int(db, meta.PUBLISHED_THROUGH)
@@ -54,7 +54,7 @@ def _not_asked(db: sqlite3.Connection, value_ids: list[int], epoch: int, purpose
 
 
 def _add_batch(
-    db: sqlite3.Connection, batch: tuple[int, str, int, str, int], value_ids: list[int], holders: Sequence[str]
+    db: sqlite3.Connection, batch: tuple[int, str, int, str, int], value_ids: list[int], holders: Collection[str]
 ) -> int:
     cursor = db.execute(
         "INSERT INTO batch (epoch, purpose, case_id, operation, look_once) VALUES (?, ?, ?, ?, ?)", batch
@@ -80,8 +80,12 @@ def pending_batches(db: sqlite3.Connection, holder: str | None) -> list[PendingR
     return [PendingRow(*row) for row in rows]
 
 
-def load_batch(db: sqlite3.Connection, batch_id: int) -> Batch | None:
-    """Return a batch with its columns, or None where it is unknown or has no items left."""
+def load_batch(db: sqlite3.Connection, batch_id: int) -> Batch:
+    """Return a batch with its columns.
+
+    Raises:
+        LookupError: There is none, or all its values have gone into another one since (`values.add_value`).
+    """
     head = db.execute(
         "SELECT b.id, b.epoch, b.purpose, b.operation, c.id, c.profile, b.look_once"
         " FROM batch b JOIN case_profile c ON c.id = b.case_id WHERE b.id = ?",
@@ -93,7 +97,7 @@ def load_batch(db: sqlite3.Connection, batch_id: int) -> Batch | None:
         (batch_id,),
     ).fetchall()
     if head is None or not items:
-        return None
+        raise LookupError("the batch is not there any more")
     tokens, references, secrets, grades = zip(*items, strict=True)
     row_id, epoch, purpose, operation, case_id, case_json, look_once = head
     return Batch(
@@ -140,12 +144,12 @@ def cover(db: sqlite3.Connection, batch_id: int, holders: Iterable[str]) -> None
     db.executemany("DELETE FROM pending WHERE batch_id = ? AND holder = ?", [(batch_id, one) for one in holders])
 
 
-def set_pending_state(db: sqlite3.Connection, batch_id: int, holder: str, *, state: str, attempts: int) -> None:
+def set_pending_state(db: sqlite3.Connection, batch_id: int, holder: str, *, state: str, attempts: int | None) -> None:
     """Say why a holder is still pending; one that covered the batch meanwhile stays covered."""
     if state not in _STATES:
         raise ValueError("a pending row is new, offline, timed_out or outside")
     db.execute(
-        "UPDATE pending SET state = ?, attempts = ? WHERE batch_id = ? AND holder = ?",
+        "UPDATE pending SET state = ?, attempts = coalesce(?, attempts + 1) WHERE batch_id = ? AND holder = ?",
         (state, attempts, batch_id, holder),
     )
 
@@ -161,7 +165,7 @@ def reopen_pending(db: sqlite3.Connection, batch_id: int, holder: str) -> None:
 
 def add_witnesses(db: sqlite3.Connection, rows: Iterable[WitnessRow]) -> None:
     """Keep asks that were verified; the first check id of an ask stays."""
-    db.executemany("INSERT OR IGNORE INTO witness VALUES (?, ?, ?, ?)", rows)
+    db.executemany("INSERT OR IGNORE INTO witness VALUES (?, ?, ?, ?)", _asks(rows))
 
 
 def has_witness(db: sqlite3.Connection, own_reference: bytes, asker: str, asker_reference: bytes) -> bool:
@@ -172,7 +176,11 @@ def has_witness(db: sqlite3.Connection, own_reference: bytes, asker: str, asker_
 
 def add_weak_coincidences(db: sqlite3.Connection, rows: Iterable[WitnessRow]) -> None:
     """Keep weak coincidences; alone they tell nobody."""
-    db.executemany("INSERT OR IGNORE INTO weak_coincidence VALUES (?, ?, ?, ?)", rows)
+    db.executemany("INSERT OR IGNORE INTO weak_coincidence VALUES (?, ?, ?, ?)", _asks(rows))
+
+
+def _asks(rows: Iterable[WitnessRow]) -> Iterator[tuple[bytes, str, bytes, bytes]]:
+    return ((row.own_reference, row.asker, row.asker_reference, row.check_id) for row in rows)
 
 
 def add_verified_pairs(db: sqlite3.Connection, rows: Iterable[PairRow]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from concordat.tokens import TOKEN_BYTES, column
 from services.node.store import meta
 from services.node.store.rows import Hit, PublishBatch
 
@@ -68,10 +69,11 @@ def all_published(db: sqlite3.Connection) -> bool:
     return not waiting
 
 
-def lookup(db: sqlite3.Connection, tokens: Sequence[bytes], epoch: int) -> list[Hit]:
-    """Return the numbered, kept values that these tokens stand for, in the order of the tokens."""
+def lookup(db: sqlite3.Connection, tokens: bytes, epoch: int) -> list[Hit]:
+    """Return the numbered, kept values that these packed tokens stand for, in the order of the tokens."""
     found: dict[bytes, tuple[int, bytes, bytes, int, str, int]] = {}
-    distinct = list(dict.fromkeys(tokens))
+    asked = column(tokens, TOKEN_BYTES)
+    distinct = list(dict.fromkeys(asked))
     for start in range(0, len(distinct), _LOOKUP_CHUNK):
         part = distinct[start : start + _LOOKUP_CHUNK]
         marks = ",".join("?" * len(part))
@@ -86,7 +88,7 @@ def lookup(db: sqlite3.Connection, tokens: Sequence[bytes], epoch: int) -> list[
         return []
     return [
         Hit(index, row[0], row[1], row[2], row[3], row[4], bool(row[5]))
-        for index, token in enumerate(tokens)
+        for index, token in enumerate(asked)
         if (row := found.get(token)) is not None
     ]
 

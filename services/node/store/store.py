@@ -24,7 +24,7 @@ from services.node.store import checks, conditions, inbox, meta, publishing, val
 from services.node.store.schema import SCHEMA, VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from services.node.store.conditions import Condition, Incident
@@ -204,8 +204,8 @@ class Store:
         with self.read() as db:
             return publishing.all_published(db)
 
-    def lookup(self, tokens: Sequence[bytes], epoch: int) -> list[Hit]:
-        """Return the numbered, kept values that these tokens stand for, in the order of the tokens."""
+    def lookup(self, tokens: bytes, epoch: int) -> list[Hit]:
+        """Return the numbered, kept values that these packed tokens stand for, in the order of the tokens."""
         with self.read() as db:
             return publishing.lookup(db, tokens, epoch)
 
@@ -217,7 +217,7 @@ class Store:
     # -- questions (3.3 step 3, 3.4, 3.5)
 
     def form_batches(
-        self, epoch: int, max_items: int, holders: Sequence[str], rng: random.Random | None = None
+        self, epoch: int, max_items: int, holders: Collection[str], rng: random.Random | None = None
     ) -> list[int]:
         """Put values that are ready into batches, each with a pending row for every holder; return the batches' ids."""
         with self.write() as db:
@@ -228,8 +228,12 @@ class Store:
         with self.read() as db:
             return checks.pending_batches(db, holder)
 
-    def batch(self, batch_id: int) -> Batch | None:
-        """Return a batch with its columns, or None where it is unknown or has no items left."""
+    def batch(self, batch_id: int) -> Batch:
+        """Return a batch with its columns.
+
+        Raises:
+            LookupError: There is none, or all its values have gone into another one since.
+        """
         with self.read() as db:
             return checks.load_batch(db, batch_id)
 
@@ -253,8 +257,8 @@ class Store:
         with self.write() as db:
             checks.cover(db, batch_id, holders)
 
-    def set_pending_state(self, batch_id: int, holder: str, state: str, attempts: int) -> None:
-        """Say why a holder is still pending; one that covered the batch meanwhile stays covered."""
+    def set_pending_state(self, batch_id: int, holder: str, state: str, attempts: int | None = None) -> None:
+        """Say why a holder is still pending (None: one more attempt); one that covered meanwhile stays covered."""
         with self.write() as db:
             checks.set_pending_state(db, batch_id, holder, state=state, attempts=attempts)
 
