@@ -1,0 +1,225 @@
+"""Phone, fax and messenger numbers: E.164 with a plus, extension dropped.
+
+A number with a plus (or 00) is read as it is. Any other is read in one region: that of the row, file or case, else the
+node's own, which is then noted as assumed. If it is no valid number there but is one with a plus in front, it is taken
+as a number that lost its plus. What no plan accepts is kept as digits behind the calling code, with a note.
+
+Weak values: the number itself, so that guesses of others meet it; the same digits in each other region that origin and
+destination name, where valid there; for Argentina the number without its mobile 9.
+
+Numbering plans that changed without a new subscriber are folded into the present form (Mexico's mobile 1, Brazil's
+ninth digit), because messengers still show the old one: the same line must meet.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from concordat.canon.model import Context, Namespace, Reading, strong_first
+from concordat.errors import InputError
+
+if TYPE_CHECKING:
+    import phonenumbers
+
+MAX_CANDIDATE_REGIONS: Final = 5
+MIN_DIGITS: Final = 3
+MAX_DIGITS: Final = 17
+_CACHED_PARSES: Final = 65_536
+
+# Codes that the EU and people use where ISO 3166 says something else.
+_REGION_ALIASES: Final = {"UK": "GB", "EL": "GR", "KS": "XK"}
+
+_ZERO_LOOKALIKES: Final = "OoОоΟο"  # noqa: RUF001 - Latin, Cyrillic and Greek letters typed for a zero
+_AS_ZERO: Final = str.maketrans(dict.fromkeys(_ZERO_LOOKALIKES, "0"))
+_EXTENSION: Final = re.compile(
+    r"(?:;ext=|[\s,;]*(?:\bextension|\bext|\bextn|\bint|\bposte|\banexo|\bдоб|\bвн|(?<=[\d\s])x)[\s.:]*|\s*#|[,;]+)\d{1,7}#?$",
+    re.IGNORECASE,
+)
+_LABEL: Final = re.compile(
+    r"^(?:tel|telefon|telephone|phone|mob|mobile|cell|fax|whatsapp|viber|signal|telegram|sms|nr|no|wa|t|m|f)\s*[.:]+\s*",
+    re.IGNORECASE,
+)
+_PLUS_ZEROS: Final = re.compile(r"^\++\s*(?:\(?0{2}\)?\s*)?")
+# (what the number was, what the same line is now); applied only where the old form is not valid and the new one is.
+_MIGRATIONS: Final = (
+    (re.compile(r"^\+521(\d{10})$"), r"+52\1"),
+    (re.compile(r"^\+55(\d\d)([6-9]\d{7})$"), r"+55\g<1>9\2"),
+)
+_AR_MOBILE: Final = re.compile(r"^\+549(\d{10})$")
+
+
+class _Parsed(NamedTuple):
+    e164: str
+    valid: bool
+    possible: bool
+    region: str | None
+
+
+def looks_like_number(text: str) -> bool:
+    """Tell whether a text reads as a phone number and nothing else: a plus or digits with separators, 7 to 17."""
+    digits = sum(char.isdigit() for char in text)
+    return 7 <= digits <= MAX_DIGITS and re.fullmatch(r"\+?[\d\s().\-/+]+", text) is not None
+
+
+def read_phone(text: str, context: Context, *, international: bool = False) -> Reading:
+    """Read a cleaned number; `international` says that it comes from a link, where the plus is understood.
+
+    Raises:
+        InputError: `unreadable_phone`, without enough digits or with too many; `unknown_region`, when a national
+            number would need a region and the one given does not exist.
+    """
+    notes: list[str] = []
+    number = _strip(text, notes)
+    if international and not number.startswith(("+", "0")):
+        number = "+" + number
+    plain, parsed = _with_calling_code(number, notes)
+    if parsed is not None:
+        return _reading(parsed, context=context, notes=notes)
+    return _national(plain, context, notes)
+
+
+def _strip(text: str, notes: list[str]) -> str:
+    number = _LABEL.sub("", text.strip())
+    shorter = _EXTENSION.sub("", number)
+    if shorter != number and sum(char.isdigit() for char in shorter) >= 5:
+        number = shorter
+        notes.append("extension_dropped")
+    letters = [char for char in number if char.isalpha()]
+    if letters and all(char in _ZERO_LOOKALIKES for char in letters):
+        number = number.translate(_AS_ZERO)
+        notes.append("letter_as_zero")
+    elif letters:
+        if sum(char.isdigit() for char in number) < MIN_DIGITS or not all(char.isascii() for char in letters):
+            raise InputError("the number has letters that no dial has", code="unreadable_phone")
+        notes.append("vanity_letters")
+    digits = sum(char.isalnum() for char in number)
+    if not MIN_DIGITS <= digits <= MAX_DIGITS + 3:
+        raise InputError("the number has too few or too many digits", code="unreadable_phone")
+    if _PLUS_ZEROS.match(number):
+        number = "+" + _PLUS_ZEROS.sub("", number)
+    return number
+
+
+def _with_calling_code(number: str, notes: list[str]) -> tuple[str, _Parsed | None]:
+    """Read a number that says its calling code; None when it does not say one that exists."""
+    if number.startswith("+"):
+        parsed = _parse(number, None)
+        if parsed is None:
+            notes.append("calling_code_unknown")
+        return number.lstrip("+"), parsed
+    if re.match(r"^\(?00\)?\s*[1-9]", number):
+        parsed = _parse("+" + re.sub(r"^\(?00\)?\s*", "", number), None)
+        if parsed is not None and (parsed.valid or parsed.possible):
+            return number, parsed
+    return number, None
+
+
+def _national(number: str, context: Context, notes: list[str]) -> Reading:
+    region = known_region(context.region or context.home_region)
+    if region is None:
+        raise InputError("a national number needs a region that exists", code="unknown_region")
+    parsed, lost_plus = _parse(number, region), None
+    if parsed is None or not parsed.valid:
+        lost_plus = None if number.startswith(("0", "(0")) else _parse("+" + number, None)
+    if lost_plus is not None and (lost_plus.valid or _prefers_plus(number, parsed, lost_plus)):
+        notes.append("plus_added")
+        return _reading(lost_plus, context=context, notes=notes)
+    if parsed is None:
+        parsed = _plain_form(number, region)
+    assumed = context.region is None
+    if assumed:
+        notes.append("region_assumed")
+    weak = _candidates(number, region, context, notes)
+    home = parsed._replace(region=parsed.region if parsed.valid and parsed.region else region)
+    return _reading(home, context=context, notes=notes, weak=weak, assumed=assumed)
+
+
+def _prefers_plus(number: str, national: _Parsed | None, plus: _Parsed) -> bool:
+    """Choose between two readings that no plan accepts: a long possible one has lost its plus."""
+    if not plus.possible:
+        return False
+    return national is None or not national.possible or sum(char.isdigit() for char in number) >= 11
+
+
+def _plain_form(number: str, region: str) -> _Parsed:
+    import phonenumbers  # noqa: PLC0415 - heavy: loaded with the first number
+
+    digits = "".join(char for char in number if char.isdigit())
+    if not MIN_DIGITS <= len(digits) <= MAX_DIGITS:
+        raise InputError("the number has too few or too many digits", code="unreadable_phone")
+    code = phonenumbers.country_code_for_region(region)
+    return _Parsed(f"+{code}{digits}", valid=False, possible=False, region=region)
+
+
+def _candidates(number: str, region: str, context: Context, notes: list[str]) -> tuple[str, ...]:
+    """Return the number as each other region of the record would read it, where it is valid there."""
+    named = dict.fromkeys(known_region(name) for name in (*context.origin, *context.destination))
+    if None in named:
+        notes.append("unknown_region_ignored")
+    others = [name for name in named if name is not None and name != region][:MAX_CANDIDATE_REGIONS]
+    readings = (_parse(number, other) for other in others)
+    return tuple(reading.e164 for reading in readings if reading is not None and reading.valid)
+
+
+def _migrated(parsed: _Parsed, notes: list[str]) -> _Parsed:
+    if parsed.valid:
+        return parsed
+    for was, becomes in _MIGRATIONS:
+        if was.match(parsed.e164):
+            now = _parse(was.sub(becomes, parsed.e164), None)
+            if now is not None and now.valid:
+                notes.append("migrated")
+                return now
+    return parsed
+
+
+def _reading(
+    parsed: _Parsed, *, context: Context, notes: list[str], weak: tuple[str, ...] = (), assumed: bool = False
+) -> Reading:
+    parsed = _migrated(parsed, notes)
+    if not parsed.valid:
+        notes.append("not_valid" if parsed.possible else "not_possible")
+    also = (parsed.e164, *weak, _AR_MOBILE.sub(r"+54\1", parsed.e164))
+    return Reading(
+        values=strong_first((Namespace.E164, parsed.e164), tuple((Namespace.E164, text) for text in also)),
+        region=parsed.region or context.region,
+        region_assumed=assumed,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def known_region(name: str) -> str | None:
+    """Return the ISO 3166 alpha-2 code that a name stands for, or None when numbers are not known for it."""
+    import phonenumbers  # noqa: PLC0415 - heavy: loaded with the first number
+
+    code = name.strip().upper()
+    code = _REGION_ALIASES.get(code, code)
+    return code if code in phonenumbers.SUPPORTED_REGIONS else None
+
+
+@functools.lru_cache(maxsize=_CACHED_PARSES)
+def _parse(number: str, region: str | None) -> _Parsed | None:
+    import phonenumbers  # noqa: PLC0415 - heavy: loaded with the first number
+
+    try:
+        parsed = phonenumbers.parse(number, region)
+    except phonenumbers.NumberParseException:
+        return None
+    text = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+    valid = phonenumbers.is_valid_number(parsed)
+    return _Parsed(
+        e164=text,
+        valid=valid,
+        possible=valid or phonenumbers.is_possible_number(parsed),
+        region=_region_of(parsed, valid=valid),
+    )
+
+
+def _region_of(parsed: phonenumbers.PhoneNumber, *, valid: bool) -> str | None:
+    import phonenumbers  # noqa: PLC0415 - heavy: loaded with the first number
+
+    code = parsed.country_code or 0
+    region = phonenumbers.region_code_for_number(parsed) if valid else phonenumbers.region_code_for_country_code(code)
+    return region if region and region.isalpha() else None

@@ -1,0 +1,202 @@
+"""The types of canonical forms: what goes into a reading and what comes out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from concordat.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_TYPED_CHARS: Final = 2048
+
+
+class Namespace(StrEnum):
+    """What enters the token. Things that are the same in life share a namespace."""
+
+    E164 = "e164"
+    EMAIL = "email"
+    ACCOUNT = "account"
+    PLATFORM = "platform"
+    URL = "url"
+    APP = "app"
+    IBAN = "iban"
+
+
+class Grade(StrEnum):
+    """Whether a value is the thing itself (strong) or a guess or part of it (weak)."""
+
+    STRONG = "strong"
+    WEAK = "weak"
+
+
+class Kind(StrEnum):
+    """What an officer chooses. It steers the reading and is shown; it never enters the token."""
+
+    PHONE = "phone"
+    FAX = "fax"
+    SMS = "sms"
+    WHATSAPP = "whatsapp"
+    VIBER = "viber"
+    SIGNAL = "signal"
+    EMAIL = "email"
+    TELEGRAM = "telegram"
+    USERNAME = "username"
+    USER_ID = "user_id"
+    ACCOUNT = "account"
+    PROFILE = "profile"
+    GROUP = "group"
+    PAGE = "page"
+    CHANNEL = "channel"
+    INVITE = "invite"
+    FACEBOOK = "facebook"
+    INSTAGRAM = "instagram"
+    TIKTOK = "tiktok"
+    VK = "vk"
+    OK = "ok"
+    WECHAT = "wechat"
+    WEIBO = "weibo"
+    X = "x"
+    YOUTUBE = "youtube"
+    SNAPCHAT = "snapchat"
+    ONLYFANS = "onlyfans"
+    LINKEDIN = "linkedin"
+    SKYPE = "skype"
+    DISCORD = "discord"
+    PLATFORM = "platform"
+    WEBSITE = "website"
+    DOMAIN = "domain"
+    FORUM = "forum"
+    URL = "url"
+    ADVERT = "advert"
+    POST = "post"
+    APP = "app"
+    IBAN = "iban"
+
+    @classmethod
+    def parse(cls, name: str) -> Kind:
+        """Read a kind as people and files name it, whatever its case, spaces, hyphens and underscores.
+
+        Raises:
+            InputError: `unknown_kind`, when no kind has this name.
+        """
+        key = re.sub(r"[\s_.\-/]+", "", name).casefold()
+        found = _KIND_BY_KEY.get(key)
+        if found is None:
+            raise InputError("the kind is not one that is known", code="unknown_kind")
+        return found
+
+
+_ALIASES: Final[Mapping[Kind, str]] = MappingProxyType(
+    {
+        Kind.PHONE: (
+            "tel telephone mobile mobilephone mobilenumber cell cellphone gsm msisdn phonenumber number handy landline "
+            "telefon telefoon telefono téléphone"
+        ),
+        Kind.FAX: "facsimile telefax faxnumber",
+        Kind.SMS: "textmessage",
+        Kind.WHATSAPP: "wa whatsappnumber",
+        Kind.VIBER: "vibernumber",
+        Kind.SIGNAL: "signalnumber",
+        Kind.EMAIL: "mail emailaddress mailaddress emailsrc emaildst",
+        Kind.TELEGRAM: "tg telegramhandle telegramuser",
+        Kind.USERNAME: "user nick nickname handle login loginname screenname alias pseudonym",
+        Kind.USER_ID: "uid id accountid profileid",
+        Kind.ACCOUNT: "useraccount socialaccount socialmedia socialmediaaccount",
+        Kind.PROFILE: "profileurl socialprofile",
+        Kind.GROUP: "facebookgroup community",
+        Kind.PAGE: "facebookpage fanpage",
+        Kind.CHANNEL: "telegramchannel",
+        Kind.INVITE: "invitelink invitation grouplink whatsappgroup telegraminvite",
+        Kind.FACEBOOK: "fb meta messenger",
+        Kind.INSTAGRAM: "ig insta",
+        Kind.TIKTOK: "douyin",
+        Kind.VK: "vkontakte",
+        Kind.OK: "odnoklassniki okru",
+        Kind.WECHAT: "weixin",
+        Kind.WEIBO: "sinaweibo",
+        Kind.X: "twitter",
+        Kind.YOUTUBE: "yt",
+        Kind.SNAPCHAT: "snap",
+        Kind.ONLYFANS: "of",
+        Kind.PLATFORM: "service socialnetwork",
+        Kind.WEBSITE: "site web webpage homepage",
+        Kind.DOMAIN: "domainname host hostname onion fqdn",
+        Kind.FORUM: "webforum board marketplace",
+        Kind.URL: "link uri weblink",
+        Kind.ADVERT: "ad advertisement listing",
+        Kind.POST: "posting message",
+        Kind.APP: "application mobileapp package apppackage androidapp iosapp",
+        Kind.IBAN: "bankaccount bank",
+    }
+)
+
+
+def _kinds_by_key() -> dict[str, Kind]:
+    table = {kind.value.replace("_", ""): kind for kind in Kind}
+    for kind, names in _ALIASES.items():
+        for name in names.split():
+            table.setdefault(name, kind)
+    return table
+
+
+_KIND_BY_KEY: Final = _kinds_by_key()
+
+# A version goes up only when outputs of its namespace change; the manifest names the current and the next one.
+RULES_VERSIONS: Final[Mapping[Namespace, int]] = MappingProxyType(dict.fromkeys(Namespace, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One canonical value, ready for the token input."""
+
+    namespace: Namespace
+    canonical: str
+    grade: Grade
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a record says beside the identifier; regions are ISO 3166 alpha-2.
+
+    Attributes:
+        home_region: The node's own region, assumed for a national number when nothing better is known.
+        region: The region of the row, else of the file or case; None when neither says.
+        origin: Regions that the record names as origin.
+        destination: Regions that the record names as destination.
+        platform: The platform of a username, by name (`Instagram`) or host (`forum.example`).
+    """
+
+    home_region: str
+    region: str | None = None
+    origin: tuple[str, ...] = ()
+    destination: tuple[str, ...] = ()
+    platform: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an identifier was read as.
+
+    Attributes:
+        values: The one strong value first, then the weak ones, without duplicates.
+        region: The region of a phone number, where there is one.
+        region_assumed: Whether that region is the node's own, for want of a better one.
+        notes: Short machine-readable codes of what was done or doubted, in the order of doing.
+    """
+
+    values: tuple[Value, ...]
+    region: str | None = None
+    region_assumed: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def strong_first(strong: tuple[Namespace, str], weak: tuple[tuple[Namespace, str], ...] = ()) -> tuple[Value, ...]:
+    """Return the values of a reading: the strong one, then each weak one once, in order."""
+    head = Value(strong[0], strong[1], Grade.STRONG)
+    return (head, *(Value(ns, text, Grade.WEAK) for ns, text in dict.fromkeys(weak)))

@@ -1,0 +1,223 @@
+"""`read`: from what an officer typed to the values that become tokens.
+
+What decides is the text before the kind: an address is read alike whatever the kind, so that a profile's URL typed as
+website meets the same profile typed as username, and a wa.me link typed as website meets a fax number. The kind decides
+how a text that is no address is read, and whether an unknown address means a page (`url`) or its site (`platform`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Final
+
+from concordat.canon.account import (
+    account_of_link,
+    account_of_name,
+    is_signal_name,
+    platform_id,
+    site_of_host,
+    site_of_name,
+)
+from concordat.canon.app import app_of_link, read_app
+from concordat.canon.e164 import looks_like_number, read_phone
+from concordat.canon.email import is_mail_provider, looks_like_mail, read_email
+from concordat.canon.hosts import is_dotted_name, to_host, without_view
+from concordat.canon.iban import read_iban
+from concordat.canon.links import Link, parse_link, phone_in
+from concordat.canon.model import MAX_TYPED_CHARS, Context, Grade, Kind, Namespace, Reading, Value
+from concordat.canon.platform import read_host, read_platform_name, weak_hosts
+from concordat.canon.text import clean, fold, refang, unwrap
+from concordat.canon.url import read_url
+from concordat.errors import InputError
+
+_PHONE_KINDS: Final = frozenset([Kind.PHONE, Kind.FAX, Kind.SMS, Kind.WHATSAPP, Kind.VIBER, Kind.SIGNAL])
+_SITE_KINDS: Final = frozenset([Kind.PLATFORM, Kind.WEBSITE, Kind.DOMAIN, Kind.FORUM])
+_PAGE_KINDS: Final = frozenset([Kind.URL, Kind.ADVERT, Kind.POST])
+# Kinds that name a platform themselves; the rest of the account kinds take it from the text or the context.
+_KINDS_OF_ONE_PLATFORM: Final = frozenset(
+    [
+        Kind.FACEBOOK,
+        Kind.INSTAGRAM,
+        Kind.TELEGRAM,
+        Kind.TIKTOK,
+        Kind.VK,
+        Kind.OK,
+        Kind.WECHAT,
+        Kind.WEIBO,
+        Kind.X,
+        Kind.YOUTUBE,
+        Kind.SNAPCHAT,
+        Kind.ONLYFANS,
+        Kind.LINKEDIN,
+        Kind.SKYPE,
+        Kind.DISCORD,
+    ]
+)
+_SKYPE: Final = re.compile(r"^skype:(?://)?([^?]+)(?:\?.*)?$", re.IGNORECASE)
+_MAILTO: Final = re.compile(r"^mailto\s*:", re.IGNORECASE)
+_NAME_AT: Final = re.compile(r"^@?([^@\s]+)\s*@\s*([^@/]+)$")
+_NAMED_PLATFORM: Final = re.compile(r"^([^:/@]{1,40}?)\s*[:/]\s*@?([^/\s].*)$")
+
+
+def read(kind: Kind, typed: str, context: Context) -> Reading:
+    """Read one identifier as typed.
+
+    Args:
+        kind: What the officer says it is.
+        typed: The identifier as typed, untouched.
+        context: What the record says beside it.
+
+    Raises:
+        InputError: `empty`, `too_long`, `unknown_region`, or `unreadable_` and the kind of thing that was looked for
+            (`phone`, `email`, `account`, `platform`, `url`, `app`, `iban`). The message never holds what was typed.
+    """
+    if len(typed) > MAX_TYPED_CHARS:
+        raise InputError(f"the identifier has more than {MAX_TYPED_CHARS} characters", code="too_long")
+    text = clean(typed)
+    if not unwrap(text):
+        raise InputError("the identifier is empty", code="empty")
+    reading = _dispatch(kind, text, context)
+    if refang(text) != text and "refanged" not in reading.notes and reading.values[0].namespace not in _NEVER_FANGED:
+        reading = replace(reading, notes=("refanged", *reading.notes))
+    return reading
+
+
+_NEVER_FANGED: Final = frozenset([Namespace.E164, Namespace.IBAN])
+
+
+def _dispatch(kind: Kind, text: str, context: Context) -> Reading:
+    if kind is Kind.IBAN:
+        return read_iban(text)
+    if kind is Kind.EMAIL or _MAILTO.match(text):
+        return read_email(text)
+    number = phone_in(unwrap(text))
+    if number is not None:
+        return read_phone(number, context)
+    if kind in _PHONE_KINDS:
+        return _read_phone_kind(kind, text, context)
+    if kind is Kind.APP:
+        return _read_app_kind(text, context)
+    if kind in _SITE_KINDS or kind in _PAGE_KINDS:
+        return _read_site_kind(kind, text, context)
+    return _read_account_kind(kind, text, context)
+
+
+def _read_link(link: Link, context: Context) -> Reading | None:
+    """Read a link as what it surely shows, whatever the kind; None for a page of an unknown sort."""
+    number = _number_in_link(link)
+    if number is not None:
+        return read_phone(number, context, international=True)
+    found = app_of_link(link) or account_of_link(link)
+    if found is not None and site_of_host(link.host) is None and found.values[0].namespace is Namespace.ACCOUNT:
+        guesses = tuple(Value(space, text, Grade.WEAK) for space, text in weak_hosts(link.host))
+        return replace(found, values=(*found.values, *guesses))
+    return found
+
+
+def _number_in_link(link: Link) -> str | None:
+    host = without_view(link.host)
+    first = link.segments[0].replace(" ", "") if link.segments else ""
+    if host == "wa.me" or host.endswith("whatsapp.com"):
+        if first in {"c", "catalog"} and len(link.segments) > 1:
+            first = link.segments[1]
+        number = link.param("phone") or first
+    elif host in {"t.me", "telegram.me", "telegram.dog", "zalo.me"}:
+        # t.me/+ and only digits is a number; a hash of an invite has letters or is longer than any number.
+        number = first if host == "zalo.me" or first.startswith("+") else ""
+    elif host == "signal.me" and link.fragment.startswith("p/"):
+        number = link.fragment[2:]
+    else:
+        return None
+    number = number.replace(" ", "+", 1) if number.startswith(" ") else number
+    return number if re.fullmatch(r"\+?[\d\s().\-]{5,22}", number) and sum(map(str.isdigit, number)) <= 15 else None
+
+
+def _read_phone_kind(kind: Kind, text: str, context: Context) -> Reading:
+    link = parse_link(text)
+    if link is not None and (link.explicit or link.segments):
+        found = _read_link(link, context)
+        if found is None:
+            raise InputError("the link holds no number", code="unreadable_phone")
+        return found
+    bare = unwrap(text)
+    if kind is Kind.SIGNAL and is_signal_name(bare.lstrip("@")):
+        return account_of_name(kind, bare, "signal.org")
+    return read_phone(bare, context)
+
+
+def _read_app_kind(text: str, context: Context) -> Reading:
+    link = parse_link(text)
+    if link is not None and link.explicit:
+        return _read_link(link, context) or (read_host(link.host) if link.bare else read_url(link))
+    return read_app(unwrap(text))
+
+
+def _read_site_kind(kind: Kind, text: str, context: Context) -> Reading:
+    bare = refang(unwrap(text))
+    if looks_like_mail(bare):
+        return read_email(bare)
+    link = parse_link(text)
+    if link is None:
+        if kind in _PAGE_KINDS and site_of_name(bare) is None:
+            raise InputError("there is no address here", code="unreadable_url")
+        return read_platform_name(bare)
+    found = _read_link(link, context)
+    if found is not None:
+        return found
+    if link.bare:
+        return read_host(link.host)
+    if kind in _SITE_KINDS:
+        return read_host(link.host, ("path_dropped",))
+    return read_url(link)
+
+
+def _read_account_kind(kind: Kind, text: str, context: Context) -> Reading:
+    bare = unwrap(text)
+    link = parse_link(bare)
+    if link is not None and _is_address(link):
+        found = _read_link(link, context)
+        if found is not None:
+            return found
+        if not link.bare:
+            return read_url(link)
+        if link.explicit:
+            return read_host(link.host)
+    skype = _SKYPE.match(bare)
+    if skype:
+        return account_of_name(kind, skype.group(1), "skype.com")
+    name, platform = _name_and_platform(kind, bare, context)
+    if platform is None:
+        return read_email(bare)
+    site = site_of_host(platform) if platform else None
+    if site is not None and site.phones and looks_like_number(name):
+        return read_phone(name, context)
+    return account_of_name(kind, name, platform)
+
+
+def _is_address(link: Link) -> bool:
+    """Tell an address from a name with dots: a scheme, a path, or `www.` in front."""
+    if link.explicit or link.segments or link.host.startswith("www."):
+        return True
+    site = site_of_host(link.host)
+    return site is not None and bool(site.subdomain) and link.host.endswith("." + site.subdomain)
+
+
+def _name_and_platform(kind: Kind, text: str, context: Context) -> tuple[str, str | None]:
+    """Split a name from its platform; None as platform when the text is an e-mail address."""
+    given = platform_id(kind.value) if kind in _KINDS_OF_ONE_PLATFORM else platform_id(context.platform or "")
+    named = _NAMED_PLATFORM.match(text)
+    if named and site_of_name(named.group(1)) is not None:
+        return named.group(2), platform_id(named.group(1))
+    at = _NAME_AT.match(text)
+    if at is None:
+        return text, given
+    where = at.group(2).strip()
+    if site_of_name(where) is not None:
+        return at.group(1), platform_id(where)
+    host = to_host(where)
+    if host is None or not is_dotted_name(host):
+        return (text, given) if given else (at.group(1), platform_id(where))
+    if not text.startswith("@") and (is_mail_provider(host) or (given and fold(given) != host)):
+        return text, None
+    return at.group(1), platform_id(host)

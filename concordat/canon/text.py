@@ -1,0 +1,80 @@
+"""Cleaning of typed text, the same for every kind, and refanging of addresses.
+
+Order of steps: NFKC; drop characters that do not show; digits of all scripts to ASCII; NFKC again, since dropping a
+character can bring a letter and its accent together.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+# Characters that show nothing although their category is not Cc or Cf: the rest of Unicode's
+# Default_Ignorable_Code_Point (variation selectors, fillers, joiners) and the braille blank, popular as an empty name.
+_BLANK: Final = frozenset(
+    [0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2065, 0x2800, 0x3164, 0xFFA0]
+    + [*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE1000)]
+)
+# A lone surrogate (Cs) has no UTF-8 and so no token input.
+_DROPPED_CATEGORIES: Final = frozenset(["Cc", "Cf", "Cs"])
+
+_QUOTES: Final = "\"'`´‘’‚“”„«»‹›"  # noqa: RUF001 - these are the quotation marks that people paste
+_DOT: Final = re.compile(r"\s*(?:\[\s*(?:\.|dot)\s*\]|\(\s*(?:\.|dot)\s*\)|\{\s*(?:\.|dot)\s*\})\s*", re.IGNORECASE)
+_HALF_DOT: Final = re.compile(r"\[\.|\.\]|\\\.")
+_AT: Final = re.compile(r"\s*(?:\[\s*(?:@|at)\s*\]|\(\s*(?:@|at)\s*\)|\{\s*(?:@|at)\s*\})\s*", re.IGNORECASE)
+_SCHEME: Final = re.compile(r"^(?:h(?:xx|\*\*|tt|__)p|meow)(s?)\s*(?:\[?:\]?)\s*(?:\[?//\]?|\\\\)", re.IGNORECASE)
+_SCHEME_TYPO: Final = re.compile(r"^(https?)(?:;//|:/(?!/)|//|:\\\\)", re.IGNORECASE)
+_BRACKET_COLON: Final = re.compile(r"\[(:|:?//|/)\]")
+_WORD_AT: Final = re.compile(r"\s+(?:at|@)\s+|\s*@\s*", re.IGNORECASE)
+_WORD_DOT: Final = re.compile(r"\s+dot\s+|\s*[。｡]\s*", re.IGNORECASE)
+
+
+def clean(typed: str) -> str:
+    """Return the text without what does not show, in NFKC, with ASCII digits and no space around."""
+    if typed.isascii() and typed.isprintable():
+        return typed.strip()
+    shown = "".join(_plain(char) for char in unicodedata.normalize("NFKC", typed))
+    return unicodedata.normalize("NFKC", shown).strip()
+
+
+def _plain(char: str) -> str:
+    if ord(char) in _BLANK or unicodedata.category(char) in _DROPPED_CATEGORIES:
+        return ""
+    digit = unicodedata.decimal(char, None)
+    return char if digit is None else str(digit)
+
+
+def unwrap(text: str) -> str:
+    """Strip quotation marks, angle brackets and closing punctuation that came along from a sentence."""
+    before = None
+    while text != before:
+        before = text
+        text = text.strip(" " + _QUOTES).rstrip(",;")
+        if text.startswith("<") and text.endswith(">"):
+            text = text[1:-1]
+        if text.startswith(("(", "[")) and text.endswith((")", "]")) and "." in text and ":" not in text:
+            text = text[1:-1]
+    return text
+
+
+def fold(text: str) -> str:
+    """Casefold to a fixed point of NFKC, so that folding again changes nothing."""
+    if text.isascii():
+        return text.lower()
+    return clean(unicodedata.normalize("NFKC", text.casefold()).casefold())
+
+
+def refang(text: str) -> str:
+    """Undo the ways in which an address is made harmless: hxxp, [.], (dot), [at], [:]."""
+    if "." in text and not re.search(r"[\[({\\;*]|xxp|__p|meow|http[:/]/?\w", text, re.IGNORECASE):
+        return text.replace("。", ".")
+    text = _AT.sub("@", _HALF_DOT.sub(".", _DOT.sub(".", text)))
+    text = _BRACKET_COLON.sub(r"\1", text)
+    text = _SCHEME.sub(r"http\1://", text)
+    return _SCHEME_TYPO.sub(r"\1://", text).replace("。", ".")
+
+
+def refang_mail(text: str) -> str:
+    """Undo what `refang` does, and also ` at ` and ` dot ` as words, which only an e-mail address may hold."""
+    return _WORD_DOT.sub(".", _WORD_AT.sub("@", refang(text)))
