@@ -1,0 +1,50 @@
+"""A MAC of one step, item, party or decision never fits another."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from concordat.errors import ProtocolError
+from concordat.protocol.macs import answer_mac, ask_macs, confirm_macs, pair_mac
+
+SECRET, OTHER_SECRET = b"s" * 32, b"t" * 32
+HASH, TOKEN, OWN, PEER = b"h" * 32, b"t" * 16, b"o" * 16, b"p" * 16
+
+
+def all_macs(secret: bytes) -> list[bytes]:
+    return [
+        ask_macs(secret, HASH, TOKEN, OWN),
+        ask_macs(secret, HASH, OWN, TOKEN),
+        answer_mac(secret, HASH, "spiffe://f/node/A", (OWN, PEER), 3),
+        answer_mac(secret, HASH, "spiffe://f/node/A", (PEER, OWN), 3),
+        answer_mac(secret, HASH, "spiffe://f/node/A", (OWN, PEER), 2),
+        answer_mac(secret, HASH, "spiffe://f/node/B", (OWN, PEER), 3),
+        confirm_macs(secret, HASH[:16]),
+        confirm_macs(secret, HASH[1:16] + b"x"),
+        pair_mac(secret, HASH[:16], ("spiffe://f/node/A", "spiffe://f/node/B"), (OWN, PEER), 3),
+        pair_mac(secret, HASH[:16], ("spiffe://f/node/B", "spiffe://f/node/A"), (OWN, PEER), 3),
+        pair_mac(secret, HASH[:16], ("spiffe://f/node/A", "spiffe://f/node/B"), (PEER, OWN), 3),
+    ]
+
+
+def test_every_field_and_step_gives_another_mac() -> None:
+    macs = all_macs(SECRET) + all_macs(OTHER_SECRET)
+    assert len(set(macs)) == len(macs)
+
+
+def test_columns_of_different_length_are_refused() -> None:
+    with pytest.raises(ProtocolError):
+        ask_macs(SECRET, HASH, TOKEN * 2, OWN)
+    with pytest.raises(ProtocolError):
+        ask_macs(SECRET[:31], HASH, TOKEN, OWN)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(*(st.binary(min_size=n, max_size=n) for n in (32, 16, 16))), max_size=20))
+def test_a_batch_gives_the_macs_of_its_items_in_order(rows: list[tuple[bytes, bytes, bytes]]) -> None:
+    columns = (b"".join(column) for column in zip(*rows, strict=True)) if rows else (b"", b"", b"")
+    secrets, tokens, references = columns
+    single = [ask_macs(secret, HASH, token, reference) for secret, token, reference in rows]
+    assert ask_macs(secrets, HASH, tokens, references) == b"".join(single)
