@@ -131,7 +131,7 @@ def account_of_link(link: Link) -> Reading | None:
 
 def _subdomain(host: str, site: Platform) -> str | None:
     """Return what stands before the platform's host; None where it is another service of the same company."""
-    if any(rule.host == host for rule in (*site.rules, *site.posts)):
+    if host in {shape.host for shape in site.rules} | {shape.host for shape in site.posts}:
         return ""
     base = registrable_domain(host) if host not in _BY_HOST else host
     inner = host.removesuffix(base).rstrip(".")
@@ -197,6 +197,8 @@ def _generic(link: Link) -> Reading | None:
 _ID_LABEL: Final = re.compile(r"(?:(?:user|account|profile)?[\s_-]*id\s*[:=#\s]|#)\s*(\d{1,20})", re.IGNORECASE)
 _ID_PREFIX: Final = re.compile(r"id(\d{1,20})", re.IGNORECASE)
 _YOUTUBE_CHANNEL: Final = re.compile(r"UC[\w-]{22}")
+_WECHAT_ID: Final = ("wechat.com", "wxid_")
+_VK_GROUP: Final = re.compile(r"(?:club|public|event)(\d+)", re.IGNORECASE)
 _SIGNAL_NAME: Final = re.compile(r"[a-z_]\w{2,31}\.\d{2,9}", re.IGNORECASE)
 
 
@@ -206,29 +208,23 @@ def account_of_name(kind: Kind, name: str, platform: str) -> Reading:
     Raises:
         InputError: `unreadable_account`, when there is no name.
     """
-    notes = () if platform else ("no_platform",)
     site = _BY_HOST.get(platform)
     bare = name.strip().lstrip("@").strip()
-    numbered = _ID_LABEL.fullmatch(bare)
-    if numbered is None and site is not None and site.numeric_ids:
-        numbered = _ID_PREFIX.fullmatch(bare)
-    if numbered:
-        return account(platform, "id", numbered.group(1), notes=notes)
-    if kind is Kind.INVITE or (kind is Kind.GROUP and platform == "whatsapp.com"):
-        return account(platform, "invite", name.strip().lstrip("+"), exact=True, notes=notes)
-    if kind is Kind.USER_ID and bare.isdigit():
-        return account(platform, "id", bare, notes=notes)
-    if kind is Kind.GROUP and (bare.isdigit() or platform in {"facebook.com", "reddit.com"}):
-        return account(platform, "group", bare, notes=notes)
-    if platform == "youtube.com" and _YOUTUBE_CHANNEL.fullmatch(bare):
-        return account(platform, "channel", bare, exact=True, notes=notes)
-    if platform == "wechat.com" and fold(bare).startswith("wxid_"):
-        return account(platform, "id", bare, notes=notes)
-    if platform == "vk.com" and (found := re.fullmatch(r"(club|public|event)(\d+)", bare, re.IGNORECASE)):
-        return account(platform, "group", found.group(2), notes=notes)
-    if site is not None and site.numeric_ids and bare.isdigit():
-        return account(platform, "id", bare, notes=notes)
-    return account(platform, "handle", bare, notes=notes)
+    numeric = site is not None and site.numeric_ids
+    type_, value, exact = "handle", bare, False
+    if found := _ID_LABEL.fullmatch(bare) or (_ID_PREFIX.fullmatch(bare) if numeric else None):
+        type_, value = "id", found.group(1)
+    elif kind is Kind.INVITE or (kind is Kind.GROUP and platform == "whatsapp.com"):
+        type_, value, exact = "invite", name.strip().lstrip("+"), True
+    elif kind is Kind.GROUP and (bare.isdigit() or platform in {"facebook.com", "reddit.com"}):
+        type_ = "group"
+    elif (bare.isdigit() and (numeric or kind is Kind.USER_ID)) or (platform, bare[:5].lower()) == _WECHAT_ID:
+        type_ = "id"
+    elif platform == "youtube.com" and _YOUTUBE_CHANNEL.fullmatch(bare):
+        type_, exact = "channel", True
+    elif platform == "vk.com" and (found := _VK_GROUP.fullmatch(bare)):
+        type_, value = "group", found.group(1)
+    return account(platform, type_, value, exact=exact, notes=() if platform else ("no_platform",))
 
 
 def is_signal_name(text: str) -> bool:

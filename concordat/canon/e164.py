@@ -34,7 +34,8 @@ _REGION_ALIASES: Final = {"UK": "GB", "EL": "GR", "KS": "XK"}
 _ZERO_LOOKALIKES: Final = "OoОоΟο"  # noqa: RUF001 - Latin, Cyrillic and Greek letters typed for a zero
 _AS_ZERO: Final = str.maketrans(dict.fromkeys(_ZERO_LOOKALIKES, "0"))
 _EXTENSION: Final = re.compile(
-    r"(?:;ext=|[\s,;]*(?:\bextension|\bext|\bextn|\bint|\bposte|\banexo|\bдоб|\bвн|(?<=[\d\s])x)[\s.:]*|\s*#|[,;]+)\d{1,7}#?$",
+    r"(?:;ext=|[\s,;]*(?:\bextension|\bextn?|\bint|\bposte|\banexo|(?<=[\d\s])x"
+    r"|\bдоб|\bвн)[\s.:]*|\s*#|[,;]+)\d{1,7}#?$",  # noqa: RUF001 - extensions as Russian writes them
     re.IGNORECASE,
 )
 _LABEL: Final = re.compile(

@@ -57,7 +57,17 @@ def _foldings() -> dict[str, _Folding]:
     outlook = [
         f"{name}.{end}" for name in ("outlook", "hotmail", "live") for end in (*countries.split(), "com", "nl", "ro")
     ]
-    others = ["msn.com", "fastmail.com", "fastmail.fm", "zoho.com", "zohomail.com", "zohomail.eu", "posteo.de", "mailbox.org", "hey.com"]
+    others = [
+        "msn.com",
+        "fastmail.com",
+        "fastmail.fm",
+        "zoho.com",
+        "zohomail.com",
+        "zohomail.eu",
+        "posteo.de",
+        "mailbox.org",
+        "hey.com",
+    ]
     return table | dict.fromkeys([*outlook, *others], _TAG_ONLY)
 
 

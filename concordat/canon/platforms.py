@@ -77,10 +77,12 @@ class Platform:
 
 
 def rule(path: str, type_: str = "handle", *, query: str = "", exact: bool = False, host: str = "") -> Rule:
+    """Make one row of the profiles' shapes."""
     return Rule(re.compile(path, re.IGNORECASE), type_, query, exact, host)
 
 
 def post(path: str, url: str, *query: str, host: str = "") -> Post:
+    """Make one row of the posts' shapes; `url` is a template of the pattern's groups and the query's names."""
     return Post(re.compile(path, re.IGNORECASE), url, query, host)
 
 
@@ -96,6 +98,7 @@ def site(  # noqa: PLR0913 - one row of the table, all by name
     subdomain: str = "",
     phones: bool = False,
 ) -> Platform:
+    """Make one platform; lists are words in one text."""
     return Platform(
         domain=domain,
         names=frozenset(names.split()),

@@ -87,20 +87,15 @@ _NEVER_FANGED: Final = frozenset([Namespace.E164, Namespace.IBAN])
 
 
 def _dispatch(kind: Kind, text: str, context: Context) -> Reading:
-    if kind is Kind.IBAN:
-        return read_iban(text)
     if kind is Kind.EMAIL or _MAILTO.match(text):
         return read_email(text)
+    if kind is Kind.IBAN:
+        return read_iban(text)
     number = phone_in(unwrap(text))
     if number is not None:
         return read_phone(number, context)
-    if kind in _PHONE_KINDS:
-        return _read_phone_kind(kind, text, context)
-    if kind is Kind.APP:
-        return _read_app_kind(text, context)
-    if kind in _SITE_KINDS or kind in _PAGE_KINDS:
-        return _read_site_kind(kind, text, context)
-    return _read_account_kind(kind, text, context)
+    reader = next((reader for kinds, reader in _READERS if kind in kinds), _read_account_kind)
+    return reader(kind, text, context)
 
 
 def _read_link(link: Link, context: Context) -> Reading | None:
@@ -146,7 +141,7 @@ def _read_phone_kind(kind: Kind, text: str, context: Context) -> Reading:
     return read_phone(bare, context)
 
 
-def _read_app_kind(text: str, context: Context) -> Reading:
+def _read_app_kind(_: Kind, text: str, context: Context) -> Reading:
     link = parse_link(text)
     if link is not None and link.explicit:
         return _read_link(link, context) or (read_host(link.host) if link.bare else read_url(link))
@@ -177,12 +172,8 @@ def _read_account_kind(kind: Kind, text: str, context: Context) -> Reading:
     link = parse_link(bare)
     if link is not None and _is_address(link):
         found = _read_link(link, context)
-        if found is not None:
-            return found
-        if not link.bare:
-            return read_url(link)
-        if link.explicit:
-            return read_host(link.host)
+        if found is not None or link.explicit or not link.bare:
+            return found or (read_host(link.host) if link.bare else read_url(link))
     skype = _SKYPE.match(bare)
     if skype:
         return account_of_name(kind, skype.group(1), "skype.com")
@@ -221,3 +212,10 @@ def _name_and_platform(kind: Kind, text: str, context: Context) -> tuple[str, st
     if not text.startswith("@") and (is_mail_provider(host) or (given and fold(given) != host)):
         return text, None
     return at.group(1), platform_id(host)
+
+
+_READERS: Final = (
+    (_PHONE_KINDS, _read_phone_kind),
+    (frozenset([Kind.APP]), _read_app_kind),
+    (_SITE_KINDS | _PAGE_KINDS, _read_site_kind),
+)

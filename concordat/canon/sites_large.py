@@ -91,7 +91,9 @@ LARGE_SITES: Final = (
             post(r"c/(?P<c>\d+)/(?:\d+/)?(?P<p>\d+)", "t.me/c/{c}/{p}"),
             post(r"(?:s/)?(?P<a>[a-z]\w{2,63})/(?:\d+/)?(?P<p>\d+)", "t.me/{a}/{p}"),
         ),
-        reserved="addstickers addemoji addtheme addlist joinchat proxy socks iv bg s c m k setlanguage confirmphone invoice",
+        reserved=(
+            "addstickers addemoji addtheme addlist joinchat proxy socks iv bg s c m k setlanguage confirmphone invoice"
+        ),
         numeric_ids=True,
         subdomain="t.me",
         phones=True,

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import chain
 from typing import Final
 
 # Characters that show nothing although their category is not Cc or Cf: the rest of Unicode's
 # Default_Ignorable_Code_Point (variation selectors, fillers, joiners) and the braille blank, popular as an empty name.
 _BLANK: Final = frozenset(
-    [0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2065, 0x2800, 0x3164, 0xFFA0]
-    + [*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE1000)]
+    chain(
+        (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2065, 0x2800, 0x3164, 0xFFA0),
+        range(0x180B, 0x1810),
+        range(0xFE00, 0xFE10),
+        range(0xFFF0, 0xFFF9),
+        range(0xE0000, 0xE1000),
+    )
 )
 # A lone surrogate (Cs) has no UTF-8 and so no token input.
 _DROPPED_CATEGORIES: Final = frozenset(["Cc", "Cf", "Cs"])
