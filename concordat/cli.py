@@ -1,7 +1,7 @@
 """The command `concordat`: one sub-command per role, loaded when it is used.
 
 A custodian installs next to nothing, so no sub-command's module is imported before it is asked for. Errors are one line
-on stderr, or with `--json` one object on stdout. Exit codes: 0 done, 2 input or configuration is wrong, 1 anything else.
+on stderr, or with `--json` one object on stdout. Exit codes: 0 done, 2 wrong input or configuration, 1 anything else.
 """
 
 from __future__ import annotations

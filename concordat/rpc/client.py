@@ -6,6 +6,8 @@ async with channel(address, home=home, server=custodian.spiffe) as to_custodian:
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
@@ -26,7 +28,7 @@ from concordat.rpc.guard import CODE_TRAILER, DETAIL_TRAILER
 from concordat.rpc.limits import MAX_MESSAGE_BYTES, Options, keepalive, message_limits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 
     from concordat.identity.home import Home
     from concordat.identity.names import SpiffeId
@@ -49,6 +51,9 @@ _TYPES: Final[dict[str, type[ConcordatError]]] = {
     "stopping": UnavailableError,
     "session_replaced": UnavailableError,
 }
+
+# How gRPC says that TLS refused the server's certificate; there is no status of its own for it.
+_WRONG_SERVER: Final = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
 
 # Statuses that gRPC itself raises, without our trailers.
 _BARE: Final[dict[grpc.StatusCode, tuple[type[ConcordatError], str, str]]] = {
@@ -104,7 +109,7 @@ def translate(error: grpc.aio.AioRpcError, party: str) -> ConcordatError:
         detail = _text(trailers.get(DETAIL_TRAILER))
         sentence = CATALOGUE[code].public if detail is None else f"{CATALOGUE[code].public} ({detail})"
         return _TYPES.get(code, RefusedError)(f"{party}: {sentence}", code=code, public_detail=detail)
-    if "CERTIFICATE_VERIFY_FAILED" in (error.details() or "") or "Peer name" in (error.details() or ""):
+    if error.code() is grpc.StatusCode.UNAVAILABLE and any(sign in (error.details() or "") for sign in _WRONG_SERVER):
         return IdentityError(f"{party}: its certificate is not the one expected, has expired, or is of another root")
     kind, bare_code, what = _BARE.get(error.code(), _BARE[grpc.StatusCode.UNKNOWN])
     return kind(f"{party} {what}", code=bare_code)
@@ -118,10 +123,8 @@ async def call(
     Raises:
         ConcordatError: The subclass that the failure stands for; see `translate`.
     """
-    try:
+    with translated(party):
         return await method(request, timeout=timeout_s, wait_for_ready=wait_for_ready)
-    except grpc.aio.AioRpcError as error:
-        raise translate(error, party) from error
 
 
 async def messages(stream: AsyncIterable[T], *, party: str) -> AsyncIterator[T]:
@@ -130,11 +133,25 @@ async def messages(stream: AsyncIterable[T], *, party: str) -> AsyncIterator[T]:
     Raises:
         ConcordatError: The subclass that the failure stands for, after the messages that came before it.
     """
-    try:
+    with translated(party):
         async for message in stream:
             yield message
+
+
+@contextmanager
+def translated(party: str) -> Iterator[None]:
+    """Turn what gRPC raises in the block, around a `read` or `write` of a session, into the error it stands for.
+
+    Raises:
+        ConcordatError: The subclass that the failure stands for; see `translate`.
+    """
+    try:
+        yield
     except grpc.aio.AioRpcError as error:
         raise translate(error, party) from error
+    except asyncio.InvalidStateError as error:
+        # What a write raises when the call has ended already.
+        raise UnavailableError(f"{party} ended the call") from error
 
 
 def _text(value: str | bytes | None) -> str | None:

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from concordat.config import Settings
 from concordat.errors import ConfigError
+from concordat.identity.manifest import Address  # noqa: TC001 -- pydantic reads it
 from concordat.rpc.guard import Guard, current_peer
 from concordat.rpc.limits import MAX_MESSAGE_BYTES, Options, keepalive, message_limits
 
@@ -38,7 +39,7 @@ _log = logging.getLogger(__name__)
 class ServerSettings(Settings):
     """What every server is told."""
 
-    address: str = Field(min_length=3, max_length=300, description="HOST:PORT to listen on; port 0 takes a free one.")
+    address: Address = Field(description="HOST:PORT to listen on; port 0 takes a free one.")
     max_message_bytes: int = Field(default=MAX_MESSAGE_BYTES, ge=1024, le=256 << 20)
     max_concurrent: int = Field(default=1024, ge=1, description="Calls at once, sessions included.")
     deadline_s: float = Field(default=30.0, gt=0, description="For unary calls whose caller set none.")
