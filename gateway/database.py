@@ -1,0 +1,61 @@
+"""The one place where database engines are made: SQLite embedded by default, anything that SQLAlchemy speaks by URL.
+
+SQLite runs with a write-ahead log and full synchronisation: a commit that returned survives the machine's power (I9).
+Every transaction takes the write lock at its start, so that transactions are serialisable and never deadlock; only
+connections with the option `read_only` do not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+
+from concordat.errors import ConfigError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+READ_ONLY: Final = {"read_only": True}
+_BUSY_MS: Final = 10_000
+
+
+def open_engine(where: Path | str) -> Engine:
+    """Return an engine for a SQLite file (a path) or another database (a URL).
+
+    Raises:
+        ConfigError: The file's folder is missing or cannot be written.
+    """
+    if isinstance(where, str) and "://" in where:
+        # Replicas share one PostgreSQL; its conflicts are answered by repeating the transaction.
+        return create_engine(where, isolation_level="SERIALIZABLE")
+    path = Path(where)
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path}: its folder does not exist")
+    # Created closed to other users before SQLite writes into it; its -wal and -shm files take the same mode.
+    try:
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
+    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
+    # The driver's own transactions would begin late and deferred; ours begin in `_begin`.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        f"busy_timeout = {_BUSY_MS}",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    read_only = connection.get_execution_options().get("read_only", False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -1,0 +1,473 @@
+"""The ledger: edges, notices, published sequences, the log of checks. One serialisable transaction a group of writes.
+
+    ledger = Ledger(open_engine(path), now_ms=..., random_bytes=...)
+    committed = ledger.write([PublishedSequence(party, 7), EdgeCandidate(...)])
+    committed.notices       # durable, in each recipient's order; send them now
+
+Everything is idempotent: a write that is repeated after a crash changes nothing and tells nobody. `Ledger` blocks;
+`gateway.writer` calls it from one thread and groups what waits meanwhile.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, insert, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from concordat.errors import ConfigError, UnavailableError
+from concordat.wire.v1 import check_pb2 as wire
+from gateway import ledger_schema as schema
+from gateway.database import READ_ONLY
+from gateway.edges import Edge, EdgeBook, EdgeCandidate, Telling
+from gateway.rules import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+__all__ = [
+    "Committed",
+    "EdgeCandidate",
+    "Ledger",
+    "LedgerNotice",
+    "LedgerWrite",
+    "LoggedCheck",
+    "PublishedSequence",
+    "Tombstone",
+    "VoidEdge",
+]
+
+VERSION: Final = b"1"
+INCARNATION_BYTES: Final = 16
+_CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_CHUNK: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedSequence:
+    """A party's values are published up to this number."""
+
+    party: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedCheck:
+    """Who asked for what, without what was asked (I5)."""
+
+    asker: str
+    check_id: bytes
+    purpose: str
+    operation: str
+    justification_hash: bytes
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class VoidEdge:
+    """A recipient refuses an edge that it was told of."""
+
+    edge_id: bytes
+    refuser: str
+    other: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A party has withdrawn a reference."""
+
+    party: str
+    reference: bytes
+
+
+LedgerWrite = PublishedSequence | LoggedCheck | VoidEdge | Tombstone | EdgeCandidate
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerNotice:
+    """One entry of a recipient's list: a serialised `Notice`."""
+
+    recipient: str
+    cursor: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What one transaction made durable."""
+
+    position: int
+    notices: tuple[LedgerNotice, ...] = ()
+    refused: tuple[VoidEdge, ...] = ()
+    """Edges that became void: the parties named in the log."""
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What a transaction is going to append to recipients' lists."""
+
+    notices: list[tuple[str, wire.Notice]] = field(default_factory=list)
+    refused: list[VoidEdge] = field(default_factory=list)
+
+
+class Ledger:
+    """A ledger in one database."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        now_ms: Callable[[], int],
+        random_bytes: Callable[[int], bytes],
+        rules: Rules | None = None,
+    ) -> None:
+        """Open the ledger, and create it where the database has none.
+
+        Raises:
+            ConfigError: The database holds a ledger of another version.
+            UnavailableError: The database cannot be reached.
+        """
+        self._engine = engine
+        self._reader = engine.execution_options(**READ_ONLY)
+        self._now_ms = now_ms
+        self._random_bytes = random_bytes
+        self._rules = rules or Rules()
+        try:
+            self.incarnation, self._secret = self._open()
+        except SQLAlchemyError as error:
+            raise UnavailableError("the ledger cannot be opened") from error
+
+    def __repr__(self) -> str:
+        return f"Ledger(incarnation={self.incarnation.hex()[:8]})"
+
+    def write(self, writes: Sequence[LedgerWrite]) -> Committed:
+        """Make a group of writes durable in one serialisable transaction.
+
+        Raises:
+            UnavailableError: Nothing of the group is known to be durable.
+        """
+        try:
+            with self._engine.begin() as connection:
+                return self._write(connection, writes)
+        except SQLAlchemyError as error:
+            raise UnavailableError("the ledger did not take a group of writes") from error
+
+    def open_edges(self, candidates: Sequence[EdgeCandidate]) -> tuple[LedgerNotice, ...]:
+        """Open edges and return the notices that go out now.
+
+        Raises:
+            UnavailableError: Nothing of the group is known to be durable.
+        """
+        return self.write(candidates).notices
+
+    def position(self) -> int:
+        """Return the number of transactions so far."""
+        with self._reader.begin() as connection:
+            return _number(connection, "position")
+
+    def sequences(self) -> dict[str, int]:
+        """Return every party's published sequence.
+
+        Raises:
+            UnavailableError: The ledger cannot be read.
+        """
+        try:
+            with self._reader.begin() as connection:
+                rows = connection.execute(select(schema.party_sequence.c.party, schema.party_sequence.c.sequence))
+                return {party: sequence for party, sequence in rows}  # noqa: C416 -- dict() of rows has no type
+        except SQLAlchemyError as error:
+            raise UnavailableError("the ledger cannot be read") from error
+
+    def sequence_of(self, party: str) -> int:
+        """Return one party's published sequence; 0 before its first."""
+        return self.sequences().get(party, 0)
+
+    def notices_above(self, recipient: str, cursor: int, *, limit: int) -> list[LedgerNotice]:
+        """Return a recipient's next notices in order.
+
+        Raises:
+            UnavailableError: The ledger cannot be read.
+        """
+        notice = schema.notice.c
+        query = (
+            select(notice.cursor, notice.content)
+            .where(notice.recipient == recipient, notice.cursor > cursor)
+            .order_by(notice.cursor)
+            .limit(limit)
+        )
+        try:
+            with self._reader.begin() as connection:
+                return [LedgerNotice(recipient, number, content) for number, content in connection.execute(query)]
+        except SQLAlchemyError as error:
+            raise UnavailableError("the ledger cannot be read") from error
+
+    def live_edge(self, one: tuple[str, bytes], two: tuple[str, bytes]) -> bytes | None:
+        """Return the live edge between two (party, reference), or None."""
+        return self.live_edges([(one, two)])[0]
+
+    def live_edges(self, pairs: Sequence[tuple[tuple[str, bytes], tuple[str, bytes]]]) -> list[bytes | None]:
+        """Return the live edge of each pair of (party, reference), or None, in the same order.
+
+        Raises:
+            UnavailableError: The ledger cannot be read.
+        """
+        references = sorted({reference for pair in pairs for _, reference in pair})
+        try:
+            with self._reader.begin() as connection:
+                edges = _live_edges(connection, references)
+        except SQLAlchemyError as error:
+            raise UnavailableError("the ledger cannot be read") from error
+        found = {frozenset(edge.references.items()): edge.edge_id for edge in edges}
+        return [found.get(frozenset(pair)) for pair in pairs]
+
+    def handle(self, recipient: str, reference: bytes) -> str:
+        """Return the handle of a recipient's match, its own for each recipient (I11)."""
+        digest = hmac.digest(self._secret, recipient.encode() + b"\0" + reference, "sha256")
+        number = int.from_bytes(digest[:8], "big")
+        letters = "".join(_CROCKFORD[number >> shift & 31] for shift in range(55, -1, -5))
+        return f"M-{letters[:4]}-{letters[4:8]}-{letters[8:]}"
+
+    def _open(self) -> tuple[bytes, bytes]:
+        with self._engine.begin() as connection:
+            schema.metadata.create_all(connection)
+            for index in schema.live_keys(unique=self._rules.unique_edges):
+                index.create(connection, checkfirst=True)
+            rows = connection.execute(select(schema.meta.c.key, schema.meta.c.value))
+            found: dict[str, bytes] = {key: value for key, value in rows}  # noqa: C416 -- as in sequences
+            if not found:
+                found = {
+                    "version": VERSION,
+                    "incarnation": self._random_bytes(INCARNATION_BYTES),
+                    "handle_secret": self._random_bytes(32),
+                    "position": b"0",
+                }
+                connection.execute(insert(schema.meta), [{"key": key, "value": value} for key, value in found.items()])
+        if found.get("version") != VERSION:
+            raise ConfigError("the ledger's database is of another version")
+        return found["incarnation"], found["handle_secret"]
+
+    def _write(self, connection: Connection, writes: Sequence[LedgerWrite]) -> Committed:
+        position = _number(connection, "position") + 1
+        connection.execute(
+            update(schema.meta).where(schema.meta.c.key == "position").values(value=str(position).encode())
+        )
+        draft = _Draft()
+        _raise_sequences(connection, [write for write in writes if isinstance(write, PublishedSequence)])
+        self._log_checks(connection, [write for write in writes if isinstance(write, LoggedCheck)])
+        _bury(connection, [write for write in writes if isinstance(write, Tombstone)])
+        for write in writes:
+            if isinstance(write, VoidEdge):
+                self._void(connection, write, draft)
+        candidates = [write for write in writes if isinstance(write, EdgeCandidate)]
+        if candidates:
+            self._open_edges(connection, candidates, draft)
+        return Committed(position, _append_notices(connection, draft.notices), tuple(draft.refused))
+
+    def _log_checks(self, connection: Connection, checks: list[LoggedCheck]) -> None:
+        log, now_ms = schema.check_log, self._now_ms()
+        fresh: dict[tuple[str, bytes], LoggedCheck] = {}
+        for check in checks:
+            same = and_(log.c.asker == check.asker, log.c.check_id == check.check_id)
+            if connection.execute(select(log.c.count).where(same)).first() is None:
+                fresh[check.asker, check.check_id] = check
+        if fresh:
+            rows = [
+                {
+                    "asker": check.asker,
+                    "check_id": check.check_id,
+                    "purpose": check.purpose,
+                    "operation": check.operation,
+                    "justification_hash": check.justification_hash,
+                    "count": check.count,
+                    "received_at_ms": now_ms,
+                }
+                for check in fresh.values()
+            ]
+            connection.execute(insert(log), rows)
+
+    def _void(self, connection: Connection, write: VoidEdge, draft: _Draft) -> None:
+        """Make an edge void, with all that were merged with it, free its keys and tell the other told recipients."""
+        edge, told = schema.edge, schema.told
+        row = connection.execute(
+            select(edge.c.edge_id, edge.c.merged_into, edge.c.state, edge.c.party_a, edge.c.party_b).where(
+                edge.c.edge_id == write.edge_id
+            )
+        ).first()
+        if row is None or row.state == "void" or {row.party_a, row.party_b} != {write.refuser, write.other}:
+            return
+        root = row.merged_into or row.edge_id
+        family = or_(edge.c.edge_id == root, edge.c.merged_into == root)
+        edge_ids = list(connection.execute(select(edge.c.edge_id).where(family)).scalars())
+        rows = connection.execute(select(told.c.recipient, told.c.edge_id).where(told.c.edge_id.in_(edge_ids))).all()
+        if not any(recipient == write.refuser for recipient, _ in rows):
+            return
+        connection.execute(update(edge).where(family).values(state="void"))
+        connection.execute(told.delete().where(told.c.edge_id.in_(edge_ids)))
+        draft.refused.append(write)
+        now_ms = self._now_ms()
+        for recipient, edge_id in sorted({(r, e) for r, e in rows if r != write.refuser}):
+            draft.notices.append((recipient, wire.Notice(voided=wire.Voided(edge_id=edge_id, voided_at_ms=now_ms))))
+
+    def _open_edges(self, connection: Connection, candidates: list[EdgeCandidate], draft: _Draft) -> None:
+        references = sorted({r for candidate in candidates for r in (candidate.reference_a, candidate.reference_b)})
+        book = EdgeBook(new_id=lambda: self._random_bytes(16), unique=self._rules.unique_edges)
+        book.know(_live_edges(connection, references))
+        told, dead = schema.told.c, schema.tombstone.c
+        for some in _chunks(references):
+            rows = connection.execute(
+                select(told.recipient, told.reference, told.other).where(told.reference.in_(some))
+            )
+            book.told.update((recipient, reference, other) for recipient, reference, other in rows)
+            if self._rules.refuse_dead_references:
+                graves = connection.execute(select(dead.party, dead.reference).where(dead.reference.in_(some)))
+                book.dead.update((party, reference) for party, reference in graves)
+        for candidate in candidates:
+            book.take(candidate)
+        now_ms = self._now_ms()
+        _store_edges(connection, book, now_ms)
+        draft.notices += [(telling.recipient, self._notice(telling, now_ms)) for telling in book.tellings]
+
+    def _notice(self, telling: Telling, now_ms: int) -> wire.Notice:
+        candidate = telling.candidate
+        told = wire.Told(
+            edge_id=telling.edge_id,
+            handle=self.handle(telling.recipient, telling.reference),
+            own_reference=telling.reference,
+            other=telling.other,
+            other_reference=telling.other_reference,
+            grade=candidate.grade,  # type: ignore[arg-type]  # an int column that holds the enum's values
+            told_at_ms=now_ms,
+            asked=telling.asked,
+            check_id=candidate.check_id,
+            sweep_id=candidate.sweep_id,
+            decision=candidate.decision,
+            answer_mac=candidate.answer_mac if telling.asked else b"",
+            look_once=candidate.look_once,
+        )
+        return wire.Notice(told=told)
+
+
+def _number(connection: Connection, key: str) -> int:
+    value = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == key)).scalar_one()
+    return int(value)
+
+
+def _chunks(references: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    for start in range(0, len(references), _CHUNK):
+        yield references[start : start + _CHUNK]
+
+
+def _live_edges(connection: Connection, references: Sequence[bytes]) -> Iterable[Edge]:
+    edge = schema.edge.c
+    found: dict[bytes, Edge] = {}
+    for some in _chunks(references):
+        for column in (edge.reference_a, edge.reference_b):
+            for row in connection.execute(select(schema.edge).where(column.in_(some), schema.LIVE)):
+                references_of = {row.party_a: row.reference_a, row.party_b: row.reference_b}
+                found[row.edge_id] = Edge(row.edge_id, references_of, _origin(row))
+    return found.values()
+
+
+def _origin(row: Any) -> EdgeCandidate:
+    return EdgeCandidate(
+        party_a=row.party_a,
+        reference_a=row.reference_a,
+        party_b=row.party_b,
+        reference_b=row.reference_b,
+        namespace=row.namespace,
+        told_a=True,
+        told_b=True,
+        grade=row.grade,
+        check_id=row.check_id,
+        sweep_id=row.sweep_id,
+    )
+
+
+def _store_edges(connection: Connection, book: EdgeBook, now_ms: int) -> None:
+    edge, told = schema.edge, schema.told
+    # Keys move between rows, so all rows that give one up do so before any row takes one.
+    for edge_id, root in book.merged.items():
+        connection.execute(update(edge).where(_is(edge_id)).values(state="merged", merged_into=root))
+        connection.execute(update(edge).where(edge.c.merged_into == edge_id).values(merged_into=root))
+    for edge_id in book.changed:
+        connection.execute(update(edge).where(_is(edge_id)).values(state="merged"))
+    for changed in book.changed.values():
+        connection.execute(update(edge).where(_is(changed.edge_id)).values(state="live", **_sides(changed)))
+    rows = [_row(opened, book.merged.get(opened.edge_id), now_ms) for opened in book.opened.values()]
+    if rows:
+        connection.execute(insert(edge), rows)
+    tellings = [
+        {
+            "recipient": telling.recipient,
+            "reference": telling.reference,
+            "other": telling.other,
+            "edge_id": telling.edge_id,
+        }
+        for telling in book.tellings
+    ]
+    if tellings:
+        connection.execute(insert(told), tellings)
+
+
+def _is(edge_id: bytes) -> ColumnElement[bool]:
+    return schema.edge.c.edge_id == edge_id
+
+
+def _sides(edge: Edge) -> dict[str, Any]:
+    (party_a, reference_a, party_b), (_, reference_b, _) = edge.sides()
+    return {"party_a": party_a, "reference_a": reference_a, "party_b": party_b, "reference_b": reference_b}
+
+
+def _row(edge: Edge, merged_into: bytes | None, now_ms: int) -> dict[str, Any]:
+    origin = edge.origin
+    return {
+        "edge_id": edge.edge_id,
+        **_sides(edge),
+        "namespace": origin.namespace,
+        "grade": origin.grade,
+        "check_id": origin.check_id,
+        "sweep_id": origin.sweep_id,
+        "state": "live" if merged_into is None else "merged",
+        "merged_into": merged_into,
+        "opened_at_ms": now_ms,
+    }
+
+
+def _raise_sequences(connection: Connection, writes: list[PublishedSequence]) -> None:
+    table = schema.party_sequence
+    highest: dict[str, int] = {}
+    for write in writes:
+        highest[write.party] = max(highest.get(write.party, 0), write.sequence)
+    for party, sequence in highest.items():
+        held = connection.execute(select(table.c.sequence).where(table.c.party == party)).scalar_one_or_none()
+        if held is None:
+            connection.execute(insert(table).values(party=party, sequence=sequence))
+        elif sequence > held:
+            connection.execute(update(table).where(table.c.party == party).values(sequence=sequence))
+
+
+def _bury(connection: Connection, writes: list[Tombstone]) -> None:
+    table = schema.tombstone
+    for write in dict.fromkeys(writes):
+        same = and_(table.c.party == write.party, table.c.reference == write.reference)
+        if connection.execute(select(table.c.party).where(same)).first() is None:
+            connection.execute(insert(table).values(party=write.party, reference=write.reference))
+
+
+def _append_notices(connection: Connection, drafts: list[tuple[str, wire.Notice]]) -> tuple[LedgerNotice, ...]:
+    table = schema.notice
+    last: dict[str, int] = {}
+    notices: list[LedgerNotice] = []
+    for recipient, notice in drafts:
+        if recipient not in last:
+            query = select(func.max(table.c.cursor)).where(table.c.recipient == recipient)
+            last[recipient] = connection.execute(query).scalar() or 0
+        last[recipient] += 1
+        notice.cursor = last[recipient]
+        notices.append(LedgerNotice(recipient, notice.cursor, notice.SerializeToString(deterministic=True)))
+    if notices:
+        rows = [{"recipient": n.recipient, "cursor": n.cursor, "content": n.content} for n in notices]
+        connection.execute(insert(table), rows)
+    return tuple(notices)
