@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from services.node.store import meta
+from services.node.store import cases, meta
 from services.node.store.rows import Batch, PendingRow, SentCheck
 
 if TYPE_CHECKING:
     import random
     import sqlite3
     from collections.abc import Collection, Iterable, Iterator
+    from datetime import date
 
     from services.node.store.rows import PairRow, WitnessRow
 
@@ -22,17 +23,20 @@ _STATES: Final = frozenset({"new", "offline", "timed_out", "outside"})
 _READY: Final = """
     SELECT c.value_id, c.purpose, c.case_id, c.operation, c.look_once
     FROM to_check c JOIN value v ON v.id = c.value_id JOIN token t ON t.value_id = c.value_id AND t.epoch = :epoch
-    WHERE v.kept = 0 OR (t.sequence IS NOT NULL AND t.sequence <= :through)
+        JOIN case_profile p ON p.id = c.case_id
+    WHERE (v.kept = 0 OR (t.sequence IS NOT NULL AND t.sequence <= :through)) AND p.valid_until >= :today
     ORDER BY c.case_id, c.value_id LIMIT :limit
 """
 
 
 def form_batches(
-    db: sqlite3.Connection, epoch: int, max_items: int, holders: Collection[str], rng: random.Random
+    db: sqlite3.Connection, epoch: int, max_items: int, *, holders: Collection[str], rng: random.Random, today: date
 ) -> list[int]:
     """Put values that are ready into batches, each with its pending rows; return the ids of the batches."""
     through = meta.get_int(db, meta.PUBLISHED_THROUGH)
-    rows = db.execute(_READY, {"epoch": epoch, "through": through, "limit": _FORM_AT_ONCE}).fetchall()
+    rows = db.execute(
+        _READY, {"epoch": epoch, "through": through, "limit": _FORM_AT_ONCE, "today": today.isoformat()}
+    ).fetchall()
     groups: dict[tuple[str, int, str, int], list[int]] = {}
     for value_id, *key in rows:
         groups.setdefault((key[0], key[1], key[2], key[3]), []).append(value_id)
@@ -70,12 +74,13 @@ def _add_batch(
     return batch_id
 
 
-def pending_batches(db: sqlite3.Connection, holder: str | None) -> list[PendingRow]:
-    """Return who is pending for which batch, oldest batch first."""
-    where = "" if holder is None else "WHERE holder = ?"
+def pending_batches(db: sqlite3.Connection, holder: str | None, today: date) -> list[PendingRow]:
+    """Return who is pending for which batch, oldest batch first, of cases that have not ended."""
     rows = db.execute(
-        f"SELECT batch_id, holder, state, attempts FROM pending {where} ORDER BY batch_id, holder",  # noqa: S608 -- a constant
-        () if holder is None else (holder,),
+        "SELECT p.batch_id, p.holder, p.state, p.attempts FROM pending p JOIN batch b ON b.id = p.batch_id"
+        " JOIN case_profile c ON c.id = b.case_id"
+        " WHERE (:holder IS NULL OR p.holder = :holder) AND c.valid_until >= :today ORDER BY p.batch_id, p.holder",
+        {"holder": holder, "today": today.isoformat()},
     )
     return [PendingRow(*row) for row in rows]
 
@@ -99,14 +104,14 @@ def load_batch(db: sqlite3.Connection, batch_id: int) -> Batch:
     if head is None or not items:
         raise LookupError("the batch is not there any more")
     tokens, references, secrets, grades = zip(*items, strict=True)
-    row_id, epoch, purpose, operation, case_id, case_json, look_once = head
+    row_id, epoch, purpose, operation, case_id, profile, look_once = head
     return Batch(
         id=row_id,
         epoch=epoch,
         purpose=purpose,
         operation=operation,
         case_id=case_id,
-        case_json=case_json,
+        case=cases.from_json(profile),
         look_once=bool(look_once),
         tokens=b"".join(tokens),
         references=b"".join(references),

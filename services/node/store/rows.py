@@ -6,7 +6,10 @@ Whatever holds a match secret, a typed or a canonical value shows none of it in 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from services.node.case import CaseProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Batch:
         purpose: Purpose code.
         operation: Operation id; empty for standing work.
         case_id: Row id of the case.
-        case_json: Canonical JSON of the case profile (`services.node.case`).
+        case: Profile of the case, whose justification the check carries (I5).
         look_once: True where no record is kept that others can find.
         tokens: 16 bytes each.
         references: 16 bytes each.
@@ -58,7 +61,7 @@ class Batch:
     purpose: str
     operation: str
     case_id: int
-    case_json: str = field(repr=False)
+    case: CaseProfile = field(repr=False)
     look_once: bool
     tokens: bytes = field(repr=False)
     references: bytes = field(repr=False)
@@ -170,12 +173,12 @@ class Untokenised:
         epoch: Epoch of the key.
         key_class: `strong` or `weak`.
         case_id: Case whose justification the request carries.
-        case_json: Canonical JSON of the case profile.
+        case: Profile of the case.
         rows: The values.
     """
 
     epoch: int
     key_class: str
     case_id: int
-    case_json: str = field(repr=False)
+    case: CaseProfile = field(repr=False)
     rows: tuple[UntokenisedRow, ...]

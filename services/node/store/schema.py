@@ -18,7 +18,8 @@ CREATE TABLE case_profile (
     id INTEGER PRIMARY KEY,
     reference TEXT NOT NULL UNIQUE,
     purpose TEXT NOT NULL,
-    profile TEXT NOT NULL,            -- canonical JSON
+    profile TEXT NOT NULL,            -- JSON
+    valid_until TEXT NOT NULL,        -- last day, ISO 8601; after it nothing is asked any more
     added_at REAL NOT NULL
 );
 

@@ -17,8 +17,10 @@ import sqlite3
 import stat
 import threading
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final, Self
 
+from concordat.clock import SystemClock
 from concordat.errors import ConfigError
 from services.node.store import checks, conditions, inbox, meta, publishing, values
 from services.node.store.schema import SCHEMA, VERSION
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from concordat.clock import Clock
     from services.node.store.conditions import Condition, Incident
     from services.node.store.rows import (
         Batch,
@@ -44,18 +47,27 @@ if TYPE_CHECKING:
 FILE_NAME: Final = "store.sqlite"
 INCARNATION_BYTES: Final = 16
 _BUSY_S: Final = 60.0
+_SYSTEM_CLOCK: Final = SystemClock()
 
 
 class Store:
     """An open store; see the module."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
         self._db = connection
+        self._clock = clock
         self._turn = threading.RLock()
 
     @classmethod
-    def open(cls, path: Path, *, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> Store:
+    def open(
+        cls, path: Path, *, clock: Clock = _SYSTEM_CLOCK, random_bytes: Callable[[int], bytes] = secrets.token_bytes
+    ) -> Store:
         """Open a store, making it (0600, with a new incarnation) where there is none.
+
+        Args:
+            path: The file; its folder must be there.
+            clock: Tells the day, after whose end a case asks nothing any more.
+            random_bytes: Source of the incarnation.
 
         Raises:
             ConfigError: It cannot be opened, others may read it, or it is of another version of the program.
@@ -65,7 +77,7 @@ class Store:
             if stat.S_IMODE(path.stat().st_mode) & 0o177:
                 raise ConfigError(f"{path}: others can open the store; run: chmod 600 {path}")
             connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-            store = cls(connection)
+            store = cls(connection, clock)
             store._prepare(random_bytes)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be opened ({error.strerror})") from error
@@ -96,6 +108,9 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self._clock.now(), UTC).date()
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -163,9 +178,9 @@ class Store:
             values.add_epoch(db, epoch)
 
     def untokenised(self, epochs: Sequence[int], limit: int) -> Untokenised | None:
-        """Return up to `limit` values of one epoch, class and case that have no token, or None."""
+        """Return up to `limit` values of one epoch, class and case, of a case that has not ended; or None."""
         with self.read() as db:
-            return values.untokenised(db, epochs, limit)
+            return values.untokenised(db, epochs, limit, today=self._today())
 
     def untokenised_count(self) -> int:
         """Return how many tokens are still to be made."""
@@ -221,12 +236,14 @@ class Store:
     ) -> list[int]:
         """Put values that are ready into batches, each with a pending row for every holder; return the batches' ids."""
         with self.write() as db:
-            return checks.form_batches(db, epoch, max_items, holders, rng or random.SystemRandom())
+            return checks.form_batches(
+                db, epoch, max_items, holders=holders, rng=rng or random.SystemRandom(), today=self._today()
+            )
 
     def pending_batches(self, holder: str | None = None) -> list[PendingRow]:
-        """Return who is pending for which batch, oldest batch first."""
+        """Return who is pending for which batch, oldest batch first, of cases that have not ended."""
         with self.read() as db:
-            return checks.pending_batches(db, holder)
+            return checks.pending_batches(db, holder, self._today())
 
     def batch(self, batch_id: int) -> Batch:
         """Return a batch with its columns.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from services.node.store import cases
 from services.node.store.rows import Untokenised, UntokenisedRow
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import date
 
 STRONG: Final = 1
 WEAK: Final = 2
@@ -104,13 +106,13 @@ def add_epoch(db: sqlite3.Connection, epoch: int) -> None:
     )
 
 
-def untokenised(db: sqlite3.Connection, epochs: Sequence[int], limit: int) -> Untokenised | None:
-    """Return up to `limit` values of one epoch, class and case that have no token, or None."""
+def untokenised(db: sqlite3.Connection, epochs: Sequence[int], limit: int, *, today: date) -> Untokenised | None:
+    """Return up to `limit` values of one epoch, class and case, of a case that has not ended; or None."""
     for epoch in epochs:
         head = db.execute(
             "SELECT u.key_class, u.case_id, c.profile FROM to_tokenise u JOIN case_profile c ON c.id = u.case_id"
-            " WHERE u.epoch = ? LIMIT 1",
-            (epoch,),
+            " WHERE u.epoch = ? AND c.valid_until >= ? LIMIT 1",
+            (epoch, today.isoformat()),
         ).fetchone()
         if head is None:
             continue
@@ -121,7 +123,9 @@ def untokenised(db: sqlite3.Connection, epochs: Sequence[int], limit: int) -> Un
             " WHERE u.epoch = ? AND u.key_class = ? AND u.case_id = ? LIMIT ?",
             (epoch, key_class, case_id, limit),
         )
-        return Untokenised(epoch, key_class, case_id, profile, tuple(UntokenisedRow(*row) for row in rows))
+        return Untokenised(
+            epoch, key_class, case_id, cases.from_json(profile), tuple(UntokenisedRow(*row) for row in rows)
+        )
     return None
 
 

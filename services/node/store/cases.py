@@ -1,0 +1,41 @@
+"""Case profiles in the store; their text never leaves the node."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from services.node.case import CaseProfile
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+def put_case(db: sqlite3.Connection, case: CaseProfile, at: float) -> int:
+    """Write a profile under its reference, replacing an older form of it, and return its row id."""
+    db.execute(
+        "INSERT INTO case_profile (reference, purpose, profile, valid_until, added_at) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (reference) DO UPDATE SET purpose = excluded.purpose, profile = excluded.profile,"
+        " valid_until = excluded.valid_until",
+        (case.reference, case.purpose.value, case.model_dump_json(), case.valid_until.isoformat(), at),
+    )
+    row = db.execute("SELECT id FROM case_profile WHERE reference = ?", (case.reference,)).fetchone()
+    case_id: int = row[0]
+    return case_id
+
+
+@lru_cache(maxsize=256)
+def from_json(text: str) -> CaseProfile:
+    """Return a profile as it was put; cached, since all batches of a case share it."""
+    return CaseProfile.model_validate_json(text)
+
+
+def all_cases(db: sqlite3.Connection) -> list[CaseProfile]:
+    """Return all profiles, oldest first."""
+    return [from_json(row[0]) for row in db.execute("SELECT profile FROM case_profile ORDER BY id")]
+
+
+def case_of(db: sqlite3.Connection, reference: str) -> CaseProfile | None:
+    """Return the profile with a reference."""
+    row = db.execute("SELECT profile FROM case_profile WHERE reference = ?", (reference,)).fetchone()
+    return None if row is None else from_json(row[0])

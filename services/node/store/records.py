@@ -1,0 +1,228 @@
+"""Files and their records: what an officer typed, kept also where it cannot be read (3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from services.node.store.values import STRONG, Asking, CanonicalValue, add_value
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable
+
+    from services.node.record import FileFacts
+
+_COLUMNS: Final = (
+    "file_id, item, line, typed, status, code, reason, kind, region, region_assumed, notes, trafficking, abuse, row,"
+    " look_once, known"
+)
+
+
+class FileRow(NamedTuple):
+    """A file in the store; `items` of its rows are there."""
+
+    id: int
+    complete: bool
+    items: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRecord:
+    """One row of a file, read: accepted with its values (the strong one first), or refused with code and reason."""
+
+    item: int
+    line: int
+    typed: str | None = field(repr=False)
+    code: str | None = None
+    reason: str | None = None
+    kind: str | None = None
+    region: str | None = None
+    region_assumed: bool = False
+    notes: str = ""
+    trafficking: int = 0
+    abuse: int = 0
+    row: str = field(default="{}", repr=False)
+    values: tuple[CanonicalValue, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordView:
+    """A record as its own node shows it."""
+
+    file_name: str
+    line: int
+    typed: str | None = field(repr=False)
+    status: str
+    code: str | None
+    reason: str | None
+    kind: str | None
+    region: str | None
+    region_assumed: bool
+    known: bool
+    look_once: bool
+    case_reference: str
+    operation: str
+
+
+class FileCounts(NamedTuple):
+    """What became of a file's rows."""
+
+    accepted: int
+    already_known: int
+    refused: int
+    region_assumed: int
+
+
+class RefusedLine(NamedTuple):
+    """Where and why a row was refused; never the value."""
+
+    line: int
+    code: str
+    reason: str
+
+
+def begin_file(db: sqlite3.Connection, facts: FileFacts, *, case_id: int, operation: str, at: float) -> FileRow:
+    """Return the file's row, adding it where this file is new to the case and operation."""
+    key = (bytes.fromhex(facts.sha256), case_id, operation)
+    db.execute(
+        "INSERT OR IGNORE INTO file"
+        " (name, format, encoding, delimiter, size_bytes, added_at, sha256, case_id, operation)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (facts.name, facts.format, facts.encoding, facts.delimiter, facts.size_bytes, at, *key),
+    )
+    row = db.execute(
+        "SELECT id, complete, (SELECT coalesce(max(item), 0) FROM record WHERE file_id = file.id) FROM file"
+        " WHERE sha256 = ? AND case_id = ? AND operation = ?",
+        key,
+    ).fetchone()
+    return FileRow(row[0], bool(row[1]), row[2])
+
+
+def complete_file(db: sqlite3.Connection, file_id: int) -> None:
+    """Note that every row of a file is stored."""
+    db.execute("UPDATE file SET complete = 1 WHERE id = ?", (file_id,))
+
+
+def add_records(
+    db: sqlite3.Connection,
+    file_id: int,
+    records: Iterable[NewRecord],
+    *,
+    asking: Asking,
+    random_bytes: Callable[[int], bytes],
+) -> None:
+    """Write records with their values and all that is to be done for these."""
+    for record in records:
+        value_ids = [add_value(db, value, asking, random_bytes) for value in record.values]
+        known = bool(value_ids) and _held_elsewhere(db, value_ids[0], file_id)
+        cursor = db.execute(
+            f"INSERT INTO record ({_COLUMNS}) VALUES ({','.join('?' * 16)})",  # noqa: S608 -- constants
+            (
+                *(file_id, record.item, record.line, record.typed, "refused" if record.code else "accepted"),
+                *(record.code, record.reason, record.kind, record.region, record.region_assumed, record.notes),
+                *(record.trafficking, record.abuse, record.row, asking.look_once, known),
+            ),
+        )
+        db.executemany(
+            "INSERT OR IGNORE INTO record_value VALUES (?, ?)", [(cursor.lastrowid, one) for one in value_ids]
+        )
+
+
+def _held_elsewhere(db: sqlite3.Connection, value_id: int, file_id: int) -> bool:
+    query = (
+        "SELECT 1 FROM record_value rv JOIN record r ON r.id = rv.record_id WHERE rv.value_id = ? AND r.file_id <> ?"
+        " LIMIT 1"
+    )
+    return db.execute(query, (value_id, file_id)).fetchone() is not None
+
+
+def keep_file(db: sqlite3.Connection, file_id: int, asking: Asking, random_bytes: Callable[[int], bytes]) -> bool:
+    """Keep the values of a file that was only looked at so far; return whether there were any."""
+    rows = db.execute(
+        "SELECT DISTINCT v.namespace, v.rules_version, v.canonical, v.grade FROM record r"
+        " JOIN record_value rv ON rv.record_id = r.id JOIN value v ON v.id = rv.value_id"
+        " WHERE r.file_id = ? AND r.look_once = 1",
+        (file_id,),
+    ).fetchall()
+    for row in rows:
+        add_value(db, CanonicalValue(*row), asking, random_bytes)
+    db.execute("UPDATE record SET look_once = 0 WHERE file_id = ?", (file_id,))
+    return bool(rows)
+
+
+def file_counts(db: sqlite3.Connection, file_id: int) -> FileCounts:
+    """Count what became of a file's rows."""
+    row = db.execute(
+        "SELECT coalesce(sum(status = 'accepted'), 0), coalesce(sum(known), 0), coalesce(sum(status = 'refused'), 0),"
+        " coalesce(sum(region_assumed), 0) FROM record WHERE file_id = ?",
+        (file_id,),
+    ).fetchone()
+    return FileCounts(*row)
+
+
+def refused_lines(db: sqlite3.Connection, file_id: int) -> list[RefusedLine]:
+    """Return the refused rows of a file in their order."""
+    rows = db.execute(
+        "SELECT line, code, reason FROM record WHERE file_id = ? AND status = 'refused' ORDER BY item", (file_id,)
+    )
+    return [RefusedLine(*row) for row in rows]
+
+
+def record_views(db: sqlite3.Connection, *, refused_only: bool = False) -> list[RecordView]:
+    """Return the node's own records, newest file last."""
+    where = "WHERE r.status = 'refused'" if refused_only else ""
+    rows = db.execute(
+        "SELECT f.name, r.line, r.typed, r.status, r.code, r.reason, r.kind, r.region, r.region_assumed, r.known,"  # noqa: S608 -- a constant
+        " r.look_once, c.reference, f.operation FROM record r JOIN file f ON f.id = r.file_id"
+        f" JOIN case_profile c ON c.id = f.case_id {where} ORDER BY r.file_id, r.item"
+    )
+    return [
+        RecordView(
+            file_name=row[0],
+            line=row[1],
+            typed=row[2],
+            status=row[3],
+            code=row[4],
+            reason=row[5],
+            kind=row[6],
+            region=row[7],
+            region_assumed=bool(row[8]),
+            known=bool(row[9]),
+            look_once=bool(row[10]),
+            case_reference=row[11],
+            operation=row[12],
+        )
+        for row in rows
+    ]
+
+
+class FileProgress(NamedTuple):
+    """How far the distinct strong values of a file have come."""
+
+    values: int
+    tokenised: int
+    published: int
+    asked: int
+    covered: int
+
+
+_PROGRESS: Final = """
+    WITH mine AS (
+        SELECT DISTINCT v.id, v.kept FROM record r JOIN record_value rv ON rv.record_id = r.id
+        JOIN value v ON v.id = rv.value_id WHERE r.file_id = :file AND v.grade = :strong
+    )
+    SELECT count(*),
+        sum(t.value_id IS NOT NULL),
+        sum(t.value_id IS NOT NULL AND (m.kept = 0 OR coalesce(t.sequence <= :through, 0))),
+        sum(EXISTS (SELECT 1 FROM batch_item i WHERE i.value_id = m.id AND i.epoch = :epoch)),
+        sum(EXISTS (SELECT 1 FROM batch_item i WHERE i.value_id = m.id AND i.epoch = :epoch
+                    AND NOT EXISTS (SELECT 1 FROM pending p WHERE p.batch_id = i.batch_id AND p.state = 'new')))
+    FROM mine m LEFT JOIN token t ON t.value_id = m.id AND t.epoch = :epoch
+"""
+
+
+def file_progress(db: sqlite3.Connection, file_id: int, *, epoch: int, through: int) -> FileProgress:
+    """Count how far a file's strong values have come: token, published, asked, and answered or known as absent."""
+    names = {"file": file_id, "strong": STRONG, "epoch": epoch, "through": through}
+    return FileProgress(*(count or 0 for count in db.execute(_PROGRESS, names).fetchone()))
