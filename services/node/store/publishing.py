@@ -100,3 +100,9 @@ def secret_of(db: sqlite3.Connection, reference: bytes, epoch: int) -> bytes | N
         (reference, epoch),
     ).fetchone()
     return None if row is None else row[0]
+
+
+def namespace_of(db: sqlite3.Connection, reference: bytes) -> str | None:
+    """Return the namespace of an own reference."""
+    row = db.execute("SELECT namespace FROM value WHERE reference = ?", (reference,)).fetchone()
+    return None if row is None else row[0]

@@ -229,6 +229,11 @@ class Store:
         with self.read() as db:
             return publishing.secret_of(db, reference, epoch)
 
+    def namespace_of(self, reference: bytes) -> str | None:
+        """Return the namespace of an own reference."""
+        with self.read() as db:
+            return publishing.namespace_of(db, reference)
+
     # -- questions (3.3 step 3, 3.4, 3.5)
 
     def form_batches(
