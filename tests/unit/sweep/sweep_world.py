@@ -1,0 +1,197 @@
+"""A sweep in memory: the real hub and real participants, frames carried between them in a seeded order."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from concordat.protocol.report import gravest
+from gateway.sweep import Abandoned, Conclude, Effect, LookUp, Phase, Send, SweepHub, SweepSettings
+from services.node.sweep import SweepParty, SweepRows, VerifiedPair
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from concordat.wire.v1 import sweep_pb2 as wire
+    from gateway.sweep_pairs import Pair
+
+SWEEP_ID = bytes(range(16))
+OPERATION = "action-day"
+NAMESPACES = ("account", "e164", "email", "platform", "url")
+
+
+def name(short: str) -> str:
+    return f"spiffe://concordat.example/node/{short}"
+
+
+def digest(*parts: object) -> bytes:
+    return hashlib.sha256(repr(parts).encode()).digest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One value at one holder; values are equal where token and secret are."""
+
+    token: bytes
+    secret: bytes
+    class_byte: int
+
+    def reference(self, party: str) -> bytes:
+        return digest("reference", party, self.token, self.secret)[:16]
+
+
+def entry(value: int, class_byte: int = 1, *, secret: int | None = None) -> Entry:
+    """Return an entry with a pseudorandom token; another secret for the same token makes it another value."""
+    known = digest("secret", value, secret)
+    return Entry(digest("token", value)[:16], known, class_byte)
+
+
+def rows_of(party: str, entries: Iterable[Entry]) -> SweepRows:
+    ordered = list(entries)
+    return SweepRows.sorted_by_token(
+        b"".join(one.token for one in ordered),
+        b"".join(one.secret for one in ordered),
+        b"".join(one.reference(party) for one in ordered),
+        bytes(one.class_byte for one in ordered),
+    )
+
+
+@dataclass
+class World:
+    """Who holds what, and who cheats how."""
+
+    holdings: Mapping[str, list[Entry]]
+    settings: SweepSettings = field(default_factory=lambda: SweepSettings(window_tokens=4))
+    participants: tuple[str, ...] = ()
+    attached: frozenset[str] | None = None
+    tamper: dict[str, Callable[[wire.SweepUp], list[wire.SweepUp]]] = field(default_factory=dict)
+    live: Callable[[Pair], bool] = lambda _pair: False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.participants = self.participants or tuple(sorted(self.holdings))
+        attached = self.participants if self.attached is None else self.attached
+        self.now = 0.0
+        self.hub = SweepHub(
+            SWEEP_ID,
+            OPERATION,
+            self.participants,
+            attached=attached,
+            namespaces=NAMESPACES,
+            settings=self.settings,
+            now=self.now,
+        )
+        self.parties = {
+            party: SweepParty(
+                party, SWEEP_ID, operation=OPERATION, participants=self.participants, rows=rows_of(party, entries)
+            )
+            for party, entries in self.holdings.items()
+            if party in attached
+        }
+        self.random = random.Random(self.seed)
+        self.up: dict[str, deque[wire.SweepUp]] = {party: deque() for party in self.parties}
+        self.verified: dict[str, list[VerifiedPair]] = {party: [] for party in self.parties}
+        self.done: dict[str, wire.SweepDone] = {}
+        self.looked_up: list[Pair] = []
+        self.largest_hold = 0
+        self.conclusion: Conclude | None = None
+        self.abandoned: Abandoned | None = None
+
+    def run(self) -> World:
+        """Carry frames until nobody has one; then let time pass until the hub is over."""
+        for party, state in self.parties.items():
+            self._post(party, state.join())
+        return self.carry()
+
+    def carry(self) -> World:
+        """Do what `run` does, without the joins."""
+        while self.hub.phase is not Phase.OVER:
+            ready = [party for party, frames in self.up.items() if frames]
+            if ready:
+                party = self.random.choice(sorted(ready))
+                self.apply(self.hub.receive(party, self.up[party].popleft(), self.now))
+            else:
+                self.now += 1.0
+                assert self.now < 10_000, "the sweep never ends"
+                self.apply(self.hub.tick(self.now))
+            self.largest_hold = max(self.largest_hold, len(self.hub._held) + len(self.hub._open))
+        return self
+
+    def apply(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Send):
+                self._deliver(effect)
+            elif isinstance(effect, LookUp):
+                self.looked_up = list(effect.pairs)
+                self.apply(self.hub.live_known([self.live(pair) for pair in effect.pairs], self.now))
+            elif isinstance(effect, Conclude):
+                assert self.conclusion is None
+                self.conclusion = effect
+                self.apply(self.hub.frozen(1))
+            else:
+                self.abandoned = effect
+
+    def _deliver(self, send: Send) -> None:
+        if send.last:
+            assert send.party not in self.done, "two last words"
+            self.done[send.party] = send.frame.done
+            self.up.pop(send.party, None)
+            return
+        if send.party not in self.up:
+            return
+        step = self.parties[send.party].receive(send.frame)
+        self.verified[send.party] += step.verified
+        for frame in step.frames:
+            self._post(send.party, frame)
+
+    def _post(self, party: str, frame: wire.SweepUp) -> None:
+        if party in self.up:
+            change = self.tamper.get(party)
+            self.up[party] += [frame] if change is None else change(frame)
+
+    @property
+    def edges(self) -> set[tuple[str, bytes, str, bytes]]:
+        assert self.conclusion is not None
+        pairs = [proven.pair for proven in self.conclusion.edges]
+        found = {(one.parties[0], one.references[0], one.parties[1], one.references[1]) for one in pairs}
+        assert len(found) == len(pairs), "a pair twice"
+        return found
+
+    @property
+    def counts(self) -> dict[int, int]:
+        assert self.conclusion is not None
+        return dict(self.conclusion.result.counts)
+
+    @property
+    def states(self) -> dict[str, str]:
+        assert self.conclusion is not None
+        return {one.party: one.state for one in self.conclusion.result.participations}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What sets say: distinct values a gravest class byte, shared values, pairs of holders."""
+
+    counts: dict[int, int]
+    shared: int
+    edges: set[tuple[str, bytes, str, bytes]]
+
+
+def oracle(holdings: Mapping[str, list[Entry]]) -> Truth:
+    """Count with plain sets and dictionaries."""
+    holders: dict[tuple[bytes, bytes], list[tuple[str, Entry]]] = {}
+    for party in sorted(holdings):
+        for one in holdings[party]:
+            holders.setdefault((one.token, one.secret), []).append((party, one))
+    counts: dict[int, int] = {}
+    edges = set()
+    for held in holders.values():
+        byte = gravest([one.class_byte for _, one in held])
+        counts[byte] = counts.get(byte, 0) + 1
+        for at, (left, mine) in enumerate(held):
+            for right, theirs in held[at + 1 :]:
+                edges.add((left, mine.reference(left), right, theirs.reference(right)))
+    return Truth(counts, sum(len(held) > 1 for held in holders.values()), edges)
