@@ -1,0 +1,271 @@
+"""The asker's side of a live check (docs/protocol.md 3.3 step 3, 3.4 steps 1, 6 and 7, 3.5).
+
+Batches and their pending rows are stored before a check leaves; only a signed certificate that says 'covered', for a
+holder that this check asked and whose answers were not refused, deletes a row. Whatever else happens to a check leaves
+its rows as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from google.protobuf.message import DecodeError
+
+from concordat.errors import ProtocolError, RefusedError
+from concordat.protocol.certificate import accept_certificate
+from concordat.protocol.check import (
+    CHECK_ID_BYTES,
+    MAX_ITEMS,
+    MS,
+    SignedHeader,
+    audience_hash,
+    parse_header,
+    sign_header,
+)
+from concordat.protocol.macs import ask_macs
+from concordat.wire.v1 import check_pb2 as wire
+from services.node.events import CaseEnded, CheckFailed
+from services.node.exchange.wakeups import Due, Wakeups
+from services.node.store import checks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from random import Random
+
+    from concordat.clock import Clock
+    from services.node.events import EventSink
+    from services.node.exchange.identity import Identity
+    from services.node.store.rows import Batch
+    from services.node.store.store import Store
+
+MAX_CHECKS: Final = 64
+BATCHES_AT_ONCE: Final = 4
+CERTIFICATE_WAIT_S: Final = 30.0
+SALT_BYTES: Final = 16
+SALT_DOMAIN: Final = "justification-salt"
+EVERYONE: Final = (wire.AudienceSet(everyone=True),)
+_STATES: Final = {
+    wire.HOLDER_STATE_TIMED_OUT: "timed_out",
+    wire.HOLDER_STATE_OFFLINE: "offline",
+    wire.HOLDER_STATE_OUTSIDE: "outside",
+}
+# The node holds an older manifest than the gateway: only a new session with the newer one helps.
+_STALE: Final = frozenset({"stale_manifest", "stale_epoch"})
+
+
+@dataclass(slots=True)
+class _Flight:
+    batch_id: int
+    header: SignedHeader
+    holders: frozenset[str]
+    sent_at: float
+    refused: set[str] = field(default_factory=set)
+
+
+class Asker:
+    """Forms batches, asks, and keeps the pending set by what certificates say."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        store: Store,
+        *,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+        rng: Random,
+        emit: EventSink,
+    ) -> None:
+        self._identity = identity
+        self._store = store
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._rng = rng
+        self._emit = emit
+        self._wakeups = Wakeups()
+        self._flights: dict[bytes, _Flight] = {}
+        self._max_items = MAX_ITEMS
+        self._items_in_flight = 0
+
+    def use_identity(self, identity: Identity) -> None:
+        """Ask under another manifest from now on; what was outside the agreement is asked again."""
+        self._identity = identity
+        self._wakeups.new_manifest()
+
+    def attach(self, presence: Iterable[str], *, max_items: int) -> None:
+        """Start when the node itself is attached; checks of an earlier session are over without a certificate."""
+        self.detach()
+        self._max_items = max(1, min(max_items, MAX_ITEMS))
+        self._wakeups.attach(self._store.pending_batches(), presence)
+
+    def detach(self) -> None:
+        """Forget checks under way: their pending rows stay."""
+        self._flights.clear()
+        self._items_in_flight = 0
+
+    def presence(self, attached: Iterable[str]) -> None:
+        """Wake what waits for a holder that has come."""
+        self._wakeups.presence(attached)
+
+    def next_at(self) -> float | None:
+        """Return the monotonic time of the next turn, or None where only an event can bring one."""
+        return self._wakeups.next_at()
+
+    def work(self) -> list[wire.Check]:
+        """Form batches of what is ready and return the checks that are due, as many as may be under way."""
+        self._drop_lost()
+        # Only the current epoch: in an overlap the store holds tokens under both, and holders look in both.
+        epoch = self._identity.manifest.epochs.current
+        for batch_id in self._store.form_batches(epoch, self._max_items, sorted(self._identity.holders), self._rng):
+            self._wakeups.add(batch_id, self._identity.holders)
+        leaving: list[wire.Check] = []
+        due = self._wakeups.take(self._clock.monotonic(), limit=MAX_CHECKS - len(self._flights))
+        for at, one in enumerate(due):
+            if self._items_in_flight >= BATCHES_AT_ONCE * self._max_items:
+                for rest in due[at:]:
+                    self._wakeups.add(rest.batch_id, rest.holders)
+                break
+            check = self._ask(one)
+            if check is not None:
+                leaving.append(check)
+        return leaving
+
+    def certificate(self, certificate: wire.Certificate) -> None:
+        """Keep a certificate and clear whoever it says is covered.
+
+        Raises:
+            ProtocolError: Unreadable, or about no check of this node.
+            IdentityError: Signed by nobody who may.
+        """
+        check_id = _check_id(certificate)
+        sent = self._store.sent_check(check_id)
+        if sent is None:
+            raise ProtocolError("the certificate is about no check of this node")
+        header = parse_header(sent.header, b"")
+        body = accept_certificate(certificate, header=header, manifest=self._identity.manifest)
+        flight = self._flights.get(check_id)
+        if flight is None:
+            # Its session or its time is over, and with it the memory of refused answers: it clears nothing.
+            self._store.store_certificate(check_id, certificate.SerializeToString())
+            return
+        states = {one.holder: one.state for one in body.holders if one.holder in flight.holders}
+        covered = {
+            holder
+            for holder, state in states.items()
+            if state == wire.HOLDER_STATE_COVERED and holder not in flight.refused
+        }
+        pending = {
+            holder: _STATES.get(states.get(holder, wire.HOLDER_STATE_TIMED_OUT), "timed_out")
+            for holder in flight.holders - covered
+        }
+        with self._store.write() as db:
+            checks.store_certificate(db, check_id, certificate.SerializeToString())
+            checks.cover(db, flight.batch_id, covered)
+            for holder, state in pending.items():
+                checks.set_pending_state(db, flight.batch_id, holder, state=state, attempts=None)
+        self._land(check_id, pending, covered=covered)
+
+    def check_refused(self, refused: wire.CheckRefused) -> None:
+        """Keep a check that was not taken pending, to be repeated later.
+
+        Raises:
+            RefusedError: The gateway holds a newer manifest.
+        """
+        flight = self._flights.get(refused.check_id)
+        if flight is not None:
+            self._emit(CheckFailed(refused.code))
+            self._land(refused.check_id, dict.fromkeys(flight.holders, "timed_out"), covered=set())
+        if refused.code in _STALE:
+            raise RefusedError("the gateway holds another manifest", code=refused.code)
+
+    def answer_refused(self, check_id: bytes, batch_id: int, other: str) -> None:
+        """Note that a party's answer was refused, so that the certificate of this check clears it for nothing."""
+        flight = self._flights.get(check_id)
+        if flight is not None:
+            flight.refused.add(other)
+        else:
+            self._wakeups.settle(batch_id, other, state="timed_out", now=self._clock.monotonic())
+
+    def _ask(self, due: Due) -> wire.Check | None:
+        holders = due.holders & self._identity.holders
+        try:
+            batch = self._store.batch(due.batch_id)
+        except LookupError:
+            return None
+        if not holders or batch.epoch not in self._identity.manifest.live_epochs:
+            return None
+        if batch.case.valid_until < datetime.fromtimestamp(self._clock.now(), UTC).date():
+            # The end of the case ends the pending set (3.5).
+            self._store.cover(due.batch_id, due.holders)
+            self._emit(CaseEnded(due.batch_id))
+            return None
+        audience_salt = self._random_bytes(SALT_BYTES)
+        header = self._header(batch, audience_salt)
+        self._store.record_sent(
+            header.fields.check_id, due.batch_id, header.raw, header.hash, header.fields.issued_at_ms / MS
+        )
+        self._flights[header.fields.check_id] = _Flight(due.batch_id, header, holders, self._clock.monotonic())
+        self._items_in_flight += batch.count
+        self._wakeups.underway(due.batch_id)
+        items = wire.CheckItems(
+            tokens=batch.tokens,
+            references=batch.references,
+            ask_macs=ask_macs(batch.secrets, header.hash, batch.tokens, batch.references),
+            grades=batch.grades,
+        )
+        return wire.Check(
+            header=header.raw,
+            signature=header.signature,
+            items=items,
+            audience_salt=audience_salt,
+            audience_sets=EVERYONE,
+            only_holders=[] if holders == self._identity.holders else sorted(holders),
+        )
+
+    def _header(self, batch: Batch, audience_salt: bytes) -> SignedHeader:
+        manifest = self._identity.manifest
+        check_id = self._random_bytes(CHECK_ID_BYTES)
+        now_ms = int(self._clock.now() * MS)
+        # Only this party can make the salt, and can make it again to open the hash in an audit; nothing is stored.
+        salt = hashlib.sha256(self._identity.signing_key.sign(SALT_DOMAIN, check_id)).digest()[:SALT_BYTES]
+        fields = wire.CheckHeader(
+            federation=manifest.federation,
+            manifest_hash=manifest.hash,
+            asker=self._identity.name,
+            check_id=check_id,
+            operation=batch.operation,
+            purpose=batch.purpose,
+            justification_hash=batch.case.justification_hash(salt),
+            count=batch.count,
+            issued_at_ms=now_ms,
+            expires_at_ms=now_ms + manifest.max_header_age_s * MS,
+            epoch=batch.epoch,
+            audience_hash=audience_hash(audience_salt, EVERYONE),
+            look_once=batch.look_once,
+        )
+        return sign_header(fields, self._identity.signing_key)
+
+    def _land(self, check_id: bytes, pending: dict[str, str], *, covered: set[str]) -> None:
+        flight = self._flights.pop(check_id)
+        self._items_in_flight -= flight.header.fields.count
+        self._wakeups.finished(flight.batch_id)
+        for holder in covered:
+            self._wakeups.covered(flight.batch_id, holder)
+        for holder, state in pending.items():
+            self._wakeups.settle(flight.batch_id, holder, state=state, now=self._clock.monotonic())
+
+    def _drop_lost(self) -> None:
+        """End checks whose certificate is long overdue."""
+        late = self._clock.monotonic() - CERTIFICATE_WAIT_S
+        for check_id in [check_id for check_id, flight in self._flights.items() if flight.sent_at < late]:
+            self._emit(CheckFailed("deadline"))
+            self._land(check_id, dict.fromkeys(self._flights[check_id].holders, "timed_out"), covered=set())
+
+
+def _check_id(certificate: wire.Certificate) -> bytes:
+    try:
+        return wire.CertificateBody.FromString(certificate.body).check_id
+    except DecodeError as error:
+        raise ProtocolError("the certificate cannot be read") from error

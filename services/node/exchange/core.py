@@ -1,0 +1,200 @@
+"""The node's exchange with one gateway, without I/O: frames in, frames out, in order (docs/protocol.md 3.2 to 3.5).
+
+    core = NodeCore(identity, store, clock=clock, random_bytes=secrets.token_bytes, rng=rng, emit=emit)
+    send(core.hello())
+    for frame in session:
+        send(core.receive(frame))
+        send(core.work())
+
+A core belongs to one thread at a time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import concordat
+from concordat.errors import ProtocolError, RefusedError
+from concordat.wire.v1 import session_pb2 as wire
+from concordat.wire.v1.check_pb2 import NoticeAck
+from services.node.events import Attached
+from services.node.exchange.answerer import Answerer
+from services.node.exchange.asker import Asker
+from services.node.exchange.inbox import Inbox
+from services.node.exchange.publisher import Publisher
+from services.node.exchange.ticks import Ticks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from concordat.clock import Clock
+    from services.node.events import EventSink
+    from services.node.exchange.identity import Identity
+    from services.node.store.store import Store
+
+# After these there may be something to publish or to ask.
+_WORK_AFTER: Final = frozenset(
+    {"welcome", "snapshot_installed", "published", "check_refused", "certificate", "presence"}
+)
+
+
+class NodeCore:
+    """One session after the other with one gateway."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        store: Store,
+        *,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+        rng: Random,
+        emit: EventSink,
+    ) -> None:
+        self._identity = identity
+        self._store = store
+        self._emit = emit
+        self._answerer = Answerer(identity.spiffe, identity.manifest, store, clock=clock)
+        self._ticks = Ticks(self._answerer, store)
+        self._asker = Asker(identity, store, clock=clock, random_bytes=random_bytes, rng=rng, emit=emit)
+        self._inbox = Inbox(identity, store, asker=self._asker, clock=clock, emit=emit)
+        self._publisher = Publisher(identity, store)
+        self._welcome: wire.Welcome | None = None
+        self._presence: tuple[str, ...] = ()
+        self._restored = False
+        self._operations: list[wire.OperationEvent] = []
+        self._receivers: dict[str, Callable[[wire.HubFrame], list[wire.NodeFrame]]] = {
+            "welcome": self._on_welcome,
+            "snapshot_installed": self._on_snapshot_installed,
+            "published": self._on_published,
+            "check_received": lambda _: [],
+            "check_refused": self._on_check_refused,
+            "question": self._on_question,
+            "barrier": lambda frame: self._ticks.barrier(frame.barrier),
+            "certificate": self._on_certificate,
+            "notice": self._on_notice,
+            "presence": self._on_presence,
+            "operation_event": self._on_operation_event,
+        }
+
+    def use_identity(self, identity: Identity) -> None:
+        """Go on under another manifest; call it between sessions."""
+        self._identity = identity
+        self._answerer.use_manifest(identity.manifest)
+        self._asker.use_identity(identity)
+        self._inbox.use_identity(identity)
+        self._publisher.use_identity(identity)
+
+    def hello(self) -> wire.NodeFrame:
+        """Return the first frame of a session."""
+        manifest = self._identity.manifest
+        return wire.NodeFrame(
+            hello=wire.Hello(
+                federation=manifest.federation,
+                manifest_hash=manifest.hash,
+                incarnation=self._store.incarnation(),
+                rules_versions={name: window.current for name, window in manifest.rules_versions.items()},
+                epochs=manifest.live_epochs,
+                notice_cursor=self._store.notice_cursor(),
+                ledger_incarnation=self._store.ledger_incarnation(),
+                software=concordat.__version__,
+            )
+        )
+
+    def receive(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
+        """Take one frame and return what it is answered with; whatever that asserts is durable.
+
+        Raises:
+            ProtocolError: The gateway broke the protocol; the session must end.
+            RefusedError: The gateway holds another manifest; the session must end.
+            IdentityError: A certificate is signed by nobody who may; the session must end.
+        """
+        kind = frame.WhichOneof("frame")
+        if kind is None or (self._welcome is None) != (kind == "welcome"):
+            raise ProtocolError("a session starts with one welcome, and every frame has content")
+        return self._receivers[kind](frame)
+
+    @staticmethod
+    def wants_work(frame: wire.HubFrame) -> bool:
+        """Tell whether `work` is to be called after this frame."""
+        return frame.WhichOneof("frame") in _WORK_AFTER
+
+    def work(self) -> list[wire.NodeFrame]:
+        """Return what is to be published and asked now; call it when something changed, and once a second."""
+        if self._welcome is None:
+            return []
+        frames = self._publisher.work()
+        if self._publisher.installed:
+            frames += [wire.NodeFrame(check=check) for check in self._asker.work()]
+        return frames
+
+    @property
+    def has_more(self) -> bool:
+        """Tell whether `work` is to be called again at once, for the rest of a snapshot."""
+        return self._publisher.has_more
+
+    def next_at(self) -> float | None:
+        """Return the monotonic time at which `work` has something to do without an event, or None."""
+        return self._asker.next_at() if self._publisher.installed else None
+
+    def operations(self) -> list[wire.OperationEvent]:
+        """Return the events of operations that came since the last call."""
+        events, self._operations = self._operations, []
+        return events
+
+    def detach(self) -> None:
+        """End the session: what is pending stays so."""
+        self._welcome = None
+        self._publisher.detach()
+        self._asker.detach()
+        self._ticks.detach()
+
+    def _on_welcome(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
+        welcome = frame.welcome
+        if welcome.manifest_hash != self._identity.manifest.hash:
+            raise RefusedError("the gateway holds another manifest", code="stale_manifest")
+        if self._publisher.attach(welcome):
+            self._store.renew_incarnation()
+        if welcome.ledger_incarnation != self._store.ledger_incarnation():
+            self._store.set_ledger_incarnation(welcome.ledger_incarnation)
+        self._welcome = welcome
+        self._presence = tuple(welcome.presence.attached)
+        return [wire.NodeFrame(refusal=refusal) for refusal in self._inbox.refusals()]
+
+    def _on_snapshot_installed(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
+        assert self._welcome is not None
+        self._publisher.snapshot_installed(frame.snapshot_installed.sequence)
+        self._asker.attach(self._presence, max_items=self._welcome.max_items)
+        self._emit(Attached(self._welcome.gateway))
+        return []
+
+    def _on_published(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
+        self._publisher.published(frame.published.sequence)
+        return []
+
+    def _on_check_refused(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
+        self._asker.check_refused(frame.check_refused)
+        return []
+
+    def _on_question(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
+        return [wire.NodeFrame(answer=self._ticks.question(frame.question))]
+
+    def _on_certificate(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
+        self._asker.certificate(frame.certificate)
+        return []
+
+    def _on_notice(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
+        refusal = self._inbox.receive(frame.notice)
+        ack = wire.NodeFrame(notice_ack=NoticeAck(cursor=self._store.notice_cursor()))
+        return [ack] if refusal is None else [wire.NodeFrame(refusal=refusal), ack]
+
+    def _on_presence(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
+        self._presence = tuple(frame.presence.attached)
+        if self._publisher.installed:
+            self._asker.presence(self._presence)
+        return []
+
+    def _on_operation_event(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
+        self._operations.append(frame.operation_event)
+        return []

@@ -1,0 +1,196 @@
+"""Notices: verified before anything shows, and stored in one transaction with their cursor (3.4 step 4).
+
+An asker believes the holder's MAC, a holder believes its own witness of the ask, a participant of a sweep its own
+verdict on the pair; nobody believes the hub. What is not proven goes back as a signed refusal that names the party.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from concordat.errors import IdentityError, ProtocolError
+from concordat.protocol import macs
+from concordat.protocol.certificate import NEVER_ASKED, WRONG_ANSWER_MAC, sign_refusal
+from concordat.protocol.check import parse_header
+from concordat.tokens import REFERENCE_BYTES
+from concordat.wire.v1 import check_pb2 as wire
+from services.node.events import EdgeVoided, PartyRefused, Told
+from services.node.store import checks
+from services.node.store import inbox as store_inbox
+from services.node.store.rows import PairRow, ToldRow
+
+if TYPE_CHECKING:
+    from concordat.clock import Clock
+    from services.node.events import Event, EventSink
+    from services.node.exchange.asker import Asker
+    from services.node.exchange.identity import Identity
+    from services.node.store.store import Store
+
+EDGE_ID_BYTES: Final = 16
+_GRADES: Final = {wire.GRADE_STRONG: "strong", wire.GRADE_WEAK: "weak"}
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reopening:
+    """A batch whose value is pending again for a party."""
+
+    check_id: bytes
+    batch_id: int
+    other: str
+
+
+class Inbox:
+    """Takes notices in their order."""
+
+    def __init__(self, identity: Identity, store: Store, *, asker: Asker, clock: Clock, emit: EventSink) -> None:
+        self._identity = identity
+        self._store = store
+        self._asker = asker
+        self._clock = clock
+        self._emit = emit
+
+    def use_identity(self, identity: Identity) -> None:
+        """Sign under another identity and manifest from now on."""
+        self._identity = identity
+
+    def receive(self, notice: wire.Notice) -> wire.Refusal | None:
+        """Verify and store a notice; return a refusal where it is not proven. Afterwards it may be acknowledged.
+
+        Raises:
+            ProtocolError: A notice before it is missing, or it says nothing that can be read.
+        """
+        if notice.cursor <= self._store.notice_cursor():
+            return None
+        match notice.WhichOneof("content"):
+            case "told":
+                return self._told(notice)
+            case "voided":
+                self._voided(notice)
+                return None
+            case _:
+                raise ProtocolError("a notice has no content")
+
+    def refusals(self) -> list[wire.Refusal]:
+        """Return all refusals anew: one may have been lost with the session that was to carry it."""
+        return [
+            self._refusal(row, NEVER_ASKED if row.sweep_id or not row.asked else WRONG_ANSWER_MAC)
+            for row in self._store.all_told()
+            if row.state == "refused"
+        ]
+
+    def _told(self, notice: wire.Notice) -> wire.Refusal | None:
+        told = notice.told
+        if len(told.edge_id) != EDGE_ID_BYTES or {len(told.own_reference), len(told.other_reference)} != {
+            REFERENCE_BYTES
+        }:
+            raise ProtocolError("a notice has an edge id or reference of another size")
+        reason = self._fault(told)
+        row = _row(told, state="shown" if reason is None else "refused")
+        if reason is None:
+            self._store.receive_notice(notice.cursor, told.SerializeToString(), told=row, at=self._clock.now())
+            self._emit(self._event(row))
+            return None
+        # What is refused is stored with the pending row that it opens again, or a crash between would lose the value.
+        self._store_reopening(notice, row, self._reopening(row))
+        _LOG.warning("an edge was refused", extra={"party": row.other, "code": reason})
+        self._store.add_incident(at=self._clock.now(), party=row.other, what=reason, evidence="{}")
+        self._emit(PartyRefused(row.other, reason))
+        return self._refusal(row, reason)
+
+    def _voided(self, notice: wire.Notice) -> None:
+        row = self._store.told(notice.voided.edge_id)
+        shown = row is not None and row.state == "shown"
+        # The other side had no proof of the ask (a restored node, say): the value is asked again.
+        reopening = self._reopening(row) if row is not None and shown else None
+        self._store_reopening(notice, None, reopening)
+        if row is not None and shown:
+            self._emit(EdgeVoided(row.other))
+
+    def _store_reopening(self, notice: wire.Notice, told: ToldRow | None, reopening: _Reopening | None) -> None:
+        content = notice.voided if told is None else notice.told
+        with self._store.write() as db:
+            store_inbox.receive_notice(
+                db,
+                notice.cursor,
+                content.SerializeToString(),
+                told=told,
+                voided=None if told is not None else notice.voided.edge_id,
+                at=self._clock.now(),
+            )
+            if reopening is not None:
+                checks.reopen_pending(db, reopening.batch_id, reopening.other)
+        if reopening is not None:
+            self._asker.answer_refused(reopening.check_id, reopening.batch_id, reopening.other)
+
+    def _fault(self, told: wire.Told) -> str | None:
+        """Return why an edge is not proven, or None where it is."""
+        own, other = told.own_reference, told.other_reference
+        try:
+            party = self._identity.manifest.party_by_id(told.other)
+        except IdentityError:
+            return NEVER_ASKED
+        if party.spiffe == self._identity.spiffe:
+            return NEVER_ASKED
+        if told.sweep_id:
+            pair = PairRow(own, told.other, other, told.sweep_id)
+            return None if self._store.has_verified_pair(pair) else NEVER_ASKED
+        if not told.asked:
+            return None if self._store.has_witness(own, told.other, other) else NEVER_ASKED
+        return None if self._answer_is_proven(told) else WRONG_ANSWER_MAC
+
+    def _answer_is_proven(self, told: wire.Told) -> bool:
+        sent = self._store.sent_check(told.check_id)
+        if sent is None or not told.decision & macs.ASKER_TOLD or told.decision > macs.ASKER_TOLD | macs.HOLDER_TOLD:
+            return False
+        epoch = parse_header(sent.header, b"").fields.epoch
+        secret = self._store.secret_of(told.own_reference, epoch)
+        if secret is None:
+            return False
+        references = (told.own_reference, told.other_reference)
+        expected = macs.answer_mac(secret, sent.header_hash, told.other, references, told.decision)
+        return macs.equal(expected, told.answer_mac)
+
+    def _reopening(self, row: ToldRow) -> _Reopening | None:
+        sent = self._store.sent_check(row.check_id) if row.asked and row.check_id else None
+        known = row.other in self._identity.holders
+        return _Reopening(sent.check_id, sent.batch_id, row.other) if sent is not None and known else None
+
+    def _refusal(self, row: ToldRow, reason: str) -> wire.Refusal:
+        body = wire.RefusalBody(
+            edge_id=row.edge_id,
+            check_id=row.check_id or b"",
+            other=row.other,
+            reason=reason,
+            signer=self._identity.name,
+        )
+        return sign_refusal(body, self._identity.signing_key)
+
+    def _event(self, row: ToldRow) -> Event:
+        return Told(
+            handle=row.handle,
+            other=row.other,
+            namespace=self._store.namespace_of(row.own_reference) or "",
+            grade=_GRADES.get(wire.Grade.ValueType(row.grade), ""),
+            asked=row.asked,
+            look_once=row.look_once,
+        )
+
+
+def _row(told: wire.Told, *, state: str) -> ToldRow:
+    return ToldRow(
+        edge_id=told.edge_id,
+        own_reference=told.own_reference,
+        other=told.other,
+        other_reference=told.other_reference,
+        handle=told.handle,
+        grade=told.grade,
+        told_at_ms=told.told_at_ms,
+        asked=told.asked,
+        check_id=told.check_id or None,
+        sweep_id=told.sweep_id or None,
+        look_once=told.look_once,
+        state=state,
+    )

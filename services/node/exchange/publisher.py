@@ -1,0 +1,136 @@
+"""The node's routing plane: a snapshot at each attach, deltas after it (docs/protocol.md 3.2 step 3, 3.3 step 2).
+
+A batch of tokens has its number durably before it leaves, and one batch is under way at a time. A batch that was never
+acknowledged is in the next snapshot, whose acknowledgement covers it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from concordat.errors import ProtocolError
+from concordat.planes import bitmap, pack_slots, require_shape, slots_of
+from concordat.wire.v1 import session_pb2 as wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from services.node.exchange.identity import Identity
+    from services.node.store.store import Store
+
+CHUNK_BYTES: Final = 256 << 10
+FRAMES_AT_ONCE: Final = 6
+TOKENS_OF_DELTA: Final = 4096
+
+
+class Publisher:
+    """Says what the hub's plane of this node must hold."""
+
+    def __init__(self, identity: Identity, store: Store) -> None:
+        self._identity = identity
+        self._store = store
+        self._shape = (0, 0)
+        self._snapshot: Iterator[wire.NodeFrame] | None = None
+        self._snapshot_sequence = 0
+        self._installed = False
+        self._sent = 0
+        self._acknowledged = 0
+
+    def use_identity(self, identity: Identity) -> None:
+        """Publish the epochs of another manifest from the next attach on."""
+        self._identity = identity
+
+    @property
+    def installed(self) -> bool:
+        """Tell whether the plane is complete at the hub."""
+        return self._installed
+
+    def attach(self, welcome: wire.Welcome) -> bool:
+        """Start the snapshot; return True where the ledger shows that this store was restored from an older copy.
+
+        Raises:
+            ProtocolError: A plane of a shape that cannot be made.
+        """
+        require_shape(welcome.plane_log2_slots, welcome.plane_hashes)
+        restored = welcome.ledger_sequence > self._store.sequence()
+        if restored:
+            self._store.raise_sequence(welcome.ledger_sequence)
+        self._shape = (welcome.plane_log2_slots, welcome.plane_hashes)
+        sequence, tokens = self._store.snapshot(self._identity.manifest.live_epochs)
+        self._snapshot_sequence = self._sent = sequence
+        self._acknowledged = 0
+        self._installed = False
+        self._snapshot = self._frames(sequence, tokens)
+        return restored
+
+    def detach(self) -> None:
+        """Forget the session; the next one starts with a snapshot."""
+        self._snapshot = None
+        self._installed = False
+
+    def work(self) -> list[wire.NodeFrame]:
+        """Return the next frames: some chunks of the snapshot, and a delta where none is under way."""
+        frames: list[wire.NodeFrame] = []
+        if self._snapshot is not None:
+            frames += islice(self._snapshot, FRAMES_AT_ONCE)
+            if frames[-1].HasField("snapshot_end"):
+                self._snapshot = None
+        delta = self._delta()
+        if delta is not None:
+            frames.append(delta)
+        return frames
+
+    @property
+    def has_more(self) -> bool:
+        """Tell whether chunks of the snapshot are still to be sent."""
+        return self._snapshot is not None
+
+    def snapshot_installed(self, sequence: int) -> None:
+        """Note that the plane is complete.
+
+        Raises:
+            ProtocolError: Another sequence than the snapshot's.
+        """
+        if sequence != self._snapshot_sequence or self._snapshot is not None:
+            raise ProtocolError("the gateway acknowledges a snapshot that was not sent")
+        self._acknowledge(sequence)
+        self._installed = True
+
+    def published(self, sequence: int) -> None:
+        """Note that a delta is in the plane and durable in the ledger.
+
+        Raises:
+            ProtocolError: A sequence that was not sent.
+        """
+        if sequence > self._sent:
+            raise ProtocolError("the gateway acknowledges a sequence that was not sent")
+        self._acknowledge(sequence)
+
+    def _acknowledge(self, sequence: int) -> None:
+        if sequence > self._acknowledged:
+            self._acknowledged = sequence
+            self._store.acknowledge_published(sequence)
+
+    def _delta(self) -> wire.NodeFrame | None:
+        # (3.3 step 2) Before Begin there is no plane to merge with; a batch under way must be acknowledged first.
+        if self._shape == (0, 0) or (self._sent > self._acknowledged and self._sent > self._snapshot_sequence):
+            return None
+        for epoch in self._identity.manifest.live_epochs:
+            batch = self._store.take_unpublished(epoch, TOKENS_OF_DELTA)
+            if batch is None or batch.sequence <= self._sent:
+                continue
+            self._sent = batch.sequence
+            slots = pack_slots(slots_of(batch.tokens, *self._shape))
+            return wire.NodeFrame(publish=wire.Publish(sequence=batch.sequence, slots=slots))
+        return None
+
+    def _frames(self, sequence: int, tokens: bytes) -> Iterator[wire.NodeFrame]:
+        log2_slots, hashes = self._shape
+        yield wire.NodeFrame(snapshot_begin=wire.SnapshotBegin(sequence=sequence, log2_slots=log2_slots, hashes=hashes))
+        bits = bitmap(slots_of(tokens, log2_slots, hashes), log2_slots)
+        for offset in range(0, len(bits), CHUNK_BYTES):
+            chunk = wire.SnapshotChunk(offset=offset, bits=bits[offset : offset + CHUNK_BYTES])
+            yield wire.NodeFrame(snapshot_chunk=chunk)
+        yield wire.NodeFrame(snapshot_end=wire.SnapshotEnd(bitmap_hash=hashlib.sha256(bits).digest()))

@@ -1,0 +1,100 @@
+"""Questions and barriers: a barrier is answered after all answers of its tick, from one index (3.4 step 5).
+
+The index may grow between a question and its barrier. The questions of the tick are then looked up again, and new hits
+leave before the barrier's reply, so that the reply's sequence is true for every answer. Where this node could not
+answer a question of the tick for a reason of its own, it does not answer the barrier: it is timed out, never covered
+(I6).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from concordat.wire.v1 import check_pb2, session_pb2
+
+if TYPE_CHECKING:
+    from services.node.exchange.answerer import Answerer
+    from services.node.store.store import Store
+
+MAX_OPEN_QUESTIONS: Final = 10_000
+# Refusals that are no fault of the asker: this node is full, or its clock or manifest differ from the gateway's.
+_OWN_REASONS: Final = frozenset({"busy", "expired", "stale_manifest", "stale_epoch"})
+
+
+class _Open(NamedTuple):
+    tick: int
+    sequence: int
+    question: check_pb2.Question
+    hits: frozenset[bytes]
+
+
+class Ticks:
+    """Answers questions and barriers in the order in which they came."""
+
+    def __init__(self, answerer: Answerer, store: Store) -> None:
+        self._answerer = answerer
+        self._store = store
+        self._open: list[_Open] = []
+        self._unanswered: set[int] = set()
+
+    def detach(self) -> None:
+        """Forget the session's open ticks."""
+        self._open.clear()
+        self._unanswered.clear()
+
+    def question(self, question: check_pb2.Question) -> check_pb2.Answer:
+        """Answer a question, and keep it until its tick ends.
+
+        Raises:
+            ProtocolError: The header cannot be read.
+        """
+        # Read before the look-up: an index that grows in between is then looked up once too often, never too seldom.
+        sequence = self._store.sequence()
+        answer = self._answerer.answer(question)
+        if answer.refused in _OWN_REASONS or len(self._open) >= MAX_OPEN_QUESTIONS:
+            self._unanswered.add(question.tick)
+        elif not answer.refused:
+            self._open.append(_Open(question.tick, sequence, question, _positions(answer)))
+        return answer
+
+    def barrier(self, barrier: session_pb2.Barrier) -> list[session_pb2.NodeFrame]:
+        """Return late hits of the tick, and then the reply, unless the tick holds a question that was not answered."""
+        sequence = self._store.sequence()
+        all_published = self._store.all_published()
+        frames: list[session_pb2.NodeFrame] = []
+        for one in self._open:
+            if one.tick <= barrier.tick and one.sequence < sequence:
+                answer = _only_new(self._answerer.answer(one.question), one.hits)
+                if answer is not None:
+                    frames.append(session_pb2.NodeFrame(answer=answer))
+        self._open = [one for one in self._open if one.tick > barrier.tick]
+        unanswered = {tick for tick in self._unanswered if tick <= barrier.tick}
+        self._unanswered -= unanswered
+        if not unanswered:
+            reply = session_pb2.BarrierReply(tick=barrier.tick, index_sequence=sequence, all_published=all_published)
+            frames.append(session_pb2.NodeFrame(barrier_reply=reply))
+        return frames
+
+
+def _positions(answer: check_pb2.Answer) -> frozenset[bytes]:
+    return frozenset(answer.positions[at : at + 4] for at in range(0, len(answer.positions), 4))
+
+
+def _only_new(answer: check_pb2.Answer, known: frozenset[bytes]) -> check_pb2.Answer | None:
+    """Return an answer with the hits whose positions are not known yet, or None where there are none."""
+    number = len(answer.decisions)
+    new = [at for at in range(number) if answer.positions[at * 4 : at * 4 + 4] not in known]
+    if not new or answer.refused:
+        return None
+
+    def chosen(packed: bytes, width: int) -> bytes:
+        return b"".join([packed[at * width : (at + 1) * width] for at in new])
+
+    return check_pb2.Answer(
+        check_id=answer.check_id,
+        positions=chosen(answer.positions, 4),
+        references=chosen(answer.references, 16),
+        decisions=chosen(answer.decisions, 1),
+        answer_macs=chosen(answer.answer_macs, 32),
+        namespaces=chosen(answer.namespaces, 1),
+    )

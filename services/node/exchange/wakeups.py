@@ -1,0 +1,120 @@
+"""Which batches are asked again, of whom, and when (docs/protocol.md 3.5).
+
+The store says who is pending; this is the timetable in memory. It is made anew at each attach, so that a crash loses
+nothing. A batch is due with all its due holders at once, and is not due while a check of it is under way.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from services.node.store.rows import PendingRow
+
+BACKOFF_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+OUTSIDE: Final = "outside"
+NEW: Final = "new"
+
+
+def backoff_s(attempts: int) -> float:
+    """Return the seconds until the next attempt after `attempts` that were in vain."""
+    return BACKOFF_S[min(max(attempts, 1), len(BACKOFF_S)) - 1]
+
+
+class Due(NamedTuple):
+    """A batch and the holders that are to be asked now."""
+
+    batch_id: int
+    holders: frozenset[str]
+
+
+class Wakeups:
+    """The timetable of pending (batch, holder) pairs. All times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._attached: frozenset[str] = frozenset()
+        self._ready: dict[int, set[str]] = {}
+        self._timers: list[tuple[float, int, str]] = []
+        self._absent: dict[str, set[int]] = {}
+        self._outside: set[tuple[int, str]] = set()
+        self._underway: set[int] = set()
+        self._attempts: dict[tuple[int, str], int] = {}
+
+    def attach(self, pending: Iterable[PendingRow], attached: Iterable[str]) -> None:
+        """Start anew when the node itself attaches: all are due but holders that are away."""
+        self._attached = frozenset(attached)
+        self._ready.clear()
+        self._timers.clear()
+        self._absent.clear()
+        self._outside.clear()
+        self._underway.clear()
+        self._attempts.clear()
+        for row in pending:
+            # A first question goes to all, also to those that are away: its certificate says so (I6).
+            if row.state in (NEW, OUTSIDE) or row.holder in self._attached:
+                self._wake(row.batch_id, row.holder)
+            else:
+                self._absent.setdefault(row.holder, set()).add(row.batch_id)
+
+    def add(self, batch_id: int, holders: Iterable[str]) -> None:
+        """Take a new batch, due at once."""
+        self._ready.setdefault(batch_id, set()).update(holders)
+
+    def presence(self, attached: Iterable[str]) -> None:
+        """Wake what waits for a holder that was not named before."""
+        now_attached = frozenset(attached)
+        for holder in now_attached - self._attached:
+            for batch_id in self._absent.pop(holder, ()):
+                self._attempts.pop((batch_id, holder), None)
+                self._wake(batch_id, holder)
+        self._attached = now_attached
+
+    def new_manifest(self) -> None:
+        """Wake what was outside the agreement."""
+        for batch_id, holder in self._outside:
+            self._wake(batch_id, holder)
+        self._outside.clear()
+
+    def covered(self, batch_id: int, holder: str) -> None:
+        """Note a holder that covered a batch."""
+        self._attempts.pop((batch_id, holder), None)
+
+    def settle(self, batch_id: int, holder: str, *, state: str, now: float) -> None:
+        """Note a holder that did not cover a batch: it waits for the manifest, for the holder, or for its next turn."""
+        if state == OUTSIDE:
+            self._outside.add((batch_id, holder))
+        elif holder in self._attached:
+            # Also where the certificate says 'offline': the holder may have come between the tick and now.
+            attempts = self._attempts[batch_id, holder] = self._attempts.get((batch_id, holder), 0) + 1
+            heapq.heappush(self._timers, (now + backoff_s(attempts), batch_id, holder))
+        else:
+            self._absent.setdefault(holder, set()).add(batch_id)
+
+    def underway(self, batch_id: int) -> None:
+        """Note that a check of the batch has left."""
+        self._underway.add(batch_id)
+
+    def finished(self, batch_id: int) -> None:
+        """Note that the check of the batch is over, whatever came of it."""
+        self._underway.discard(batch_id)
+
+    def take(self, now: float, *, limit: int) -> list[Due]:
+        """Return up to `limit` batches that are due, oldest first; what is not asked now is given back with `add`."""
+        while self._timers and self._timers[0][0] <= now:
+            _, batch_id, holder = heapq.heappop(self._timers)
+            if holder in self._attached:
+                self._wake(batch_id, holder)
+            else:
+                self._absent.setdefault(holder, set()).add(batch_id)
+        oldest = heapq.nsmallest(limit, self._ready.keys() - self._underway)
+        return [Due(batch_id, frozenset(self._ready.pop(batch_id))) for batch_id in oldest]
+
+    def next_at(self) -> float | None:
+        """Return when the next timer is over, or None."""
+        return self._timers[0][0] if self._timers else None
+
+    def _wake(self, batch_id: int, holder: str) -> None:
+        self._ready.setdefault(batch_id, set()).add(holder)
