@@ -133,7 +133,7 @@ def test_decoding_returns_what_it_got_or_a_concordat_error(data: bytes) -> None:
         assert group.decode_elements(data, "column") == data
     except ConcordatError as e:
         message = str(e)
-        assert not data or data.hex() not in message
+        assert len(data) < 8 or data.hex()[:16] not in message
 
 
 @settings(max_examples=50, deadline=None)
