@@ -23,10 +23,12 @@ from concordat.errors import ConfigError, InputError
 from concordat.identity.certificates import LocalAuthority
 from concordat.identity.files import write_private, write_public
 from concordat.identity.home import MASK_KEY_BYTES, save_share
-from concordat.identity.keys import SealingKey, SigningKey
+from concordat.identity.keys import SealingKey, SealingPublicKey, SigningKey
 from concordat.identity.manifest import Custodian, Gateway, KeyClass, Manifest, Party, Window
 from concordat.identity.names import Role, SpiffeId
 from concordat.identity.signed_manifest import RootKeys, sign_manifest
+from concordat.oprf.keygen import Participant, Sealing, run_keygen
+from concordat.oprf.keygen import Plan as KeygenPlan
 from concordat.oprf.threshold import unsafe_deal
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ class TokenKey:
 
     group: GroupKey
     shares: tuple[KeyShare, ...]
-    transcript_hash: bytes
+    transcript: bytes
+    transcript_digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,9 @@ def _make(
         tell(f"folder of {member.spiffe.name}")
     for key_class, token_key in token_keys.items():
         for member, share in zip(custodians, token_key.shares, strict=True):
-            save_share(root / member.spiffe.role / member.spiffe.name, FIRST_EPOCH, key_class, share)
+            folder = root / member.spiffe.role / member.spiffe.name
+            save_share(folder, FIRST_EPOCH, key_class, share)
+            write_public(folder / "shares" / f"{FIRST_EPOCH}-{key_class}.transcript", token_key.transcript)
     return manifest
 
 
@@ -160,11 +165,27 @@ def _hosts(address: str | None) -> tuple[str, ...]:
 
 def _deal(plan: FederationPlan, key_class: KeyClass, _custodians: Sequence[_Member]) -> TokenKey:
     group, shares = unsafe_deal(plan.threshold, plan.custodians)
-    return TokenKey(group, shares, hashlib.sha256(b"unsafe dealer, " + key_class.encode()).digest())
+    transcript = b"unsafe dealer, " + key_class.encode()
+    return TokenKey(group, shares, transcript, hashlib.sha256(transcript).digest())
 
 
 def _generate(plan: FederationPlan, key_class: KeyClass, custodians: Sequence[_Member]) -> TokenKey:
-    return _deal(plan, key_class, custodians)
+    roster = {index: member.signing.public for index, member in enumerate(custodians, 1)}
+    agreed = KeygenPlan(
+        federation=plan.name,
+        key_class=key_class.value,
+        t=plan.threshold,
+        session_id=os.urandom(32),
+        roster=roster,
+    )
+    sealing = Sealing(SealingKey, SealingPublicKey, SealingKey.SEED_BYTES)
+    results = run_keygen(
+        [Participant(agreed, index, member.signing, sealing) for index, member in enumerate(custodians, 1)]
+    )
+    first = results[1]
+    return TokenKey(
+        first.key, tuple(results[index].share for index in roster), first.transcript, first.transcript_digest
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +218,7 @@ def _manifest(
                 _custodian(index, by_name[f"c{index}"], plan, token_keys) for index in range(1, plan.custodians + 1)
             ),
             group_keys={one: key.group.public_key.hex() for one, key in token_keys.items()},
-            keygen_transcripts={one: key.transcript_hash.hex() for one, key in token_keys.items()},
+            keygen_transcripts={one: key.transcript_digest.hex() for one, key in token_keys.items()},
             parties=tuple(_parties(plan, members)),
             gateways=(_gateway(by_name["g1"], plan),),
             tls_roots=(issue.tls_root,),

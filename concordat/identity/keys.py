@@ -9,7 +9,6 @@ Key files are one line of text, `KIND:BASE64`, readable by their owner only.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from functools import cached_property
@@ -168,9 +167,12 @@ class SealingPublicKey:
             IdentityError: If the text is anything else.
         """
         try:
-            return cls(base64.b64decode(text, validate=True))
-        except binascii.Error as error:
+            key = cls(base64.b64decode(text, validate=True))
+        except ValueError as error:
             raise IdentityError("a sealing key is written in base64") from error
+        if key.base64() != text:
+            raise IdentityError("a sealing key has one spelling in base64")
+        return key
 
     def base64(self) -> str:
         """Return the key in base64."""
@@ -203,9 +205,11 @@ class SealingPublicKey:
 class SealingKey:
     """A hybrid HPKE key (MLKEM768-X25519, HKDF-SHA256, AES-256-GCM) that opens what was sealed to its party."""
 
+    SEED_BYTES: Final = _MLKEM_SEED + _X25519
+
     def __init__(self, seed: bytes) -> None:
-        if len(seed) != _MLKEM_SEED + _X25519:
-            raise ConfigError(f"a sealing key has {_MLKEM_SEED + _X25519} bytes")
+        if len(seed) != self.SEED_BYTES:
+            raise ConfigError(f"a sealing key has {self.SEED_BYTES} bytes")
         self._seed = bytes(seed)
         lattice = mlkem.MLKEM768PrivateKey.from_seed_bytes(seed[:_MLKEM_SEED])
         curve = x25519.X25519PrivateKey.from_private_bytes(seed[_MLKEM_SEED:])
@@ -227,7 +231,7 @@ class SealingKey:
         Raises:
             ConfigError: If it is missing, too open, another user's or no sealing key.
         """
-        return cls(_load(path, _SEAL_KIND, _MLKEM_SEED + _X25519))
+        return cls(_load(path, _SEAL_KIND, cls.SEED_BYTES))
 
     def save(self, path: Path) -> None:
         """Write the key file, 0600 and atomically."""
@@ -260,7 +264,7 @@ def _load(path: Path, kind: str, size: int) -> bytes:
         raise ConfigError(f"{path}: is no {kind} key file")
     try:
         raw = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise ConfigError(f"{path}: is damaged") from None
     if len(raw) != size:
         raise ConfigError(f"{path}: is damaged")

@@ -1,0 +1,82 @@
+"""Logs are lines of JSON without content; spans have method and role and nothing else."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from concordat import telemetry
+from concordat.errors import ConfigError
+from tests.unit.rpc.echo import SECRET, UNARY, Echo, dialled, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.unit.rpc.conftest import Parties
+
+
+@pytest.fixture
+def root_logger() -> Iterator[logging.Logger]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield root
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture(scope="module")
+def spans() -> InMemorySpanExporter:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    return exporter
+
+
+def test_a_line_says_when_who_and_what(root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.setup("node-NL")
+    logging.getLogger("services.node").info("published %d", 3, extra={"party": "NL", "raw": SECRET})
+    line = json.loads(capsys.readouterr().err)
+    assert {key: line[key] for key in ("level", "service", "logger", "message", "party")} == {
+        "level": "info",
+        "service": "node-NL",
+        "logger": "services.node",
+        "message": "published 3",
+        "party": "NL",
+    }
+    # Only extras with a name on the list are written.
+    assert "raw" not in line
+
+
+def test_tracing_without_its_package_says_what_to_install(root_logger: logging.Logger) -> None:
+    with pytest.raises(ConfigError, match="opentelemetry-exporter-otlp-proto-grpc"):
+        telemetry.setup("node-NL", otlp="localhost:4317")
+
+
+async def test_a_span_has_method_and_role_of_the_caller_and_nothing_else(
+    parties: Parties, echo: Echo, spans: InMemorySpanExporter
+) -> None:
+    spans.clear()
+    async with (
+        serving(parties.custodian, echo) as server,
+        dialled(server, home=parties.node, to=parties.custodian.identity) as calls,
+    ):
+        await calls.replies(UNARY, b"0:ok")
+        await calls.failure(UNARY, b"0:foreign")
+        await calls.failure("/concordat.test.v1.Echo/" + "NoRow", b"0:ok")
+    found = spans.get_finished_spans()
+    assert [dict(span.attributes or {}) for span in found] == [
+        {"rpc.method": UNARY, "concordat.peer.role": "node"},
+        {"rpc.method": UNARY, "concordat.peer.role": "node"},
+        {"rpc.method": "(no row)", "concordat.peer.role": "node"},
+    ]
+    assert [span.status.status_code.name for span in found] == ["UNSET", "ERROR", "ERROR"]
+    assert not any(span.events for span in found)
+    assert not any(SECRET in span.to_json() for span in found)
