@@ -26,15 +26,14 @@ def read_layout(handle: BinaryIO, *, name: str, limits: Limits, delimiter: str |
     Raises:
         InputError: the columns cannot be told apart.
     """
-    lines = LineReader(handle, name=name, line_bytes=limits.line_bytes)
     sample = []
-    for _ in range(_SAMPLE_LINES):
-        line = lines.next()
-        if line is None:
-            break
-        if not line.too_long:
-            sample.append((line.number, line.text))
-    lines.detach()
+    with LineReader(handle, name=name, line_bytes=limits.line_bytes) as lines:
+        for _ in range(_SAMPLE_LINES):
+            line = lines.next()
+            if line is None:
+                break
+            if not line.too_long:
+                sample.append((line.number, line.text))
     return layout_of(sample, delimiter)
 
 
@@ -42,22 +41,20 @@ def read_rows(
     handle: BinaryIO, layout: Layout, reader: RowReader, *, name: str, limits: Limits, tally: Tally
 ) -> Iterator[Row | Refusal]:
     """Yield the rows and refusals of a table in encoding `name`, in the order of its lines."""
-    lines = LineReader(handle, name=name, line_bytes=limits.line_bytes)
-    for record in records(lines, layout.delimiter, limits):
-        tally.lines += record.lines
-        if record.line in layout.heading_lines:
-            tally.heading_lines += 1
+    with LineReader(handle, name=name, line_bytes=limits.line_bytes) as lines:
+        for record in records(lines, layout.delimiter, limits):
+            tally.lines += record.lines
+            if record.code is None and not any(cell.strip() for cell in record.cells):
+                tally.blank_lines += record.lines
+                continue
             tally.continued_lines += record.lines - 1
-            continue
-        if record.code is None and not any(cell.strip() for cell in record.cells):
-            tally.blank_lines += record.lines
-            continue
-        tally.continued_lines += record.lines - 1
-        yield from _rows(record, layout, reader, tally)
-    lines.detach()
+            if record.line in layout.heading_lines:
+                tally.heading_lines += 1
+            else:
+                yield from _rows(record, layout, reader)
 
 
-def _rows(record: Record, layout: Layout, reader: RowReader, tally: Tally) -> Iterator[Row | Refusal]:
+def _rows(record: Record, layout: Layout, reader: RowReader) -> Iterator[Row | Refusal]:
     if record.code is not None:
         yield refuse(record.code, record.line, record.text)
         return
@@ -76,7 +73,6 @@ def _rows(record: Record, layout: Layout, reader: RowReader, tally: Tally) -> It
             found.append(reader.row(record.line, fields, kind=column.kind))
         except RefusedValue as refused:
             found.append(refused.at(record.line, typed or record.text))
-    tally.lines_with_rows += 1
     yield from found
 
 

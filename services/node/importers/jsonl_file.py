@@ -47,16 +47,13 @@ def read_rows(
     handle: BinaryIO, reader: RowReader, *, name: str, limits: Limits, tally: Tally
 ) -> Iterator[Row | Refusal]:
     """Yield the rows and refusals of JSON lines in encoding `name`, in the order of the lines."""
-    lines = LineReader(handle, name=name, line_bytes=limits.line_bytes)
-    while (line := lines.next()) is not None:
-        tally.lines += 1
-        if not line.too_long and not line.text.strip():
-            tally.blank_lines += 1
-            continue
-        found = _row(line, reader, limits)
-        tally.lines_with_rows += 1
-        yield found
-    lines.detach()
+    with LineReader(handle, name=name, line_bytes=limits.line_bytes) as lines:
+        while (line := lines.next()) is not None:
+            tally.lines += 1
+            if not line.too_long and not line.text.strip():
+                tally.blank_lines += 1
+                continue
+            yield _row(line, reader, limits)
 
 
 def _row(line: Line, reader: RowReader, limits: Limits) -> Row | Refusal:

@@ -8,6 +8,7 @@ Example:
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from services.node.importers import csv_file, document_file, jsonl_file
@@ -21,7 +22,7 @@ from services.node.importers.tally import Tally
 from services.node.record import FileFacts, Refusal, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
     from services.node.importers.csv_layout import Layout
@@ -55,17 +56,19 @@ class ImportedFile:
             InputError: the file was changed meanwhile, or holds more rows than the limit.
         """
         self.tally = tally = Tally()
-        for item in self._items(tally):
-            if tally.rows + tally.refusals >= self._limits.rows:
-                message = f"The file holds more than {self._limits.rows} rows; split it."
-                raise file_error(FileCode.ROWS_TOO_MANY, message)
-            if isinstance(item, Row):
-                tally.rows += 1
-            else:
-                tally.refusals += 1
-            yield item
+        # Closed at once where reading stops early, so that the file is not left open.
+        with closing(self._items(tally)) as items:
+            for item in items:
+                if tally.rows + tally.refusals >= self._limits.rows:
+                    message = f"The file holds more than {self._limits.rows} rows; split it."
+                    raise file_error(FileCode.ROWS_TOO_MANY, message)
+                if isinstance(item, Row):
+                    tally.rows += 1
+                else:
+                    tally.refusals += 1
+                yield item
 
-    def _items(self, tally: Tally) -> Iterator[Row | Refusal]:
+    def _items(self, tally: Tally) -> Generator[Row | Refusal, None, None]:
         reader = RowReader(self._defaults, self._limits)
         name, limits = self.facts.encoding, self._limits
         if isinstance(self._what, document_file.Document):

@@ -59,7 +59,8 @@ def _braces(text: str, source: Source, limits: Limits) -> Format | None:
         value = strict_json.parse(first, levels=limits.nesting_levels)
     except RefusedValue:
         # A document spread over lines breaks its first line after a bracket, comma or colon.
-        return None if first.rstrip().endswith(("{", "[", ",", ":")) else Format.JSONL
+        spread = first.rstrip().endswith(("{", "[", ",", ":"))
+        return None if spread or _DOCUMENT.search(first) else Format.JSONL
     return None if document_format(value) is not None else Format.JSONL
 
 

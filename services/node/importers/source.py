@@ -11,10 +11,11 @@ import codecs
 import hashlib
 import io
 import os
+import re
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Self
 
 from services.node.importers import encoding
 from services.node.importers.refusals import FileCode, file_error
@@ -24,12 +25,17 @@ if TYPE_CHECKING:
     from os import stat_result
     from pathlib import Path
 
+    from concordat.errors import InputError
     from services.node.importers.limits import Limits
 
 JSON_NAMES: Final = frozenset({".json", ".jsonl", ".ndjson"})
 _CHUNK_BYTES: Final = 1024 * 1024
 _HEAD_BYTES: Final = 64 * 1024
 
+_CHARACTER_SET: Final = re.compile(
+    r"ascii|utf-(?:8|16|32)(?:-sig|-[lb]e)?|cp\d{3,4}|iso8859-\d{1,2}|koi8-[rtu]|mac-[a-z]+|tis-620|hz"
+    r"|gb(?:2312|k|18030)|big5(?:hkscs)?|euc_(?:jp|kr)|shift_jis|johab"
+)
 # What officers try to hand in as a table, by its first bytes.
 _OTHER_FORMATS: Final = (
     (b"PK\x03\x04", "a workbook (xlsx, ods) or another archive; save the sheet as 'CSV UTF-8'"),
@@ -109,8 +115,11 @@ class LineReader:
         """Give `lines` again, in their order, before any other."""
         self._pushed.extend(reversed(lines))
 
-    def detach(self) -> None:
-        """Leave the file underneath open for its owner to close."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        # The file underneath belongs to whoever opened it.
         self._text.detach()
 
     def _over(self, text: str) -> bool:
@@ -127,19 +136,19 @@ def survey(path: Path, *, limits: Limits, encoding_name: str | None = None) -> S
     Raises:
         InputError: the file is missing, no regular file, empty, too large, or no text in a known encoding.
     """
-    _check_encoding_name(encoding_name)
+    named = None if encoding_name is None else _known_encoding(encoding_name)
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise file_error(FileCode.NOT_A_FILE, "This is a folder or device, not a file.")
         with path.open("rb") as handle:
-            return _survey(path, handle, limits=limits, encoding_name=encoding_name)
+            return _survey(path, handle, limits=limits, named=named)
     except FileNotFoundError as error:
         raise file_error(FileCode.FILE_MISSING, "There is no such file.") from error
     except OSError as error:
         raise file_error(FileCode.FILE_UNREADABLE, "The file cannot be read; look at its permissions.") from error
 
 
-def _survey(path: Path, handle: BinaryIO, *, limits: Limits, encoding_name: str | None) -> Source:
+def _survey(path: Path, handle: BinaryIO, *, limits: Limits, named: str | None) -> Source:
     status = _status(handle)
     if status.st_size == 0:
         raise file_error(FileCode.FILE_EMPTY, "The file is empty.")
@@ -154,7 +163,7 @@ def _survey(path: Path, handle: BinaryIO, *, limits: Limits, encoding_name: str 
         if head.startswith(magic):
             raise file_error(FileCode.FORMAT_UNKNOWN, f"The file is {hint}.")
     sha256, valid_utf8 = _hash(handle)
-    name = encoding_name or encoding.by_mark(head) or encoding.by_nul_pairs(head)
+    name = named or encoding.by_mark(head) or encoding.by_nul_pairs(head)
     if name is None:
         if head.count(0) > len(head) // 10:
             raise file_error(FileCode.FORMAT_UNKNOWN, "The file is no text: it is full of NUL bytes.")
@@ -212,14 +221,19 @@ def _guess(handle: BinaryIO, *, line_bytes: int) -> str:
     return name
 
 
-def _check_encoding_name(name: str | None) -> None:
+def _known_encoding(name: str) -> str:
+    """Return the registered name of a character set; codecs that are none, such as idna or base64, are not taken."""
     try:
-        if name is not None:
-            # Encoding, unlike a look-up, also refuses codecs that are none of text.
-            "".encode(name)
-    except LookupError as error:
-        message = "The encoding that was named is not known; an example is 'cp1251'."
-        raise file_error(FileCode.ENCODING_UNKNOWN, message) from error
+        found = codecs.lookup(name).name
+    except (LookupError, ValueError) as error:
+        raise _no_encoding() from error
+    if not _CHARACTER_SET.fullmatch(found):
+        raise _no_encoding()
+    return found
+
+
+def _no_encoding() -> InputError:
+    return file_error(FileCode.ENCODING_UNKNOWN, "The encoding that was named is not known; an example is 'cp1251'.")
 
 
 def _status(handle: BinaryIO) -> stat_result:

@@ -57,14 +57,20 @@ def entries(value: Mapping[str, Any]) -> tuple[Any, ...]:
 def read_rows(objects: tuple[Any, ...], reader: RowReader, tally: Tally) -> Iterator[Row | Refusal]:
     """Yield the rows and refusals of each object; structure and revoked objects are counted as skipped."""
     observed = _observed(objects)
+    makers = {str(thing.get("created_by_ref")) for thing in objects if isinstance(thing, dict)}
     for ordinal, thing in enumerate(objects, 1):
         kind = thing.get("type") if isinstance(thing, dict) else None
         if kind is not None and thing.get("revoked") is True:
             tally.skipped["revoked"] += 1
-        elif isinstance(kind, str) and kind in _STRUCTURE:
+        elif isinstance(kind, str) and (kind in _STRUCTURE or _mere_maker(thing, makers)):
             tally.skipped["structure"] += 1
         else:
             yield from _of_object(ordinal, thing, reader, observed)
+
+
+def _mere_maker(thing: Properties, makers: set[str]) -> bool:
+    """Return whether an object is an identity that only says who made others."""
+    return thing["type"] == "identity" and str(thing.get("id")) in makers and "contact_information" not in thing
 
 
 def _of_object(
@@ -94,7 +100,11 @@ def _found(thing: Properties) -> list[Found]:
     """
     name = thing.get("type")
     if name == "identity":
-        return _contacts(_string(thing, "contact_information") or "")
+        text = _string(thing, "contact_information")
+        if text is None:
+            reason = "an identity without contact information has no kind here"
+            raise RefusedValue(LineCode.UNSUPPORTED_TYPE, field="type", reason=reason)
+        return _contacts(text)
     if name == "indicator":
         if _string(thing, "pattern_type") not in {"stix", None}:
             raise RefusedValue(LineCode.PATTERN_UNSUPPORTED, reason="the pattern is not written in STIX")
