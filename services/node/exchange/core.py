@@ -156,8 +156,8 @@ class NodeCore:
             raise RefusedError("the gateway holds another manifest", code="stale_manifest")
         if self._publisher.attach(welcome):
             self._store.renew_incarnation()
-        if welcome.ledger_incarnation != self._store.ledger_incarnation():
-            self._store.set_ledger_incarnation(welcome.ledger_incarnation)
+        # Before the first notice: a ledger that was restored numbers its notices anew, and may have lost matches (C10).
+        self._store.follow_ledger(welcome.ledger_incarnation, self._identity.holders)
         self._welcome = welcome
         self._presence = tuple(welcome.presence.attached)
         return [wire.NodeFrame(refusal=refusal) for refusal in self._inbox.refusals()]

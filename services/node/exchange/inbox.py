@@ -90,8 +90,11 @@ class Inbox:
         reason = self._fault(told)
         row = _row(told, state="shown" if reason is None else "refused")
         if reason is None:
+            known = self._store.told(row.edge_id)
             self._store.receive_notice(notice.cursor, told.SerializeToString(), told=row, at=self._clock.now())
-            self._emit(self._event(row))
+            # A restored ledger repeats what this node was told before (C10).
+            if known is None or known.state != "shown":
+                self._emit(self._event(row))
             return None
         # What is refused is stored with the pending row that it opens again, or a crash between would lose the value.
         self._store_reopening(notice, row, self._reopening(row))

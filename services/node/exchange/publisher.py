@@ -88,12 +88,12 @@ class Publisher:
         return self._snapshot is not None
 
     def snapshot_installed(self, sequence: int) -> None:
-        """Note that the plane is complete.
+        """Note that the plane is complete, up to the snapshot's sequence or that of a delta that was merged into it.
 
         Raises:
-            ProtocolError: Another sequence than the snapshot's.
+            ProtocolError: A sequence that was not sent, or a snapshot that has not left.
         """
-        if sequence != self._snapshot_sequence or self._snapshot is not None:
+        if not self._snapshot_sequence <= sequence <= self._sent or self._snapshot is not None:
             raise ProtocolError("the gateway acknowledges a snapshot that was not sent")
         self._acknowledge(sequence)
         self._installed = True

@@ -1,9 +1,8 @@
 """Questions and barriers: a barrier is answered after all answers of its tick, from one index (3.4 step 5).
 
 The index may grow between a question and its barrier. The questions of the tick are then looked up again, and new hits
-leave before the barrier's reply, so that the reply's sequence is true for every answer. Where this node could not
-answer a question of the tick for a reason of its own, it does not answer the barrier: it is timed out, never covered
-(I6).
+leave before the barrier's reply, so that the reply's sequence is true for every answer. Where questions are too many to
+be looked up again, the reply names the lower sequence from which they were answered.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from services.node.store.store import Store
 
 MAX_OPEN_QUESTIONS: Final = 10_000
-# Refusals that are no fault of the asker: this node is full, or its clock or manifest differ from the gateway's.
-_OWN_REASONS: Final = frozenset({"busy", "expired", "stale_manifest", "stale_epoch"})
 
 
 class _Open(NamedTuple):
@@ -35,12 +32,12 @@ class Ticks:
         self._answerer = answerer
         self._store = store
         self._open: list[_Open] = []
-        self._unanswered: set[int] = set()
+        self._floors: dict[int, int] = {}
 
     def detach(self) -> None:
         """Forget the session's open ticks."""
         self._open.clear()
-        self._unanswered.clear()
+        self._floors.clear()
 
     def question(self, question: check_pb2.Question) -> check_pb2.Answer:
         """Answer a question, and keep it until its tick ends.
@@ -51,14 +48,17 @@ class Ticks:
         # Read before the look-up: an index that grows in between is then looked up once too often, never too seldom.
         sequence = self._store.sequence()
         answer = self._answerer.answer(question)
-        if answer.refused in _OWN_REASONS or len(self._open) >= MAX_OPEN_QUESTIONS:
-            self._unanswered.add(question.tick)
-        elif not answer.refused:
+        if answer.refused:
+            # The gateway covers nobody that refused a question of the tick; the barrier is answered all the same.
+            return answer
+        if len(self._open) >= MAX_OPEN_QUESTIONS:
+            self._floors.setdefault(question.tick, sequence)
+        else:
             self._open.append(_Open(question.tick, sequence, question, _positions(answer)))
         return answer
 
     def barrier(self, barrier: session_pb2.Barrier) -> list[session_pb2.NodeFrame]:
-        """Return late hits of the tick, and then the reply, unless the tick holds a question that was not answered."""
+        """Return late hits of the tick, and then the reply."""
         sequence = self._store.sequence()
         all_published = self._store.all_published()
         frames: list[session_pb2.NodeFrame] = []
@@ -68,12 +68,11 @@ class Ticks:
                 if answer is not None:
                     frames.append(session_pb2.NodeFrame(answer=answer))
         self._open = [one for one in self._open if one.tick > barrier.tick]
-        unanswered = {tick for tick in self._unanswered if tick <= barrier.tick}
-        self._unanswered -= unanswered
-        if not unanswered:
-            reply = session_pb2.BarrierReply(tick=barrier.tick, index_sequence=sequence, all_published=all_published)
-            frames.append(session_pb2.NodeFrame(barrier_reply=reply))
-        return frames
+        floors = [self._floors.pop(tick) for tick in list(self._floors) if tick <= barrier.tick]
+        reply = session_pb2.BarrierReply(
+            tick=barrier.tick, index_sequence=min([sequence, *floors]), all_published=all_published
+        )
+        return [*frames, session_pb2.NodeFrame(barrier_reply=reply)]
 
 
 def _positions(answer: check_pb2.Answer) -> frozenset[bytes]:

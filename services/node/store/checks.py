@@ -168,6 +168,15 @@ def reopen_pending(db: sqlite3.Connection, batch_id: int, holder: str) -> None:
     )
 
 
+def reopen_all(db: sqlite3.Connection, holders: Iterable[str], today: date) -> None:
+    """Make holders pending for every batch whose case has not ended, for a ledger may have lost what came of them."""
+    db.executemany(
+        "INSERT OR IGNORE INTO pending SELECT b.id, ?, 'new', 0 FROM batch b JOIN case_profile c ON c.id = b.case_id"
+        " WHERE c.valid_until >= ?",
+        [(holder, today.isoformat()) for holder in holders],
+    )
+
+
 def add_witnesses(db: sqlite3.Connection, rows: Iterable[WitnessRow]) -> None:
     """Keep asks that were verified; the first check id of an ask stays."""
     db.executemany("INSERT OR IGNORE INTO witness VALUES (?, ?, ?, ?)", _asks(rows))

@@ -120,3 +120,16 @@ def matches(db: sqlite3.Connection) -> list[MatchRow]:
         )
         for row in db.execute(_MATCHES)
     ]
+
+
+def follow_ledger(db: sqlite3.Connection, incarnation: bytes) -> bool:
+    """Keep the ledger's incarnation; return True where it has changed, so that notices are numbered anew (C10)."""
+    seen = meta.get_bytes(db, meta.LEDGER_INCARNATION)
+    if seen == incarnation:
+        return False
+    meta.put(db, meta.LEDGER_INCARNATION, incarnation)
+    if not seen:
+        return False
+    db.execute("DELETE FROM notice")
+    meta.put(db, meta.NOTICE_CURSOR, 0)
+    return True

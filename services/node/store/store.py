@@ -165,10 +165,13 @@ class Store:
         with self.read() as db:
             return meta.get_bytes(db, meta.LEDGER_INCARNATION)
 
-    def set_ledger_incarnation(self, incarnation: bytes) -> None:
-        """Keep the ledger's incarnation."""
+    def follow_ledger(self, incarnation: bytes, holders: Collection[str]) -> bool:
+        """Keep the ledger's incarnation; where it has changed, start its notices anew and make all holders pending."""
         with self.write() as db:
-            meta.put(db, meta.LEDGER_INCARNATION, incarnation)
+            changed = inbox.follow_ledger(db, incarnation)
+            if changed:
+                checks.reopen_all(db, holders, self._today())
+            return changed
 
     # -- tokens (3.3 step 1)
 
