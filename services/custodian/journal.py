@@ -1,0 +1,66 @@
+"""A custodian's own log: one JSON line per charged or repeated request, appended before it is evaluated.
+
+    {"time": "...", "requester": "spiffe://...", "class": "strong", "count": 1000, "request": "9f...", ...}
+
+It holds what an auditor needs to ask the requester for the reason (I5): who, how much, which request, and the hash of
+its justification. Elements are blinded and stay out all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from concordat.errors import ConfigError, UnavailableError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from services.custodian.quotas import Request
+
+FILE_NAME: Final = "custodian.log"
+
+
+class Journal:
+    """The open log; a line is one append, so threads need no turn."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._file = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise ConfigError(f"{path}: the log cannot be opened ({error.strerror})") from error
+
+    @property
+    def used(self) -> bool:
+        """Tell whether anything was ever noted."""
+        return os.fstat(self._file).st_size > 0
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def note(self, request: Request, *, repeat: bool, at: float) -> None:
+        """Append a request.
+
+        Raises:
+            UnavailableError: The line cannot be written; then nothing may be evaluated.
+        """
+        line = {
+            "time": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
+            "requester": request.requester,
+            "class": request.key_class,
+            "count": request.count,
+            "request": request.request_id.hex(),
+            "justification": request.justification_hash.hex(),
+            "repeat": repeat,
+        }
+        data = json.dumps(line).encode() + b"\n"
+        try:
+            written = os.write(self._file, data)
+        except OSError as error:
+            raise UnavailableError("the custodian's log cannot be written; nothing is evaluated") from error
+        if written != len(data):
+            raise UnavailableError("the custodian's log cannot be written in full; nothing is evaluated")

@@ -1,0 +1,52 @@
+"""The custodian's gRPC face: wire types in and out, the core in a thread between."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from concordat.identity.names import Role
+from concordat.rpc.auth import AuthorisationTable
+from concordat.rpc.guard import current_peer
+from concordat.wire.v1 import custodian_pb2 as wire
+from concordat.wire.v1.custodian_pb2_grpc import CustodianServiceServicer
+
+if TYPE_CHECKING:
+    from concordat.rpc.guard import Context
+    from services.custodian.core import Custodian
+
+_SERVICE: Final = "/concordat.wire.v1.CustodianService"
+# A gateway may carry a partner's request (3.9): who is charged is who signed, whoever dials.
+TABLE: Final = AuthorisationTable.of(
+    {
+        f"{_SERVICE}/Evaluate": (Role.NODE, Role.PARTNER, Role.GATEWAY),
+        f"{_SERVICE}/GetQuota": (Role.NODE, Role.PARTNER),
+    }
+)
+
+
+class CustodianServicer(CustodianServiceServicer):
+    """Serves one `Custodian`."""
+
+    def __init__(self, custodian: Custodian) -> None:
+        self._custodian = custodian
+
+    async def Evaluate(self, request: wire.EvaluateRequest, context: Context) -> wire.EvaluateResponse:  # noqa: N802, ARG002 -- gRPC's form
+        """Evaluate and prove a batch of blinded elements."""
+        done = await asyncio.to_thread(self._custodian.evaluate, request)
+        return wire.EvaluateResponse(
+            elements=done.evaluation.elements,
+            proof=done.evaluation.proof,
+            manifest_hash=self._custodian.manifest.hash,
+            quota_left=done.quota_left,
+        )
+
+    async def GetQuota(self, request: wire.GetQuotaRequest, context: Context) -> wire.GetQuotaResponse:  # noqa: N802, ARG002 -- gRPC's form
+        """Tell the caller its own quotas."""
+        found = await asyncio.to_thread(self._custodian.quota_of, current_peer())
+        return wire.GetQuotaResponse(
+            classes=[wire.ClassQuota(key_class=one.key_class, limit=one.limit, used=one.used) for one in found],
+            epochs=self._custodian.epochs,
+            period_ends_at_ms=int(self._custodian.period_ends_at * 1000),
+            manifest_hash=self._custodian.manifest.hash,
+        )
