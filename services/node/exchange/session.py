@@ -1,0 +1,228 @@
+"""The node's side of one session at the rim: dial, read, write, and let the core work in its own thread.
+
+One task reads, one writes out of a bounded queue, and one hands frames to the core in their order, so that a barrier's
+reply follows the answers before it. The core and the store run in one worker thread; the loop only carries bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+import grpc.aio
+
+from concordat.errors import ConcordatError, ProtocolError, UnavailableError
+from concordat.rpc.client import channel, translate
+from concordat.wire.v1 import session_pb2 as wire
+from concordat.wire.v1.session_pb2_grpc import SessionServiceStub
+from services.node.events import Detached
+from services.node.exchange.identity import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from concordat.clock import Clock
+    from concordat.identity.home import Home
+    from concordat.identity.manifest import Gateway
+    from services.node.events import EventSink
+    from services.node.exchange.core import NodeCore
+
+T = TypeVar("T")
+
+POLL_S: Final = 1.0
+BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+QUEUE_FRAMES: Final = 512
+FRAMES_AT_ONCE: Final = 64
+GOOD_BYE_S: Final = 1.0
+# After these the folder is read again before the next attempt: there may be a newer manifest in it.
+_READ_HOME_AFTER: Final = frozenset({"stale_manifest", "stale_epoch", "stale_rules", "bad_identity", "bad_signature"})
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One attached stream."""
+
+    call: grpc.aio.StreamStreamCall[wire.NodeFrame, wire.HubFrame]
+    incoming: asyncio.Queue[wire.HubFrame] = field(default_factory=lambda: asyncio.Queue(QUEUE_FRAMES))
+    outgoing: asyncio.Queue[wire.NodeFrame] = field(default_factory=lambda: asyncio.Queue(QUEUE_FRAMES))
+
+
+class _Step(NamedTuple):
+    frames: list[wire.NodeFrame]
+    operations: list[wire.OperationEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a session tells and asks the process that it runs in."""
+
+    emit: EventSink
+    reload: Callable[[], Home]
+    """Read the party's folder anew; in the worker thread."""
+    on_operation: Callable[[wire.OperationEvent], None]
+    """Take an event of an operation; in the loop's thread."""
+
+
+class Session:
+    """Keeps a node attached to one gateway until it is stopped."""
+
+    def __init__(
+        self, core: NodeCore, home: Home, gateway: Gateway, *, clock: Clock, rng: Random, hooks: Hooks
+    ) -> None:
+        self._core = core
+        self._home = home
+        self._gateway = gateway
+        self._clock = clock
+        self._rng = rng
+        self._hooks = hooks
+        self._ping = asyncio.Event()
+        self._woken = False
+        self._work_at = 0.0
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"exchange-{home.identity.name}")
+
+    def wake(self) -> None:
+        """Look for work now; call it in the loop's thread."""
+        self._woken = True
+        self._ping.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Attach, and attach again whenever the session ends, until `stop` is set."""
+        failures = 0
+        try:
+            while not stop.is_set():
+                started = self._clock.monotonic()
+                error = await self._attend(stop)
+                if error is None:
+                    return
+                # A session that lasted starts the pauses anew.
+                failures = 1 if self._clock.monotonic() - started > BACKOFF_S[-1] else failures + 1
+                self._hooks.emit(Detached(error.code, error.message))
+                if error.code in _READ_HOME_AFTER:
+                    await self._in_worker(self._read_home)
+                pause_s = BACKOFF_S[min(failures, len(BACKOFF_S)) - 1] * self._rng.uniform(0.5, 1.0)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), pause_s)
+        finally:
+            self._worker.shutdown(wait=True)
+
+    async def _attend(self, stop: asyncio.Event) -> ConcordatError | None:
+        """Run one session; return why it ended, or None where this node ended it."""
+        async with channel(self._gateway.address, home=self._home, server=self._gateway.spiffe) as to_gateway:
+            stream = _Stream(SessionServiceStub(to_gateway).Attach())
+            await stream.outgoing.put(await self._in_worker(self._core.hello))
+            tasks = [
+                asyncio.create_task(one) for one in (self._read(stream), self._write(stream), self._engine(stream))
+            ]
+            stopped = asyncio.create_task(stop.wait())
+            try:
+                await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+                if stop.is_set():
+                    await self._say_good_bye(stream, tasks[1])
+                    return None
+                return await _why([*tasks])
+            finally:
+                for task in (*tasks, stopped):
+                    task.cancel()
+                await asyncio.gather(*tasks, stopped, return_exceptions=True)
+                stream.call.cancel()
+                await self._in_worker(self._core.detach)
+
+    async def _read(self, stream: _Stream) -> None:
+        try:
+            async for frame in stream.call:
+                await stream.incoming.put(frame)
+                self._ping.set()
+        except grpc.aio.AioRpcError as error:
+            raise translate(error, "the gateway") from error
+        raise UnavailableError("the gateway ended the session")
+
+    async def _write(self, stream: _Stream) -> None:
+        while True:
+            frame = await stream.outgoing.get()
+            try:
+                await stream.call.write(frame)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                # The stream has ended; the reader hears why.
+                return
+            finally:
+                stream.outgoing.task_done()
+
+    async def _engine(self, stream: _Stream) -> None:
+        """Hand frames and wake-ups to the core, and its frames to the writer, in order."""
+        self._work_at = 0.0
+        while True:
+            self._ping.clear()
+            if stream.incoming.empty() and not self._woken:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ping.wait(), max(0.0, self._work_at - self._clock.monotonic()))
+            step = await self._in_worker(partial(self._step, _drain(stream.incoming)))
+            for frame in step.frames:
+                await stream.outgoing.put(frame)
+            for event in step.operations:
+                self._hooks.on_operation(event)
+
+    def _step(self, frames: list[wire.HubFrame]) -> _Step:
+        """Let the core take frames, and look for work where it is time. Runs in the worker thread."""
+        try:
+            answers: list[wire.NodeFrame] = []
+            # Taken back before the store is read: whoever wakes after this finds its work done or is heard next time.
+            due, self._woken = self._woken or self._clock.monotonic() >= self._work_at, False
+            for frame in frames:
+                answers += self._core.receive(frame)
+                due = due or self._core.wants_work(frame)
+            if due:
+                self._work_at = self._clock.monotonic() + POLL_S
+                answers += self._core.work()
+                next_at = 0.0 if self._core.has_more else self._core.next_at()
+                if next_at is not None:
+                    self._work_at = min(self._work_at, next_at)
+            return _Step(answers, self._core.operations())
+        except sqlite3.Error as error:
+            # Nothing was acknowledged; a new session starts from what is on disk.
+            raise UnavailableError("the store cannot be used now") from error
+
+    async def _say_good_bye(self, stream: _Stream, writer: asyncio.Task[None]) -> None:
+        with contextlib.suppress(TimeoutError, asyncio.QueueFull):
+            stream.outgoing.put_nowait(wire.NodeFrame(bye=wire.Bye()))
+            if not writer.done():
+                await asyncio.wait_for(stream.outgoing.join(), GOOD_BYE_S)
+
+    def _read_home(self) -> None:
+        try:
+            self._home = self._hooks.reload()
+        except ConcordatError as error:
+            _LOG.warning("the party's folder cannot be used now", extra={"code": error.code})
+            return
+        self._core.use_identity(Identity.from_home(self._home))
+
+    async def _in_worker(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+
+def _drain(incoming: asyncio.Queue[wire.HubFrame]) -> list[wire.HubFrame]:
+    frames: list[wire.HubFrame] = []
+    while len(frames) < FRAMES_AT_ONCE and not incoming.empty():
+        frames.append(incoming.get_nowait())
+    return frames
+
+
+async def _why(tasks: list[asyncio.Task[None]]) -> ConcordatError:
+    """Return the error that ended a session; an unforeseen one is raised as it is."""
+    # The writer ends silently with the stream; the reader then hears the reason.
+    if all(task.done() and task.exception() is None for task in tasks if task.done()):
+        await asyncio.wait(tasks, timeout=GOOD_BYE_S, return_when=asyncio.FIRST_EXCEPTION)
+    for task in tasks:
+        error = task.exception() if task.done() and not task.cancelled() else None
+        if isinstance(error, ConcordatError):
+            return error
+        if error is not None:
+            raise error
+    return ProtocolError("the session ended without a reason")
