@@ -72,6 +72,7 @@ class VoidEdge:
     edge_id: bytes
     refuser: str
     other: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ class Rules:
     refuse_dead_references: bool = True
     """C12: no edge opens with a withdrawn reference."""
     same_session_answers: bool = True
-    """Only the session that carried a tick's questions can make its party covered."""
+    """Only the session that carried all of a tick's questions can make its party covered."""
     wait_for_edges: bool = True
     """Nobody is covered where an edge of the tick is not durable at the window's end."""
 
@@ -39,8 +39,8 @@ class Limits:
 
     max_items: int = 4096
     """Items in a check."""
-    items_in_flight: int = 1 << 18
-    """Items of one party whose certificate has not left."""
+    bytes_in_flight: int = 24 << 20
+    """Bytes of one party's checks whose certificate has not left."""
     checks_in_flight: int = 4096
     """Checks of one party whose certificate has not left."""
     frames_per_tick: int = 8192

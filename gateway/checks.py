@@ -1,0 +1,358 @@
+"""Checks at the hub, from the question to the certificate (3.4). Time and the ledger's results come in as arguments."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from concordat.errors import ConcordatError, ProtocolError, RefusedError
+from concordat.protocol.certificate import accept_refusal, sign_certificate
+from concordat.protocol.check import accept_audience, accept_header, accept_items, parse_header
+from concordat.protocol.macs import ASKER_TOLD, HOLDER_TOLD, MAC_BYTES
+from concordat.tokens import NAMESPACES_BY_NUMBER, REFERENCE_BYTES, column
+from concordat.wire.v1 import check_pb2 as wire
+from concordat.wire.v1 import session_pb2
+from gateway.effects import Forget, Note, ReadSequences
+from gateway.ledger import EdgeCandidate, LoggedCheck, VoidEdge
+from gateway.tick import Asked, LiveCheck, Tick
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from concordat.identity.keys import SigningKey
+    from concordat.protocol.check import SignedHeader
+    from gateway.ledger import LedgerWrite
+    from gateway.roster import Hub, Roster, Session
+
+MS: Final = 1000
+_DECISIONS: Final = ASKER_TOLD | HOLDER_TOLD
+
+
+@dataclass(slots=True)
+class Checks:
+    """The running tick, the ticks whose window is open, and the checks in them."""
+
+    hub: Hub
+    roster: Roster
+    key: SigningKey
+    running: Tick
+    closed: dict[int, Tick] = field(default_factory=dict)
+    _by_id: dict[bytes, LiveCheck] = field(default_factory=dict)
+    _bytes: Counter[str] = field(default_factory=Counter)
+    _count: Counter[str] = field(default_factory=Counter)
+    _sequences: Mapping[str, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Checks(in flight={len(self._by_id)}, tick={self.running.number})"
+
+    @property
+    def in_flight(self) -> int:
+        """Return the number of checks whose tokens the hub still holds (I2)."""
+        return len(self._by_id)
+
+    def take(self, session: Session, message: wire.Check, *, now: float) -> None:
+        """Take a check into the running tick and route it, or refuse it.
+
+        Args:
+            session: Of the asker.
+            message: As received.
+            now: Unix seconds.
+
+        Raises:
+            ProtocolError: The header cannot be read, so that there is no check to refuse.
+        """
+        header = parse_header(message.header, message.signature)
+        check_id = header.fields.check_id
+        try:
+            check = self._accept(session, header, message, now)
+        except ConcordatError as error:
+            self.hub.out.put(Note(f"a check was refused: {error.message} [{error.code}]", session.party))
+            refused = session_pb2.HubFrame(check_refused=wire.CheckRefused(check_id=check_id, code=error.code))
+            self.hub.out.send(session.number, check_refused=refused.check_refused)
+            return
+        self.hub.out.send(session.number, check_received=wire.CheckReceived(check_id=check_id, tick=check.tick))
+
+    def _accept(self, session: Session, header: SignedHeader, message: wire.Check, now: float) -> LiveCheck:
+        # Step 3.4 (1): nothing of a check is taken before its header, items and audience are accepted.
+        known = self._by_id.get(header.fields.check_id)
+        if known is not None:
+            if known.asker != session.party or known.header.raw != header.raw:
+                raise RefusedError("a check id that is in use", code="request_reused")
+            return known
+        size = message.ByteSize()
+        limits = self.hub.limits
+        if (
+            self._bytes[session.party] + size > limits.bytes_in_flight
+            or self._count[session.party] >= limits.checks_in_flight
+        ):
+            raise RefusedError("too much in flight", code="busy")
+        manifest = self.hub.manifest
+        accept_header(header, manifest=manifest, asker=session.party, now=now)
+        if header.fields.count > limits.max_items:
+            raise ProtocolError("a check has too many items", code="too_large")
+        accept_items(message.items, count=header.fields.count, exact=True)
+        accept_audience(header, message.audience_salt, list(message.audience_sets), message.items.audiences)
+        named = {*message.only_holders, *(party for one in message.audience_sets for party in one.parties)}
+        if not named <= set(self.hub.table.parties):
+            raise RefusedError("the check names a holder that is no node")
+        check = self._admit(header, message)
+        self._bytes[session.party] += size
+        self._count[session.party] += 1
+        self._by_id[check.check_id] = check
+        self.running.checks.append(check)
+        self._write(self.running, [_log_row(header)])
+        self._ask(check)
+        return check
+
+    def _admit(self, header: SignedHeader, message: wire.Check) -> LiveCheck:
+        """Decide from the published opt-in table, before any look-up, whom a check concerns."""
+        manifest, asker = self.hub.manifest, header.fields.asker
+        asker_class = manifest.party_by_id(asker).party_class
+        only = set(message.only_holders)
+        listed = [p for p in manifest.nodes if p.id != asker and (not only or p.id in only)]
+        outside = frozenset(party.id for party in listed if not manifest.may_ask(asker_class, party.name))
+        allowed = sum(1 << self.hub.table.index(party.id) for party in listed if party.id not in outside)
+        names = tuple(sorted(party.id for party in listed))
+        return LiveCheck(header, message, np.uint64(allowed), outside, names, self.running.number)
+
+    def _ask(self, check: LiveCheck) -> None:
+        """Send each item to every party whose plane says 'maybe' and that it was not sent to."""
+        table = self.hub.table
+        check.versions = table.versions.copy()
+        may = check.allowed & self.roster.mask(check.header.fields.epoch)
+        fresh = table.route(check.message.items.tokens) & may & ~check.sent
+        hit = int(np.bitwise_or.reduce(fresh))
+        for number, party in enumerate(table.parties):
+            if not hit >> number & 1:
+                continue
+            session = self.roster.current(party)
+            assert session is not None  # the mask has the bits of sessions only
+            positions = np.flatnonzero(fresh & table.bit(party))
+            self.hub.out.send(session.number, tick=check.tick, question=check.question(positions))
+        check.sent |= fresh
+
+    def answer(self, session: Session, answer: wire.Answer) -> None:
+        """Take a holder's hits: a candidate for an edge each.
+
+        Raises:
+            ProtocolError: Columns that do not fit, or an answer to what was not asked.
+        """
+        # Step 3.4 (2): an answer counts while the hub holds what was asked.
+        check = self._by_id.get(answer.check_id)
+        if check is None:
+            # After the certificate: the holder was timed out, and the asker asks again.
+            self.hub.out.put(Note("an answer came after its certificate", session.party, warning=False))
+            return
+        tick = self._tick(check.tick)
+        asked = tick.asked.get(session.party)
+        if answer.refused:
+            self.hub.out.put(Note(f"a holder refused a question [{answer.refused[:32]!r}]", session.party))
+            self._withdraw(tick, session)
+            return
+        if asked is not None and asked.replied:
+            # Its barrier said that all its answers had come.
+            self.hub.out.put(Note("an answer came after its party's barrier reply", session.party))
+            asked.withdrawn = True
+        candidates = list(self._candidates(session, check, answer))
+        if candidates:
+            self._write(tick, candidates)
+
+    def _withdraw(self, tick: Tick, session: Session) -> None:
+        # A holder that does not answer a question has covered nothing in this tick (I6).
+        asked = tick.asked.get(session.party)
+        if asked is not None:
+            asked.withdrawn = True
+        else:
+            tick.withdrawn.add(session.party)
+
+    def _candidates(self, session: Session, check: LiveCheck, answer: wire.Answer) -> Iterator[EdgeCandidate]:
+        bit = self.hub.table.bit(session.party)
+        for position, reference, decision, mac, namespace in _rows(answer):
+            # Only what this party was asked, only strong, and each item once.
+            if position >= check.count or not check.sent[position] & bit or not check.strong(position):
+                raise ProtocolError("an answer to an item that was not asked")
+            if check.answered[position] & bit:
+                continue
+            if decision & HOLDER_TOLD and not check.audience_has(position, session.party):
+                raise ProtocolError("a holder decides to be told of a record whose audience leaves it out")
+            check.answered[position] |= bit
+            yield EdgeCandidate(
+                party_a=check.asker,
+                reference_a=check.reference(position),
+                party_b=session.party,
+                reference_b=reference,
+                namespace=namespace,
+                told_a=bool(decision & ASKER_TOLD),
+                told_b=bool(decision & HOLDER_TOLD),
+                check_id=check.check_id,
+                decision=decision,
+                answer_mac=mac,
+                look_once=check.header.fields.look_once,
+            )
+
+    def refuse_edge(self, session: Session, refusal: wire.Refusal) -> None:
+        """Make an edge void whose recipient could not verify it.
+
+        Raises:
+            IdentityError: Not signed by the session's party.
+            ProtocolError: Unreadable.
+        """
+        # Step 3.4 (4): a refusal is as good as its signature.
+        body = accept_refusal(refusal, signer=session.party, manifest=self.hub.manifest)
+
+        def done(durable: bool) -> None:  # noqa: FBT001 -- the outbox's callback
+            if not durable:
+                self.hub.out.put(Note("a refusal could not be stored", session.party))
+
+        self.hub.out.write([VoidEdge(body.edge_id, session.party, body.other, body.reason[:32])], done)
+
+    def close_tick(self, following: Tick) -> None:
+        """End the running tick and read the sequences for its barriers."""
+        # 3.4 (5), C3: the ledger is read after the last check of the tick arrived.
+        tick, self.running = self.running, following
+        self.closed[tick.number] = tick
+        self.hub.out.put(ReadSequences(tick.number))
+        if not self.hub.rules.read_sequence_after_arrival:
+            self._send_barriers(tick, self._sequences)
+
+    def sequences_read(self, number: int, sequences: Mapping[str, int]) -> None:
+        """Take the ledger's sequences, route again what changed, and send the barriers of a tick."""
+        self._sequences = sequences
+        tick = self.closed.get(number)
+        if tick is not None and not tick.barriers_sent:
+            self._send_barriers(tick, sequences)
+
+    def _send_barriers(self, tick: Tick, sequences: Mapping[str, int]) -> None:
+        rules = self.hub.rules
+        for check in tick.checks:
+            if rules.reroute_before_barrier and np.any(check.versions != self.hub.table.versions):
+                self._ask(check)
+        for session in self.roster.sessions():
+            if not self.roster.attached(session):
+                continue
+            required = sequences.get(session.party, 0) if rules.compare_with_ledger else 0
+            ready = session.sequence >= required
+            asked = Asked(session.number, required, ready, session.epochs)
+            asked.withdrawn = session.party in tick.withdrawn
+            tick.asked[session.party] = asked
+            session.unanswered.append((tick.number, tick.ends_at))
+            self.hub.out.send(session.number, barrier=session_pb2.Barrier(tick=tick.number, required_sequence=required))
+        # A session without its plane is here, but covers nothing.
+        tick.present = frozenset(session.party for session in self.roster.sessions())
+        tick.barriers_sent = True
+
+    def barrier_reply(self, session: Session, reply: session_pb2.BarrierReply, *, now: float, minute: int) -> None:
+        """Note that a party has answered all questions of a tick.
+
+        Args:
+            session: That replies.
+            reply: As received.
+            now: Reading of the monotonic clock.
+            minute: Unix minute.
+        """
+        while session.unanswered and session.unanswered[0][0] <= reply.tick:
+            session.unanswered.popleft()
+        tick = self.closed.get(reply.tick)
+        asked = tick.asked.get(session.party) if tick is not None else None
+        if tick is None or asked is None or now >= tick.window_ends_at or asked.session != session.number:
+            return
+        asked.replied = reply.index_sequence >= asked.required
+        if reply.all_published:
+            self.roster.data_minutes[session.party] = max(minute, self.roster.data_minutes.get(session.party, 0))
+
+    def session_ended(self, session: Session) -> None:
+        """Route the items that an ended session carried to its party's next one, where the barrier has not left."""
+        if not self.hub.rules.same_session_answers:
+            return
+        bit = self.hub.table.bit(session.party)
+        for tick in (self.running, *self.closed.values()):
+            if not tick.barriers_sent:
+                for check in tick.checks:
+                    check.sent &= ~bit
+
+    def certify(self, tick: Tick, *, now: float) -> None:
+        """Send the certificates of a tick whose window ends, and forget its tokens.
+
+        Args:
+            tick: Out of `closed`.
+            now: Unix seconds of the window's end.
+        """
+        # Step 3.4 (6): hit or no hit, all certificates of a tick leave together.
+        del self.closed[tick.number]
+        for check in tick.checks:
+            del self._by_id[check.check_id]
+            self._bytes[check.asker] -= check.message.ByteSize()
+            self._count[check.asker] -= 1
+            session = self.roster.current(check.asker)
+            if session is not None and session.welcomed:
+                certificate = sign_certificate(self._certificate(tick, check, now), self.key)
+                self.hub.out.send(session.number, certificate=certificate)
+        # I2: nothing of the tick stays, nor in a queue that a slow node did not take.
+        tick.checks.clear()
+        self.hub.out.put(Forget(tick.number))
+
+    def _certificate(self, tick: Tick, check: LiveCheck, now: float) -> wire.CertificateBody:
+        manifest, wait = self.hub.manifest, self.hub.rules.wait_for_edges
+        return wire.CertificateBody(
+            federation=manifest.federation,
+            manifest_hash=manifest.hash,
+            gateway=self.hub.identity,
+            check_id=check.check_id,
+            header_hash=check.header.hash,
+            tick=tick.number,
+            epoch=check.header.fields.epoch,
+            issued_at_ms=int(now * MS),
+            ledger_incarnation=self.hub.ledger_incarnation,
+            ledger_position=self.roster.position,
+            holders=[
+                wire.HolderCoverage(
+                    holder=holder,
+                    state=tick.state(check, holder, wait_for_edges=wait),
+                    data_minute=self.roster.data_minutes.get(holder, 0),
+                )
+                for holder in check.listed
+            ],
+            partial=bool(check.message.only_holders),
+        )
+
+    def _tick(self, number: int) -> Tick:
+        return self.running if number == self.running.number else self.closed[number]
+
+    def _write(self, tick: Tick, writes: Sequence[LedgerWrite]) -> None:
+        tick.writes_open += 1
+
+        def done(durable: bool) -> None:  # noqa: FBT001 -- the outbox's callback
+            tick.writes_open -= 1
+            tick.failed = tick.failed or not durable
+
+        self.hub.out.write(writes, done)
+
+
+def _log_row(header: SignedHeader) -> LoggedCheck:
+    fields = header.fields
+    return LoggedCheck(
+        fields.asker, fields.check_id, fields.purpose, fields.operation, fields.justification_hash, fields.count
+    )
+
+
+def _rows(answer: wire.Answer) -> Iterator[tuple[int, bytes, int, bytes, int]]:
+    """Return position, reference, decision, MAC and namespace of every hit.
+
+    Raises:
+        ProtocolError: Columns that differ in length, or a value that does not exist.
+    """
+    if len(answer.positions) % 4:
+        raise ProtocolError("an answer's positions are no whole numbers")
+    positions = np.frombuffer(answer.positions, dtype="<u4").tolist()
+    references, macs = column(answer.references, REFERENCE_BYTES), column(answer.answer_macs, MAC_BYTES)
+    lengths = {len(positions), len(references), len(macs), len(answer.decisions), len(answer.namespaces)}
+    if len(lengths) != 1:
+        raise ProtocolError("the columns of an answer differ in length")
+    if any(decision & ~_DECISIONS for decision in answer.decisions):
+        raise ProtocolError("an answer has an unknown decision")
+    if any(number not in NAMESPACES_BY_NUMBER for number in answer.namespaces):
+        raise ProtocolError("an answer has an unknown namespace")
+    return zip(positions, references, answer.decisions, macs, answer.namespaces, strict=True)

@@ -1,0 +1,252 @@
+"""The live exchange without any I/O: frames, time and the ledger's results in; effects out (docs/protocol.md 3.2, 3.4).
+
+    exchange = Exchange(manifest, signer=Signer(identity, key), ledger=LedgerState(...), clock=...)
+    session = exchange.open("spiffe://example/node/NL")
+    exchange.frame(session, node_frame)
+    for effect in exchange.effects(): ...        # send, close, write, read, forget, note
+    exchange.committed([write.number], committed)
+    exchange.timer()                             # at exchange.next_deadline()
+
+One thread calls it. It holds the planes and, until their certificates leave, the tokens of the open ticks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from concordat.errors import ConcordatError, ProtocolError
+from gateway.checks import MS, Checks
+from gateway.effects import Close, Note, Outbox
+from gateway.planes import RoutingTable
+from gateway.roster import Hub, Roster
+from gateway.rules import Limits, Rules
+from gateway.tick import Tick
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from concordat.clock import Clock
+    from concordat.identity.keys import SigningKey
+    from concordat.identity.manifest import Manifest
+    from concordat.wire.v1 import session_pb2 as wire
+    from gateway.effects import Effect
+    from gateway.ledger import Committed, LedgerNotice
+    from gateway.roster import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """The gateway that signs certificates."""
+
+    identity: str
+    key: SigningKey
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """Which ledger it is, and its position."""
+
+    incarnation: bytes
+    position: int
+
+
+class Exchange:
+    """The hub's part of every live check."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        signer: Signer,
+        ledger: LedgerState,
+        clock: Clock,
+        rules: Rules | None = None,
+        limits: Limits | None = None,
+        table: RoutingTable | None = None,
+    ) -> None:
+        """Begin the first tick.
+
+        Args:
+            manifest: In force.
+            signer: This gateway.
+            ledger: Which ledger, and how far it is.
+            clock: Of this process.
+            rules: All on, but in tests.
+            limits: What one party may ask.
+            table: A routing table other than the usual one, for a demonstration of faults.
+        """
+        self._clock = clock
+        self._out = Outbox()
+        table = table or make_table(manifest)
+        self._hub = Hub(
+            manifest, table, self._out, rules or Rules(), limits or Limits(), signer.identity, ledger.incarnation
+        )
+        self._tick_s, self._window_s = manifest.tick_ms / MS, manifest.window_ms / MS
+        self._roster = Roster(self._hub, position=ledger.position)
+        # Numbers go on after a restart, so that no node takes a new tick for one it has answered.
+        number = int(clock.now() / self._tick_s)
+        running = Tick(number, clock.monotonic() + self._tick_s, self._window_s)
+        self._checks = Checks(self._hub, self._roster, signer.key, running)
+        self._roster.tick = number
+
+    def __repr__(self) -> str:
+        return f"Exchange({self._checks!r})"
+
+    @property
+    def in_flight(self) -> int:
+        """Return the number of checks whose tokens are still held (I2)."""
+        return self._checks.in_flight
+
+    def effects(self) -> list[Effect]:
+        """Return what is to be done since the last call, in order."""
+        return self._out.drain()
+
+    def attached(self) -> list[str]:
+        """Return the parties that are attached, SPIFFE ids ascending."""
+        return self._roster.attached_parties()
+
+    def open(self, party: str) -> int:
+        """Take a stream of an authenticated party; return the session's number.
+
+        Raises:
+            IdentityError: The manifest names no such node.
+        """
+        return self._roster.open(party).number
+
+    def detach(self, session: int) -> None:
+        """Note that a stream has ended."""
+        found = self._roster.get(session)
+        if found is not None:
+            self._end(found)
+
+    def send_event(self, party: str, **event: Any) -> bool:
+        """Send one frame, given as a field of `HubFrame`, to a party; return False where it has no session."""
+        session = self._roster.current(party)
+        if session is None or not session.welcomed:
+            return False
+        self._out.send(session.number, **event)
+        return True
+
+    def frame(self, session: int, frame: wire.NodeFrame) -> None:
+        """Take a frame. Whatever is wrong with it ends the session, or refuses the check; nothing is raised."""
+        found = self._roster.get(session)
+        if found is None:
+            return
+        found.frames += 1
+        try:
+            if found.frames > self._hub.limits.frames_per_tick:
+                raise ProtocolError("more frames in a tick than the hub takes", code="busy")
+            self._dispatch(found, frame)
+        except ConcordatError as error:
+            self._out.put(Note(f"a session is closed: {error.message} [{error.code}]", found.party))
+            self._out.put(Close(found.number, error.code))
+            self._end(found)
+
+    def _dispatch(self, session: Session, frame: wire.NodeFrame) -> None:
+        kind = frame.WhichOneof("frame")
+        if kind == "hello":
+            replaced = self._roster.greet(session, frame.hello)
+            if replaced is not None:
+                self._checks.session_ended(replaced)
+            return
+        if kind == "bye":
+            self._out.put(Close(session.number, ""))
+            self._end(session)
+            return
+        handle = self._handlers(session, frame).get(kind or "")
+        if handle is None or not session.welcomed:
+            raise ProtocolError("a frame that is unknown, or came before the welcome")
+        handle()
+
+    def _handlers(self, session: Session, frame: wire.NodeFrame) -> dict[str, Callable[[], None]]:
+        roster, checks, clock = self._roster, self._checks, self._clock
+        return {
+            "snapshot_begin": lambda: roster.begin_snapshot(session, frame.snapshot_begin),
+            "snapshot_chunk": lambda: roster.take_chunk(session, frame.snapshot_chunk),
+            "snapshot_end": lambda: roster.end_snapshot(session, frame.snapshot_end),
+            "publish": lambda: roster.publish(session, frame.publish),
+            "check": lambda: checks.take(session, frame.check, now=clock.now()),
+            "answer": lambda: checks.answer(session, frame.answer),
+            "barrier_reply": lambda: checks.barrier_reply(
+                session, frame.barrier_reply, now=clock.monotonic(), minute=int(clock.now() // 60)
+            ),
+            "notice_ack": lambda: roster.acknowledge(session, frame.notice_ack.cursor),
+            "refusal": lambda: checks.refuse_edge(session, frame.refusal),
+        }
+
+    def committed(self, numbers: Iterable[int], committed: Committed) -> None:
+        """Take what the ledger has made durable: settle the writes, send the notices."""
+        self._roster.position = max(self._roster.position, committed.position)
+        for number in numbers:
+            self._out.settle(number, durable=True)
+        self.deliver(committed)
+
+    def deliver(self, committed: Committed) -> None:
+        """Send the notices of a transaction that was not this exchange's own, such as a sweep's."""
+        self._roster.position = max(self._roster.position, committed.position)
+        self._roster.deliver(committed.notices)
+        for void in committed.refused:
+            # 3.4 (4): the refused party is named.
+            self._out.put(Note(f"an edge with this party was refused by {void.refuser} [{void.reason!r}]", void.other))
+
+    def failed(self, numbers: Iterable[int]) -> None:
+        """Note that writes are not known to be durable: nobody is covered in their ticks."""
+        for number in numbers:
+            self._out.settle(number, durable=False)
+
+    def sequences_read(self, tick: int, sequences: Mapping[str, int]) -> None:
+        """Take the ledger's sequences for the barriers of a tick; without them nobody is covered."""
+        self._checks.sequences_read(tick, sequences)
+
+    def notices_read(self, session: int, *, sequence: int, position: int, notices: list[LedgerNotice]) -> None:
+        """Take a party's sequence and next notices."""
+        found = self._roster.get(session)
+        if found is not None:
+            self._roster.read(found, sequence=sequence, position=position, notices=notices)
+
+    def notices_unread(self, session: int) -> None:
+        """Note that the ledger could not be read for a session: it ends, and the node comes again."""
+        found = self._roster.get(session)
+        if found is not None:
+            self._out.put(Close(session, "unavailable"))
+            self._end(found)
+
+    def next_deadline(self) -> float:
+        """Return the reading of the monotonic clock at which `timer` is due."""
+        return min([self._checks.running.ends_at, *(tick.window_ends_at for tick in self._checks.closed.values())])
+
+    def timer(self) -> None:
+        """Do what is due: end the tick, send certificates, end the sessions of absent parties."""
+        now = self._clock.monotonic()
+        if now >= self._checks.running.ends_at:
+            self._next_tick(now)
+        for tick in [tick for tick in self._checks.closed.values() if now >= tick.window_ends_at]:
+            self._checks.certify(tick, now=self._clock.now())
+        for session in self._roster.absent(now):
+            self._out.put(Close(session.number, "deadline"))
+            self._end(session)
+
+    def _next_tick(self, now: float) -> None:
+        running = self._checks.running
+        # A process that was held up does not make up for the ticks it missed.
+        ends_at = max(running.ends_at, now - self._tick_s) + self._tick_s
+        following = Tick(running.number + 1, ends_at, self._window_s)
+        self._checks.close_tick(following)
+        self._roster.tick = following.number
+        for session in self._roster.sessions():
+            session.frames = 0
+
+    def _end(self, session: Session) -> None:
+        if self._roster.end(session):
+            self._checks.session_ended(session)
+
+
+def make_table(manifest: Manifest) -> RoutingTable:
+    """Return empty planes for the nodes of a manifest.
+
+    Raises:
+        ConfigError: More nodes than the filter has bits.
+    """
+    parties = tuple(party.id for party in manifest.nodes)
+    return RoutingTable(parties, log2_slots=manifest.plane_log2_slots, hashes=manifest.plane_hashes)

@@ -1,0 +1,340 @@
+"""Sessions of nodes, and their planes: attach, snapshot, publish, notices (3.2, and 3.4 (3) where notices go out)."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from concordat.errors import IdentityError, ProtocolError, RefusedError
+from concordat.wire.v1 import check_pb2, session_pb2
+from gateway.effects import Close, Note, ReadNotices
+from gateway.ledger import LedgerNotice, PublishedSequence
+from gateway.planes import PlaneBuilder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from concordat.identity.manifest import Manifest
+    from gateway.effects import Outbox
+    from gateway.planes import RoutingTable
+    from gateway.rules import Limits, Rules
+
+ID_BYTES: Final = 16
+_PAGE: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """What all parts of the exchange share."""
+
+    manifest: Manifest
+    table: RoutingTable
+    out: Outbox
+    rules: Rules
+    limits: Limits
+    identity: str
+    ledger_incarnation: bytes
+
+
+@dataclass(slots=True)
+class Session:
+    """One attached stream of one party."""
+
+    number: int
+    party: str
+    epochs: frozenset[int] = frozenset()
+    greeted: bool = False
+    welcomed: bool = False
+    reading: bool = False
+    behind: bool = False
+    """The ledger held more notices than were sent."""
+    complete: bool = False
+    """The whole plane is live and its sequence is durable."""
+    sequence: int = 0
+    """Sequence of the live plane."""
+    builder: PlaneBuilder | None = None
+    sent_cursor: int = 0
+    acked_cursor: int = 0
+    frames: int = 0
+    unanswered: deque[tuple[int, float]] = field(default_factory=deque)
+    """Barriers without a reply: tick and the time at which it was sent."""
+
+
+@dataclass(slots=True)
+class Roster:
+    """All sessions; at most one a party counts."""
+
+    hub: Hub
+    tick: int = 0
+    position: int = 0
+    data_minutes: dict[str, int] = field(default_factory=dict)
+    _sessions: dict[int, Session] = field(default_factory=dict)
+    _current: dict[str, Session] = field(default_factory=dict)
+    _latest: dict[str, int] = field(default_factory=dict)
+    _next: int = 1
+
+    def open(self, party: str) -> Session:
+        """Take a stream that a node has opened.
+
+        Raises:
+            IdentityError: The manifest names no such node.
+        """
+        if party not in self.hub.table.parties:
+            raise IdentityError("the manifest names no such node")
+        session = Session(self._next, party)
+        self._next += 1
+        self._sessions[session.number] = session
+        return session
+
+    def get(self, number: int) -> Session | None:
+        """Return a session that has not ended."""
+        return self._sessions.get(number)
+
+    def current(self, party: str) -> Session | None:
+        """Return the session that counts for a party."""
+        return self._current.get(party)
+
+    def sessions(self) -> list[Session]:
+        """Return the sessions that count and are welcomed."""
+        return [session for session in self._current.values() if session.welcomed]
+
+    def attached(self, session: Session) -> bool:
+        """Tell whether a session's party may be asked, and so be covered."""
+        # 3.4 (6), C1: a session without its complete plane covers nothing.
+        return session.welcomed and (session.complete or not self.hub.rules.require_complete_plane)
+
+    def attached_parties(self) -> list[str]:
+        """Return the parties that `Presence` names, ascending."""
+        return sorted(session.party for session in self._current.values() if session.welcomed and session.complete)
+
+    def mask(self, epoch: int) -> np.uint64:
+        """Return the bits of the parties that can be asked about tokens of an epoch."""
+        mask = 0
+        for session in self._current.values():
+            if self.attached(session) and epoch in session.epochs:
+                mask |= 1 << self.hub.table.index(session.party)
+        return np.uint64(mask)
+
+    def greet(self, session: Session, hello: session_pb2.Hello) -> Session | None:
+        """Take a hello; return the session that it replaces.
+
+        Raises:
+            RefusedError: Another federation, manifest, rules version or epoch.
+            ProtocolError: A second hello, or one that cannot be right.
+        """
+        # Step 3.2 (1): one hello a session, one session a party.
+        if session.greeted:
+            raise ProtocolError("a session says hello once")
+        self._accept(hello)
+        session.greeted, session.epochs = True, frozenset(hello.epochs)
+        # A ledger that was restored numbers its notices anew (C10).
+        same = not hello.ledger_incarnation or hello.ledger_incarnation == self.hub.ledger_incarnation
+        session.sent_cursor = session.acked_cursor = hello.notice_cursor if same else 0
+        replaced = self._current.get(session.party)
+        if replaced is not None:
+            self.hub.out.put(Close(replaced.number, "session_replaced"))
+            self.end(replaced)
+        self._current[session.party] = session
+        self._read(session)
+        return replaced
+
+    def _accept(self, hello: session_pb2.Hello) -> None:
+        manifest = self.hub.manifest
+        if hello.federation != manifest.federation:
+            raise RefusedError("hello: another federation")
+        if hello.manifest_hash != manifest.hash:
+            raise RefusedError("hello: another manifest", code="stale_manifest")
+        for namespace, version in hello.rules_versions.items():
+            window = manifest.rules_versions.get(namespace)
+            if window is None or version not in window.in_force:
+                raise RefusedError("hello: rules versions that are not in force", code="stale_rules")
+        if not hello.epochs or not set(hello.epochs) <= set(manifest.live_epochs):
+            raise RefusedError("hello: an epoch that is not in force", code="stale_epoch")
+        if len(hello.incarnation) != ID_BYTES:
+            raise ProtocolError("hello: field incarnation has not 16 bytes")
+
+    def read(self, session: Session, *, sequence: int, position: int, notices: list[LedgerNotice]) -> None:
+        """Take what the ledger holds for a session: greet the node, then send its notices in order."""
+        session.reading = False
+        self.position = max(self.position, position)
+        if not session.welcomed:
+            # Step 3.2 (2): welcome first, then every notice above the cursor.
+            session.welcomed = True
+            # Whatever plane a former session left is not known to be whole.
+            self.hub.table.touch(session.party)
+            self.hub.out.send(session.number, welcome=self._welcome(sequence))
+        for notice in notices:
+            self._send_notice(session, notice)
+        session.behind = len(notices) == _PAGE or bool(notices and notices[-1].cursor > session.sent_cursor)
+        if session.behind or self._latest.get(session.party, 0) > session.sent_cursor:
+            self._read(session)
+
+    def _welcome(self, sequence: int) -> session_pb2.Welcome:
+        return session_pb2.Welcome(
+            gateway=self.hub.identity,
+            manifest_hash=self.hub.manifest.hash,
+            ledger_incarnation=self.hub.ledger_incarnation,
+            ledger_position=self.position,
+            ledger_sequence=sequence,
+            plane_log2_slots=self.hub.table.log2_slots,
+            plane_hashes=self.hub.table.hashes,
+            max_items=self.hub.limits.max_items,
+            presence=session_pb2.Presence(attached=self.attached_parties()),
+            tick=self.tick,
+        )
+
+    def deliver(self, notices: Iterable[LedgerNotice]) -> None:
+        """Send notices that have just become durable to those who are here."""
+        for notice in notices:
+            self._latest[notice.recipient] = max(notice.cursor, self._latest.get(notice.recipient, 0))
+            session = self._current.get(notice.recipient)
+            if session is not None and session.welcomed and not session.reading:
+                if notice.cursor == session.sent_cursor + 1:
+                    self._send_notice(session, notice)
+                elif notice.cursor > session.sent_cursor:
+                    self._read(session)
+
+    def acknowledge(self, session: Session, cursor: int) -> None:
+        """Note what is durable at the node, and send on what waited for it.
+
+        Raises:
+            ProtocolError: A cursor that was never sent.
+        """
+        if cursor > session.sent_cursor:
+            raise ProtocolError("a notice was acknowledged that was not sent")
+        session.acked_cursor = max(session.acked_cursor, cursor)
+        if session.behind or self._latest.get(session.party, 0) > session.sent_cursor:
+            self._read(session)
+
+    def _send_notice(self, session: Session, notice: LedgerNotice) -> None:
+        # A gap would be a lost match; what does not fit the window is read again after the next acknowledgement.
+        if notice.cursor == session.sent_cursor + 1 and self._window(session) > 0:
+            self.hub.out.send(session.number, notice=check_pb2.Notice.FromString(notice.content))
+            session.sent_cursor = notice.cursor
+
+    def _window(self, session: Session) -> int:
+        return self.hub.limits.unacknowledged_notices - (session.sent_cursor - session.acked_cursor)
+
+    def _read(self, session: Session) -> None:
+        if not session.reading and (self._window(session) > 0 or not session.welcomed):
+            session.reading = True
+            self.hub.out.put(ReadNotices(session.number, session.party, session.sent_cursor, _PAGE))
+
+    def begin_snapshot(self, session: Session, begin: session_pb2.SnapshotBegin) -> None:
+        """Start to build a plane beside the live one.
+
+        Raises:
+            ProtocolError: Another shape than in the welcome, or a snapshot that lacks what was published before it.
+        """
+        table = self.hub.table
+        if (begin.log2_slots, begin.hashes) != (table.log2_slots, table.hashes):
+            raise ProtocolError("a snapshot has another shape than the welcome said")
+        if begin.sequence < session.sequence:
+            raise ProtocolError("a snapshot lacks what was published before it")
+        session.builder = PlaneBuilder(
+            begin.sequence,
+            log2_slots=begin.log2_slots,
+            hashes=begin.hashes,
+            keep_deltas=self.hub.rules.merge_deltas_into_snapshot,
+        )
+
+    def take_chunk(self, session: Session, chunk: session_pb2.SnapshotChunk) -> None:
+        """Add a chunk to the plane that is being built.
+
+        Raises:
+            ProtocolError: No snapshot was begun, or the chunk does not follow.
+        """
+        if session.builder is None or len(chunk.bits) > self.hub.limits.chunk_bytes:
+            raise ProtocolError("a chunk belongs to no snapshot or is too large")
+        session.builder.chunk(chunk.offset, chunk.bits)
+
+    def end_snapshot(self, session: Session, end: session_pb2.SnapshotEnd) -> None:
+        """Swap the plane in at once; the node is attached when its sequence is durable.
+
+        Raises:
+            ProtocolError: No snapshot was begun, bytes are missing, or the hash is another.
+        """
+        # Step 3.2 (3): whole, or not at all.
+        if session.builder is None:
+            raise ProtocolError("a snapshot ends that was not begun")
+        builder, session.builder = session.builder, None
+        self.hub.table.install(session.party, builder.finish(end.bitmap_hash))
+        session.sequence = max(session.sequence, builder.sequence)
+        sequence = builder.sequence
+
+        def installed(durable: bool) -> None:  # noqa: FBT001 -- the outbox's callback
+            if not self._alive(session, durable=durable):
+                return
+            fresh = not session.complete
+            session.complete = True
+            self.hub.table.touch(session.party)
+            self.hub.out.send(session.number, snapshot_installed=session_pb2.SnapshotInstalled(sequence=sequence))
+            if fresh:
+                self.announce()
+
+        self.hub.out.write([PublishedSequence(session.party, sequence)], installed)
+
+    def publish(self, session: Session, publish: session_pb2.Publish) -> None:
+        """Merge a delta into the live plane, and into the one that is being built.
+
+        Raises:
+            ProtocolError: Too many slots, or one outside the plane.
+        """
+        # Step 3.3 (2): 'published' means in the plane and durable in the ledger.
+        if len(publish.slots) > 4 * self.hub.limits.delta_slots:
+            raise ProtocolError("a delta has too many slots", code="too_large")
+        slots = self.hub.table.slots(publish.slots)
+        self.hub.table.merge_delta(session.party, slots)
+        if session.builder is not None:
+            session.builder.delta(publish.sequence, slots)
+        session.sequence = max(session.sequence, publish.sequence)
+
+        def published(durable: bool) -> None:  # noqa: FBT001 -- the outbox's callback
+            if self._alive(session, durable=durable):
+                self.hub.out.send(session.number, published=session_pb2.Published(sequence=publish.sequence))
+
+        self.hub.out.write([PublishedSequence(session.party, publish.sequence)], published)
+
+    def _alive(self, session: Session, *, durable: bool) -> bool:
+        if self._current.get(session.party) is not session:
+            return False
+        if not durable:
+            # The node cannot know whether its sequence was stored; a new attach settles it.
+            self.hub.out.put(Close(session.number, "unavailable"))
+            self.end(session)
+        return durable
+
+    def end(self, session: Session) -> bool:
+        """Take a session out; return whether it was the one that counts."""
+        self._sessions.pop(session.number, None)
+        session.builder = None
+        if self._current.get(session.party) is not session:
+            return False
+        del self._current[session.party]
+        # Items that were routed to this session are routed again to the next one.
+        self.hub.table.touch(session.party)
+        if session.complete:
+            self.announce()
+        return True
+
+    def announce(self) -> None:
+        """Send who is attached to every session (3.2 (4))."""
+        presence = session_pb2.Presence(attached=self.attached_parties())
+        for session in self.sessions():
+            self.hub.out.send(session.number, presence=presence)
+
+    def absent(self, now: float) -> list[Session]:
+        """Return the sessions that have left too many barriers without a reply (3.4 (6))."""
+        limits = self.hub.limits
+        window_s = self.hub.manifest.window_ms / 1000
+        late = []
+        for session in self.sessions():
+            over = sum(1 for _, sent in session.unanswered if now >= sent + window_s)
+            oldest = session.unanswered[0][1] if session.unanswered else now
+            if over >= limits.absent_after_barriers or now - oldest >= limits.absent_after_s:
+                self.hub.out.put(Note("a party left its barriers without a reply and is absent", session.party))
+                late.append(session)
+        return late

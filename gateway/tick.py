@@ -1,0 +1,145 @@
+"""A tick: the checks that came in it, its barriers and replies, and what its certificates say (3.4 (5), (6))."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from concordat.protocol.macs import MAC_BYTES
+from concordat.tokens import REFERENCE_BYTES, TOKEN_BYTES
+from concordat.wire.v1 import check_pb2 as wire
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from concordat.protocol.check import SignedHeader
+
+
+@dataclass(slots=True, eq=False)
+class LiveCheck:
+    """A check until its certificate leaves; nothing else at the hub holds its tokens."""
+
+    header: SignedHeader
+    message: wire.Check
+    allowed: np.uint64
+    """Parties that may be asked: by the opt-in table, `only_holders`, and not the asker."""
+    outside: frozenset[str]
+    listed: tuple[str, ...]
+    """Holders that the certificate names."""
+    tick: int
+    sent: NDArray[np.uint64] = field(init=False)
+    """Parties that each item was sent to, on the session that counts."""
+    answered: NDArray[np.uint64] = field(init=False)
+    versions: NDArray[np.int64] | None = None
+    """Versions of the planes when the items were routed."""
+
+    def __post_init__(self) -> None:
+        self.sent = np.zeros(self.count, dtype=np.uint64)
+        self.answered = np.zeros(self.count, dtype=np.uint64)
+
+    def __repr__(self) -> str:
+        return f"LiveCheck(count={self.count}, tick={self.tick})"
+
+    @property
+    def asker(self) -> str:
+        """Return the asker's SPIFFE id."""
+        return self.header.fields.asker
+
+    @property
+    def check_id(self) -> bytes:
+        """Return the check's id."""
+        return self.header.fields.check_id
+
+    @property
+    def count(self) -> int:
+        """Return the number of items."""
+        return self.header.fields.count
+
+    def reference(self, position: int) -> bytes:
+        """Return the asker's reference of an item."""
+        return self.message.items.references[position * REFERENCE_BYTES : (position + 1) * REFERENCE_BYTES]
+
+    def strong(self, position: int) -> bool:
+        """Tell whether an item is the thing itself."""
+        return self.message.items.grades[position] == wire.GRADE_STRONG
+
+    def audience_has(self, position: int, holder: str) -> bool:
+        """Tell whether a holder may be told of the asker's record."""
+        audiences = self.message.items.audiences
+        audience = self.message.audience_sets[audiences[position] if audiences else 0]
+        return audience.everyone or holder in audience.parties
+
+    def question(self, positions: NDArray[np.intp]) -> wire.Question:
+        """Return the question with the items at some positions."""
+        items, message = self.message.items, self.message
+        return wire.Question(
+            tick=self.tick,
+            header=message.header,
+            signature=message.signature,
+            items=wire.CheckItems(
+                tokens=_rows(items.tokens, TOKEN_BYTES, positions),
+                references=_rows(items.references, REFERENCE_BYTES, positions),
+                ask_macs=_rows(items.ask_macs, MAC_BYTES, positions),
+                grades=_rows(items.grades, 1, positions),
+                audiences=_rows(items.audiences, 1, positions) if items.audiences else b"",
+            ),
+            positions=positions.astype("<u4").tobytes(),
+            audience_salt=message.audience_salt,
+            audience_sets=message.audience_sets,
+        )
+
+
+def _rows(column: bytes, width: int, positions: NDArray[np.intp]) -> bytes:
+    return np.frombuffer(column, dtype=np.uint8).reshape(-1, width)[positions].tobytes()
+
+
+@dataclass(slots=True)
+class Asked:
+    """One party at a tick's barrier."""
+
+    session: int
+    required: int
+    ready: bool
+    """Its plane was complete and at or above the required sequence when the last items were routed."""
+    epochs: frozenset[int]
+    replied: bool = False
+    withdrawn: bool = False
+    """It broke the order of answers and barrier, or refused a question: it is not covered."""
+
+
+@dataclass(slots=True, eq=False)
+class Tick:
+    """Checks, barriers and replies of one tick. Times are readings of the monotonic clock."""
+
+    number: int
+    ends_at: float
+    window_s: float
+    checks: list[LiveCheck] = field(default_factory=list)
+    asked: dict[str, Asked] = field(default_factory=dict)
+    present: frozenset[str] = frozenset()
+    """Parties with a session when the barriers left."""
+    withdrawn: set[str] = field(default_factory=set)
+    """Parties that refused a question before the barriers left."""
+    barriers_sent: bool = False
+    writes_open: int = 0
+    failed: bool = False
+
+    @property
+    def window_ends_at(self) -> float:
+        """Return when the certificates leave, never earlier or later."""
+        return self.ends_at + self.window_s
+
+    def state(self, check: LiveCheck, holder: str, *, wait_for_edges: bool) -> wire.HolderState.ValueType:
+        """Return what a certificate says of a holder (3.4 (6))."""
+        if holder in check.outside:
+            return wire.HOLDER_STATE_OUTSIDE
+        asked = self.asked.get(holder)
+        durable = self.barriers_sent and not self.failed and not self.writes_open
+        if not durable and wait_for_edges:
+            return wire.HOLDER_STATE_TIMED_OUT
+        if asked is None:
+            return wire.HOLDER_STATE_TIMED_OUT if holder in self.present else wire.HOLDER_STATE_OFFLINE
+        covered = asked.ready and asked.replied and not asked.withdrawn and check.header.fields.epoch in asked.epochs
+        return wire.HOLDER_STATE_COVERED if covered else wire.HOLDER_STATE_TIMED_OUT
