@@ -131,6 +131,7 @@ def verify(blinded_elements: bytes, evaluation: Evaluation, public_share: bytes)
         evaluated = group.decode_elements(evaluation.elements, "evaluated elements")
         good = dleq.holds(share, blinded, evaluated, evaluation.proof)
     except ProtocolError as e:
+        group.decode_elements(blinded, "blinded elements")  # else the fault is the caller's
         raise BadEvaluationError(f"custodian {evaluation.index}: {e}", index=evaluation.index) from e
     if not good:
         raise BadEvaluationError(f"custodian {evaluation.index}: the proof does not hold", index=evaluation.index)

@@ -116,14 +116,16 @@ def decode_elements(packed: bytes, what: str) -> bytes:
         raise ProtocolError(f"{what}: {len(packed)} bytes are no whole number of elements")
     data = bytes(packed)
     address, size = _column(data, ELEMENT_BYTES)
-    for i, top in enumerate(data[ELEMENT_BYTES - 1 :: ELEMENT_BYTES]):
-        if top >= 128:
-            raise ProtocolError(f"{what}: element {i} has bit 255 set")
+    tops = data[ELEMENT_BYTES - 1 :: ELEMENT_BYTES]
+    if max(tops, default=0) >= 128:
+        first = next(i for i, top in enumerate(tops) if top >= 128)
+        raise ProtocolError(f"{what}: element {first} has bit 255 set")
     for offset in range(0, size, ELEMENT_BYTES):
         if _is_valid(address + offset) != 1:
             raise ProtocolError(f"{what}: element {offset // ELEMENT_BYTES} is no canonical encoding")
-    if IDENTITY in split(data):
-        raise ProtocolError(f"{what}: element {split(data).index(IDENTITY)} is the identity")
+    elements = split(data)
+    if IDENTITY in elements:
+        raise ProtocolError(f"{what}: element {elements.index(IDENTITY)} is the identity")
     return data
 
 
@@ -244,12 +246,14 @@ def small_combination(coefficients: Sequence[int], columns: Sequence[bytes]) -> 
     Raises:
         ProtocolError: an element does not decode.
     """
-    steps = _chain(tuple(coefficients))
+    start, steps = _chain(tuple(coefficients))
     if len(coefficients) != len(columns) or len({len(column) for column in columns}) != 1:
         raise ValueError("one coefficient and one equally long column each")
     addresses = [_column(column, ELEMENT_BYTES)[0] for column in columns]
     size = len(columns[0])
     out, o = _buffer(size)
+    if start is not None:
+        out.raw = columns[start]
     for i in range(0, size, ELEMENT_BYTES):
         row = o + i
         for operation, column in steps:
@@ -259,8 +263,11 @@ def small_combination(coefficients: Sequence[int], columns: Sequence[bytes]) -> 
     return bytes(out.raw)
 
 
-def _chain(coefficients: tuple[int, ...]) -> list[tuple[Any, int]]:
-    """Return the (add or sub, column) steps of the shorter of two chains; column -1 doubles."""
+def _chain(coefficients: tuple[int, ...]) -> tuple[int | None, list[tuple[Any, int]]]:
+    """Return the shorter of two chains: the column to start from, and steps (add or sub, column); column -1 doubles.
+
+    Where no coefficient of the highest place is positive, the start is None: the identity.
+    """
     chains = []
     for digits_of in (_binary, _non_adjacent):
         digits = [digits_of(c) for c in coefficients]
@@ -268,11 +275,11 @@ def _chain(coefficients: tuple[int, ...]) -> list[tuple[Any, int]]:
         for place in reversed(range(max(map(len, digits)))):
             if steps:
                 steps.append((_add, -1))
-            for column, of in enumerate(digits):
-                if place < len(of) and of[place]:
-                    steps.append((_add if of[place] > 0 else _sub, column))
-        chains.append(steps)
-    return min(chains, key=len)
+            here = [(of[place], column) for column, of in enumerate(digits) if place < len(of) and of[place]]
+            steps += [(_add if digit > 0 else _sub, column) for digit, column in sorted(here, reverse=True)]
+        first, column = steps[0]
+        chains.append((column, steps[1:]) if first is _add else (None, steps))
+    return min(chains, key=lambda chain: len(chain[1]))
 
 
 def _binary(value: int) -> list[int]:

@@ -151,21 +151,24 @@ class Participant:
         """(1) Draw the polynomial and the one-time sealing keys, and commit."""
         self._enter(0)
         plan, index = self.plan, self.index
-        self._polynomial = group.split(group.random_scalars(plan.t, self._random))
-        self._seeds = {i: self._random(self._sealing.seed_bytes) for i in plan.others(index)}
-        self._opening = Opening(
-            v=1,
-            session=plan.digest().hex(),
-            sender=index,
-            feldman=[group.mult_base(a).hex() for a in self._polynomial],
-            proof=prove_possession(plan, index, self._polynomial[0], random=self._random).hex(),
-            salt=self._random(32).hex(),
-            commits=[],
-            shares=[],
-        )
-        keys = [self._opener(i).public.raw.hex() for i in plan.others(index)]
-        commit = Commit(v=1, session=plan.digest().hex(), sender=index, commitment=commitment(self._opening), keys=keys)
-        return self._send(write(commit, self._signer))
+        with self._or_forget():
+            self._polynomial = group.split(group.random_scalars(plan.t, self._random))
+            self._seeds = {i: self._random(self._sealing.seed_bytes) for i in plan.others(index)}
+            self._opening = Opening(
+                v=1,
+                session=plan.digest().hex(),
+                sender=index,
+                feldman=[group.mult_base(a).hex() for a in self._polynomial],
+                proof=prove_possession(plan, index, self._polynomial[0], random=self._random).hex(),
+                salt=self._random(32).hex(),
+                commits=[],
+                shares=[],
+            )
+            keys = [self._opener(i).public.raw.hex() for i in plan.others(index)]
+            commit = Commit(
+                v=1, session=plan.digest().hex(), sender=index, commitment=commitment(self._opening), keys=keys
+            )
+            return self._send(write(commit, self._signer))
 
     def receive_commits(self, messages: Mapping[int, bytes]) -> bytes:
         """(2) Take everybody's commitment; open ours and seal a share to each.

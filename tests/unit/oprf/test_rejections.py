@@ -228,3 +228,10 @@ def test_the_public_side_travels_and_stays_as_it_is() -> None:
 def test_a_bad_evaluation_is_a_bad_proof_to_who_handles_only_that() -> None:
     with pytest.raises(BadProofError):
         client.verify(BLINDED.elements, replace(GOOD[1], proof=bytes(64)), KEY.public_shares[1])
+
+
+@pytest.mark.parametrize("junk", [b"\xff" * 32, bytes(32)])
+def test_a_custodian_is_not_blamed_for_what_the_caller_says_was_sent(junk: bytes) -> None:
+    with pytest.raises(ProtocolError, match="blinded elements: element 1") as caught:
+        client.verify(BLINDED.elements[:32] + junk + BLINDED.elements[64:], GOOD[1], KEY.public_shares[1])
+    assert not isinstance(caught.value, BadProofError)
