@@ -18,7 +18,7 @@ from concordat.canon.model import Kind, Namespace, Reading, strong_first
 from concordat.canon.sites_large import LARGE_SITES
 from concordat.canon.sites_more import MORE_SITES
 from concordat.canon.skeleton import skeleton
-from concordat.canon.text import fold
+from concordat.canon.text import clean, fold, refang
 from concordat.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,14 +69,15 @@ def is_shared(host: str) -> bool:
 
 def platform_id(text: str) -> str:
     """Return what names a platform in an account: a domain, else `name=` and the folded name."""
+    text = clean(text)
     site = site_of_name(text)
     if site:
         return site.domain
-    bare = re.sub(r"^[a-z]+://", "", text.strip(), flags=re.IGNORECASE).partition("/")[0]
+    bare = re.sub(r"^[a-z]+://", "", refang(text), flags=re.IGNORECASE).partition("/")[0]
     host = to_host(bare)
     if host is not None and is_dotted_name(host):
         return main_domain(without_view(host))
-    name = re.sub(r"[\s:]+", " ", fold(text)).strip()
+    name = re.sub(r"[\s:]+", " ", fold(text)).strip().removeprefix("name=")
     return f"name={name}" if name else ""
 
 

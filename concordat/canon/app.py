@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from concordat.canon.hosts import without_view
 from concordat.canon.model import Namespace, Reading, strong_first
-from concordat.canon.text import fold
+from concordat.canon.text import fold, refang
 from concordat.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def read_app(text: str) -> Reading:
     Raises:
         InputError: `unreadable_app`, when no letter is left or it is a whole text.
     """
-    bare = _LABEL.sub("", text).strip(" .,;")
+    bare = _LABEL.sub("", refang(text)).strip(" .,;")
     store_id = _STORE_ID.fullmatch(bare)
     if store_id:
         return _reading(f"appstore:{store_id.group(1).lstrip('0')}")

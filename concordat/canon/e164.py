@@ -7,6 +7,10 @@ as a number that lost its plus. What no plan accepts is kept as digits behind th
 Weak values: the number itself, so that guesses of others meet it; the same digits in each other region that origin and
 destination name, where valid there; for Argentina the number without its mobile 9.
 
+Open plans (Germany, Austria) accept almost any digits. So a long number without the region's trunk prefix that is
+valid with a plus too is taken as one that lost its plus, unless it is a mobile number in the region, which is what a
+spreadsheet leaves of 0151…; the reading not taken is a weak value.
+
 Numbering plans that changed without a new subscriber are folded into the present form (Mexico's mobile 1, Brazil's
 ninth digit), because messengers still show the old one: the same line must meet.
 """
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 MAX_CANDIDATE_REGIONS: Final = 5
 MIN_DIGITS: Final = 3
 MAX_DIGITS: Final = 17
+MIN_DIGITS_WITH_CODE: Final = 11
 _CACHED_PARSES: Final = 65_536
 
 # Codes that the EU and people use where ISO 3166 says something else.
@@ -121,27 +126,61 @@ def _national(number: str, context: Context, notes: list[str]) -> Reading:
     region = known_region(context.region or context.home_region)
     if region is None:
         raise InputError("a national number needs a region that exists", code="unknown_region")
-    parsed, lost_plus = _parse(number, region), None
-    if parsed is None or not parsed.valid:
-        lost_plus = None if number.startswith(("0", "(0")) else _parse("+" + number, None)
-    if lost_plus is not None and (lost_plus.valid or _prefers_plus(number, parsed, lost_plus)):
+    parsed = _parse(number, region)
+    lost_plus = _with_plus(number, region, parsed)
+    if lost_plus is not None and _prefers_plus(number, parsed, lost_plus):
         notes.append("plus_added")
-        return _reading(lost_plus, context=context, notes=notes)
+        other = (parsed.e164,) if parsed is not None and parsed.valid else ()
+        return _reading(lost_plus, context=context, notes=notes, weak=other)
     if parsed is None:
         parsed = _plain_form(number, region)
     assumed = context.region is None
     if assumed:
         notes.append("region_assumed")
     weak = _candidates(number, region, context, notes)
+    if lost_plus is not None and lost_plus.valid:
+        weak = (*weak, lost_plus.e164)
     home = parsed._replace(region=parsed.region if parsed.valid and parsed.region else region)
     return _reading(home, context=context, notes=notes, weak=weak, assumed=assumed)
 
 
+def _with_plus(number: str, region: str, national: _Parsed | None) -> _Parsed | None:
+    """Return the number as if it had lost its plus, where that is worth a thought."""
+    if number.startswith(("0", "(0")):
+        return None
+    if national is not None and national.valid:
+        trunk = _trunk_prefix(region)
+        if not trunk or number.startswith(trunk) or _digits(number) < MIN_DIGITS_WITH_CODE:
+            return None
+    return _parse("+" + number, None)
+
+
 def _prefers_plus(number: str, national: _Parsed | None, plus: _Parsed) -> bool:
-    """Choose between two readings that no plan accepts: a long possible one has lost its plus."""
-    if not plus.possible:
+    """Choose between the reading in the region and that with a plus."""
+    if plus.valid:
+        return national is None or not national.valid or not _is_mobile(national.e164)
+    if not plus.possible or (national is not None and national.valid):
         return False
-    return national is None or not national.possible or sum(char.isdigit() for char in number) >= 11
+    return national is None or not national.possible or _digits(number) >= MIN_DIGITS_WITH_CODE
+
+
+def _digits(number: str) -> int:
+    return sum(char.isdigit() for char in number)
+
+
+@functools.cache
+def _trunk_prefix(region: str) -> str:
+    import phonenumbers  # noqa: PLC0415 - heavy: loaded with the first number
+
+    metadata = phonenumbers.PhoneMetadata.metadata_for_region(region)
+    return (metadata.national_prefix or "") if metadata else ""
+
+
+def _is_mobile(e164: str) -> bool:
+    import phonenumbers  # noqa: PLC0415 - heavy: loaded with the first number
+
+    kind = phonenumbers.number_type(phonenumbers.parse(e164))
+    return kind in {phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE}
 
 
 def _plain_form(number: str, region: str) -> _Parsed:

@@ -104,10 +104,8 @@ def read_email(text: str) -> Reading:
     if fanged != bare:
         notes.append("refanged")
     local, at, domain_text = fanged.rpartition("@")
-    if local.startswith('"') and local.endswith('"') and len(local) > 2:
-        local = local[1:-1]
     domain = to_host(domain_text.strip(" .,;:!?"))
-    local = fold(local.strip())
+    local = fold(local.strip(' "'))
     if not at or not local or "@" in local or domain is None or len(local) > _MAX_LOCAL_CHARS:
         raise InputError("there is no e-mail address here", code="unreadable_email")
     if re.search(r"[\s<>()\[\],;:\\/]", local):

@@ -72,7 +72,7 @@ def read(kind: Kind, typed: str, context: Context) -> Reading:
         InputError: `empty`, `too_long`, `unknown_region`, or `unreadable_` and the kind of thing that was looked for
             (`phone`, `email`, `account`, `platform`, `url`, `app`, `iban`). The message never holds what was typed.
     """
-    if len(typed) > MAX_TYPED_CHARS:
+    if max(len(typed), len(context.platform or "")) > MAX_TYPED_CHARS:
         raise InputError(f"the identifier has more than {MAX_TYPED_CHARS} characters", code="too_long")
     text = clean(typed)
     if not unwrap(text):

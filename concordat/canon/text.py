@@ -73,7 +73,7 @@ def fold(text: str) -> str:
 
 def refang(text: str) -> str:
     """Undo the ways in which an address is made harmless: hxxp, [.], (dot), [at], [:]."""
-    if "." in text and not re.search(r"[\[({\\;*]|xxp|__p|meow|http[:/]/?\w", text, re.IGNORECASE):
+    if "." in text and not re.search(r"[\[({\\;*]|xxp|__p|meow|http(?!s?://)", text, re.IGNORECASE):
         return text.replace("。", ".")
     text = _AT.sub("@", _HALF_DOT.sub(".", _DOT.sub(".", text)))
     text = _BRACKET_COLON.sub(r"\1", text)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from concordat.canon.account import site_of_host
 from concordat.canon.hosts import without_view
 from concordat.canon.links import encode
 from concordat.canon.model import Namespace, Reading, strong_first
@@ -36,9 +35,6 @@ _SESSION_NAMES: Final = frozenset(["s", "sid", "osid", "session_id", "sessionid"
 def read_url(link: Link, notes: tuple[str, ...] = ()) -> Reading:
     """Return the reading of a link as a URL."""
     host = without_view(link.host)
-    site = site_of_host(link.host)
-    if site is not None and host in site.hosts and host.count(".") == 1 and link.host != host:
-        notes = (*notes, "view_folded")
     port = f":{link.port}" if link.port else ""
     canonical = f"{host}{port}{link.path}{_query(link)}{_route(link.fragment)}"
     return Reading(values=strong_first((Namespace.URL, canonical), weak_hosts(link.host)), notes=notes)
