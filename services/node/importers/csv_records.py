@@ -9,7 +9,7 @@ are read again as lines of their own. The standard library's reader would swallo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
@@ -28,8 +28,8 @@ class Record:
 
     line: int
     lines: int
-    text: str
-    cells: tuple[str, ...] = ()
+    text: str = field(repr=False)
+    cells: tuple[str, ...] = field(default=(), repr=False)
     code: LineCode | None = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from services.node.importers import misp_event, stix_bundle, strict_json
@@ -30,7 +30,7 @@ class Document:
     """A parsed document of a format; `entries` are its MISP attributes or STIX objects in order."""
 
     format: Format
-    entries: tuple[Any, ...]
+    entries: tuple[Any, ...] = field(repr=False)
 
     def items(self, reader: RowReader, tally: Tally) -> Iterator[Row | Refusal]:
         """Yield rows and refusals in the order of the document; a line is the ordinal of an entry."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from services.node.importers.fields import Field, RowReader
@@ -25,9 +25,9 @@ _TYPE_NAME: Final = re.compile(r"(?!(?:.*\d){4})[A-Za-z][A-Za-z0-9 |/_-]{0,39}")
 class Entry:
     """One attribute, and what the object around it says about all of its attributes."""
 
-    attribute: Any
+    attribute: Any = field(repr=False)
     object_name: str | None = None
-    platform: str | None = None
+    platform: str | None = field(default=None, repr=False)
     deleted: bool = False
     first_seen: str | None = None
     last_seen: str | None = None

@@ -66,6 +66,9 @@ def _braces(text: str, source: Source, limits: Limits) -> Format | None:
 
 def document_format(value: Any) -> Format | None:
     """Return MISP or STIX for a parsed document that is one, else None."""
+    if isinstance(value, list) and value:
+        # A list of events, as some exports are.
+        value = value[0] if isinstance(value[0], dict) and "Event" in value[0] else None
     if not isinstance(value, dict):
         return None
     if value.get("type") == "bundle":

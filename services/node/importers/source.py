@@ -14,7 +14,7 @@ import os
 import re
 import stat
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Self
 
 from services.node.importers import encoding
@@ -54,6 +54,9 @@ class Line(NamedTuple):
     text: str
     too_long: bool
 
+    def __repr__(self) -> str:
+        return f"Line({self.number})"
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -64,7 +67,7 @@ class Source:
     size_bytes: int
     sha256: str
     encoding: str
-    head: bytes
+    head: bytes = field(repr=False)
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
