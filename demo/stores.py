@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from concordat.errors import UnavailableError
 from concordat.identity.names import SpiffeId
@@ -29,7 +29,7 @@ class Stores:
         self._stack = ExitStack()
         self._stores: dict[str, Store] = {}
 
-    def __enter__(self) -> Stores:
+    def __enter__(self) -> Self:
         self._stores = {
             name: self._stack.enter_context(Store.open(home / FILE_NAME)) for name, home in self._homes.items()
         }
