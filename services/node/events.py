@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,12 +110,8 @@ _SENTENCES: Final[dict[type, str]] = {
 }
 
 
-class EventSink(Protocol):
-    """Takes events of one node, from any thread."""
-
-    def __call__(self, event: Event) -> None:
-        """Take an event."""
-        ...
+# Takes events of one node, from any thread.
+EventSink = Callable[[Event], object]
 
 
 class EventWriter:

@@ -1,0 +1,194 @@
+"""Nodes for tests: a real store, a core, a clock by hand; tokens and secrets are made from names, not by an OPRF."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+from concordat.protocol.check import SignedHeader, audience_hash, sign_header
+from concordat.protocol.macs import ask_macs
+from concordat.wire.v1 import check_pb2
+from services.node.case import parse_case, template
+from services.node.exchange.core import NodeCore
+from services.node.exchange.identity import Identity
+from services.node.store import cases
+from services.node.store.store import Store
+from services.node.store.values import STRONG, Asking, CanonicalValue, add_value
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from concordat.clock import ManualClock
+    from concordat.identity.keys import SigningKey
+    from concordat.identity.manifest import Manifest
+    from services.node.events import Event
+
+START = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
+EVERYONE = (check_pb2.AudienceSet(everyone=True),)
+SALT = b"s" * 16
+TEMPLATE_CASE = parse_case(template(date(2026, 12, 31)), today=date(2026, 11, 24))
+
+
+def token(value: str, epoch: int = 1) -> bytes:
+    return hashlib.sha256(f"token{epoch}{value}".encode()).digest()[:16]
+
+
+def secret(value: str, epoch: int = 1) -> bytes:
+    return hashlib.sha256(f"secret{epoch}{value}".encode()).digest()
+
+
+@dataclass(frozen=True)
+class Federation:
+    """The manifest, and the parties' signing keys by short name."""
+
+    manifest: Manifest
+    keys: dict[str, SigningKey]
+
+    def id(self, name: str) -> str:
+        return self.manifest.party(name).id
+
+    def identity(self, name: str) -> Identity:
+        return Identity(self.manifest.party(name).spiffe, self.keys[name], self.manifest)
+
+
+@dataclass
+class Party:
+    """A node with its store; `restart` throws away whatever is not on disk."""
+
+    name: str
+    federation: Federation
+    folder: Path
+    clock: ManualClock
+    events: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(self.name)
+        self.path = self.folder / f"{self.name}.sqlite"
+        self.store = self._open()
+        self.core = self._core()
+
+    @property
+    def id(self) -> str:
+        return self.federation.id(self.name)
+
+    def _open(self) -> Store:
+        return Store.open(self.path, random_bytes=self.rng.randbytes, clock=self.clock)
+
+    def _core(self) -> NodeCore:
+        return NodeCore(
+            self.federation.identity(self.name),
+            self.store,
+            clock=self.clock,
+            random_bytes=self.rng.randbytes,
+            rng=self.rng,
+            emit=self.events.append,
+        )
+
+    def restart(self) -> None:
+        self.store.close()
+        self.store = self._open()
+        self.core = self._core()
+
+    def submit(self, *values: str, look_once: bool = False, grade: int = STRONG, namespace: str = "e164") -> None:
+        """Store values with all that is to be done for them, and tokenise them."""
+        with self.store.write() as db:
+            case_id = cases.put_case(db, TEMPLATE_CASE, self.clock.now())
+            asking = Asking(case_id, "investigation", "", look_once, self.federation.manifest.live_epochs)
+            for value in values:
+                add_value(db, CanonicalValue(namespace, 1, value, grade), asking, self.rng.randbytes)
+        self.tokenise()
+
+    def tokenise(self) -> None:
+        epochs = self.federation.manifest.live_epochs
+        for epoch, key_class in itertools.product(epochs, ("strong", "weak")):
+            while (batch := self.store.untokenised(epoch, key_class, 500)) is not None:
+                rows = [
+                    (row.value_id, b"l" * 16, secret(row.canonical, epoch), token(row.canonical, epoch))
+                    for row in batch.rows
+                ]
+                self.store.store_tokens(batch, rows)
+
+    def publish(self) -> None:
+        """Give all tokens their sequence, as if a gateway had acknowledged them."""
+        for epoch in self.federation.manifest.live_epochs:
+            while (batch := self.store.take_unpublished(epoch, 1000)) is not None:
+                self.store.acknowledge_published(batch.sequence)
+
+    def reference(self, value: str) -> bytes:
+        (hit,) = self.store.lookup(token(value), 1)
+        return hit.reference
+
+    def pending(self) -> dict[tuple[int, str], str]:
+        """Return the state of each pending (batch, short name of the holder)."""
+        return {(row.batch_id, row.holder.rpartition("/")[2]): row.state for row in self.store.pending_batches()}
+
+
+@dataclass(frozen=True)
+class Item:
+    """What an asker puts into a check."""
+
+    value: str
+    reference: bytes
+    grade: int = check_pb2.GRADE_STRONG
+    secret: bytes | None = None
+    audience: int = 0
+
+
+@dataclass
+class AskerByHand:
+    """A party that asks whatever a test wants, well signed or not."""
+
+    name: str
+    federation: Federation
+    clock: ManualClock
+
+    def header(self, count: int, *, key: SigningKey | None = None, **fields: object) -> SignedHeader:
+        manifest = self.federation.manifest
+        now_ms = int(self.clock.now() * 1000)
+        content: dict[str, object] = {
+            "federation": manifest.federation,
+            "manifest_hash": manifest.hash,
+            "asker": self.federation.id(self.name),
+            "check_id": b"c" * 16,
+            "purpose": "investigation",
+            "justification_hash": b"j" * 32,
+            "count": count,
+            "issued_at_ms": now_ms,
+            "expires_at_ms": now_ms + 60_000,
+            "epoch": manifest.epochs.current,
+            "audience_hash": audience_hash(SALT, EVERYONE),
+        }
+        fields_of_header = check_pb2.CheckHeader(**(content | fields))  # type: ignore[arg-type]  # by name, for brevity
+        return sign_header(fields_of_header, key or self.federation.keys[self.name])
+
+    @staticmethod
+    def question(
+        header: SignedHeader,
+        items: list[Item],
+        *,
+        positions: list[int] | None = None,
+        audience_sets: tuple[check_pb2.AudienceSet, ...] = EVERYONE,
+    ) -> check_pb2.Question:
+        tokens = b"".join(token(item.value) for item in items)
+        references = b"".join(item.reference for item in items)
+        secrets = b"".join(item.secret or secret(item.value) for item in items)
+        places = range(len(items)) if positions is None else positions
+        return check_pb2.Question(
+            tick=1,
+            header=header.raw,
+            signature=header.signature,
+            items=check_pb2.CheckItems(
+                tokens=tokens,
+                references=references,
+                ask_macs=ask_macs(secrets, header.hash, tokens, references),
+                grades=bytes(item.grade for item in items),
+                audiences=bytes(item.audience for item in items),
+            ),
+            positions=b"".join(place.to_bytes(4, "little") for place in places),
+            audience_salt=SALT,
+            audience_sets=audience_sets,
+        )

@@ -1,0 +1,222 @@
+"""A holder answers what is proven, the same item always alike, and keeps nothing where it is not told (3.4 step 2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from concordat.protocol.check import audience_hash
+from concordat.protocol.macs import ASKER_TOLD, HOLDER_TOLD, answer_mac
+from concordat.wire.v1 import check_pb2
+from services.node.exchange.answerer import Answerer
+from services.node.exchange.seen import CHECK_COST, SeenChecks
+from tests.unit.exchange.parties import SALT, AskerByHand, Item, secret
+
+if TYPE_CHECKING:
+    from concordat.clock import ManualClock
+    from tests.unit.exchange.parties import Federation, Party
+
+THEIRS = b"r" * 16
+PHONE = "+447700900123"
+
+
+def answerer(holder: Party, *, seen: SeenChecks | None = None) -> Answerer:
+    identity = holder.federation.identity(holder.name)
+    made = Answerer(identity.spiffe, identity.manifest, holder.store, clock=holder.clock)
+    if seen is not None:
+        made._seen = seen
+    return made
+
+
+@pytest.fixture
+def held(holder: Party) -> Party:
+    holder.submit(PHONE, "+447700900124")
+    holder.publish()
+    return holder
+
+
+def witnessed(holder: Party, asker: AskerByHand, theirs: bytes = THEIRS) -> bool:
+    return holder.store.has_witness(holder.reference(PHONE), holder.federation.id(asker.name), theirs)
+
+
+def test_a_proven_hit_is_answered_with_a_mac_and_kept_as_a_witness(held: Party, asker: AskerByHand) -> None:
+    header = asker.header(2)
+    answer = answerer(held).answer(asker.question(header, [Item("+447700900199", b"q" * 16), Item(PHONE, THEIRS)]))
+    own, decision = held.reference(PHONE), ASKER_TOLD | HOLDER_TOLD
+    assert answer.refused == ""
+    assert answer.positions == (1).to_bytes(4, "little")
+    assert answer.references == own
+    assert answer.decisions == bytes([decision])
+    assert answer.answer_macs == answer_mac(secret(PHONE), header.hash, held.id, (THEIRS, own), decision)
+    assert answer.namespaces == bytes([1])
+    assert witnessed(held, asker)
+
+
+@pytest.mark.parametrize("stolen", [b"x" * 32, bytes(32)])
+def test_a_token_that_was_only_seen_opens_nothing(held: Party, asker: AskerByHand, stolen: bytes) -> None:
+    """Without the match secret there is no answer, no witness and no refusal that would tell anything."""
+    answer = answerer(held).answer(asker.question(asker.header(1), [Item(PHONE, THEIRS, secret=stolen)]))
+    assert answer == check_pb2.Answer(check_id=b"c" * 16)
+    assert not witnessed(held, asker)
+
+
+def test_a_recorded_item_is_worth_nothing_under_another_header(
+    held: Party, asker: AskerByHand, federation: Federation, clock: ManualClock
+) -> None:
+    recorded = asker.question(asker.header(1), [Item(PHONE, THEIRS)])
+    thief = AskerByHand("FR", federation, clock)
+    header = thief.header(1)
+    recorded.header, recorded.signature = header.raw, header.signature
+    assert answerer(held).answer(recorded) == check_pb2.Answer(check_id=b"c" * 16)
+    assert not held.store.has_witness(held.reference(PHONE), federation.id("FR"), THEIRS)
+
+
+def test_a_header_that_another_party_signed_is_refused(held: Party, asker: AskerByHand, federation: Federation) -> None:
+    header = asker.header(1, key=federation.keys["FR"])
+    assert answerer(held).answer(asker.question(header, [Item(PHONE, THEIRS)])).refused == "bad_signature"
+    assert not witnessed(held, asker)
+
+
+def test_a_header_is_refused_after_its_expiry(held: Party, asker: AskerByHand, clock: ManualClock) -> None:
+    question = asker.question(asker.header(1), [Item(PHONE, THEIRS)])
+    node = answerer(held)
+    assert node.answer(question).references
+    clock.advance(60)
+    assert node.answer(question).refused == "expired"
+
+
+def test_items_over_the_headers_count_are_refused_over_all_questions(held: Party, asker: AskerByHand) -> None:
+    node, header = answerer(held), asker.header(1)
+    assert node.answer(asker.question(header, [Item("+447700900199", THEIRS)])).refused == ""
+    assert node.answer(asker.question(header, [Item(PHONE, THEIRS)])).refused == "protocol_violation"
+    over = asker.question(header, [Item(PHONE, THEIRS)], positions=[1])
+    assert node.answer(over).refused == "protocol_violation"
+    two = asker.question(header, [Item(PHONE, THEIRS), Item("+447700900124", THEIRS)])
+    assert node.answer(two).refused == "protocol_violation"
+    assert not witnessed(held, asker)
+
+
+def test_a_position_that_comes_twice_in_a_question_is_refused(held: Party, asker: AskerByHand) -> None:
+    items = [Item(PHONE, THEIRS), Item("+447700900124", THEIRS)]
+    question = asker.question(asker.header(2), items, positions=[0, 0])
+    assert answerer(held).answer(question).refused == "protocol_violation"
+
+
+def test_a_check_id_under_another_header_is_refused(held: Party, asker: AskerByHand) -> None:
+    node = answerer(held)
+    node.answer(asker.question(asker.header(1), [Item("+447700900199", THEIRS)]))
+    other = asker.header(1, purpose="prevention")
+    assert node.answer(asker.question(other, [Item(PHONE, THEIRS)])).refused == "protocol_violation"
+
+
+def test_a_class_that_the_opt_in_table_does_not_name_is_refused(held: Party, asker: AskerByHand) -> None:
+    manifest = held.federation.manifest
+    closed = manifest.model_copy(update={"opt_in": {**manifest.opt_in, "NL": ()}})
+    node = answerer(held)
+    node.use_manifest(closed)
+    header = asker.header(1, manifest_hash=closed.hash)
+    assert node.answer(asker.question(header, [Item(PHONE, THEIRS)])).refused == "refused"
+
+
+def test_a_weak_item_is_answered_by_nobody_and_stays_at_the_holder(holder: Party, asker: AskerByHand) -> None:
+    holder.submit("shop.example", grade=check_pb2.GRADE_WEAK, namespace="platform")
+    holder.publish()
+    items = [Item("shop.example", THEIRS, grade=check_pb2.GRADE_WEAK)]
+    assert answerer(holder).answer(asker.question(asker.header(1), items)) == check_pb2.Answer(check_id=b"c" * 16)
+    with holder.store.read() as db:
+        assert db.execute("SELECT asker_reference FROM weak_coincidence").fetchall() == [(THEIRS,)]
+        assert db.execute("SELECT count(*) FROM witness").fetchone() == (0,)
+
+
+def test_a_weak_token_that_is_presented_as_strong_is_no_hit(holder: Party, asker: AskerByHand) -> None:
+    holder.submit("shop.example", grade=check_pb2.GRADE_WEAK, namespace="platform")
+    holder.publish()
+    answer = answerer(holder).answer(asker.question(asker.header(1), [Item("shop.example", THEIRS)]))
+    assert answer == check_pb2.Answer(check_id=b"c" * 16)
+
+
+def test_an_audience_that_leaves_the_holder_out_is_answered_in_memory(held: Party, asker: AskerByHand) -> None:
+    sets = (check_pb2.AudienceSet(parties=[held.federation.id("FR")]),)
+    header = asker.header(1, audience_hash=audience_hash(SALT, sets))
+    answer = answerer(held).answer(asker.question(header, [Item(PHONE, THEIRS)], audience_sets=sets))
+    assert answer.decisions == bytes([ASKER_TOLD])
+    assert not witnessed(held, asker)
+
+
+def test_what_was_only_looked_at_once_is_found_by_nobody(holder: Party, asker: AskerByHand) -> None:
+    holder.submit(PHONE, look_once=True)
+    holder.publish()
+    answer = answerer(holder).answer(asker.question(asker.header(1), [Item(PHONE, THEIRS)]))
+    assert answer == check_pb2.Answer(check_id=b"c" * 16)
+
+
+def test_an_item_without_a_hit_is_looked_up_again_when_it_comes_again(holder: Party, asker: AskerByHand) -> None:
+    """The plane grew between two questions of a check: the second one must find what the first could not."""
+    node, question = answerer(holder), asker.question(asker.header(1), [Item(PHONE, THEIRS)])
+    assert not node.answer(question).references
+    holder.submit(PHONE)
+    holder.publish()
+    assert node.answer(question).references == holder.reference(PHONE)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_repeated_and_reordered_questions_get_equal_answers(
+    held: Party, asker: AskerByHand, data: st.DataObject
+) -> None:
+    values = [PHONE, "+447700900124", "+447700900125", "+447700900126"]
+    items = [Item(value, bytes([at]) * 16) for at, value in enumerate(values)]
+    header = asker.header(len(items), check_id=data.draw(st.binary(min_size=16, max_size=16)))
+    whole = _by_position(answerer(held).answer(asker.question(header, items)))
+    node = answerer(held)
+    for places in data.draw(st.lists(st.permutations(range(4)).flatmap(_prefix), max_size=5)):
+        question = asker.question(header, [items[at] for at in places], positions=places)
+        answer = _by_position(node.answer(question))
+        assert answer == {at: whole[at] for at in places if at in whole}
+
+
+def _prefix(order: list[int]) -> st.SearchStrategy[list[int]]:
+    return st.integers(1, len(order)).map(lambda size: list(order)[:size])
+
+
+def _by_position(answer: check_pb2.Answer) -> dict[int, tuple[bytes, int, bytes]]:
+    assert answer.refused == ""
+    return {
+        int.from_bytes(answer.positions[at * 4 : at * 4 + 4], "little"): (
+            answer.references[at * 16 : at * 16 + 16],
+            decision,
+            answer.answer_macs[at * 32 : at * 32 + 32],
+        )
+        for at, decision in enumerate(answer.decisions)
+    }
+
+
+def test_the_memory_of_checks_is_bounded_and_empties_with_their_expiry(
+    held: Party, asker: AskerByHand, clock: ManualClock
+) -> None:
+    seen = SeenChecks(max_items=10 * (CHECK_COST + 1), max_items_of_asker=2 * (CHECK_COST + 1))
+    node = answerer(held, seen=seen)
+
+    def ask(number: int) -> check_pb2.Answer:
+        header = asker.header(1, check_id=bytes([number]) * 16)
+        return node.answer(asker.question(header, [Item(PHONE, THEIRS)]))
+
+    assert [ask(number).refused for number in range(3)] == ["", "", "busy"]
+    clock.advance(60)
+    assert ask(4).refused == ""
+    assert len(seen) == 1
+    assert seen.items == CHECK_COST + 1
+
+
+def test_a_thousand_items_cost_one_look_up_and_one_write(held: Party, asker: AskerByHand) -> None:
+    items = [Item(f"+4477009{number:06}", THEIRS) for number in range(999)] + [Item(PHONE, THEIRS)]
+    question = asker.question(asker.header(1000), items)
+    node, statements = answerer(held), list[str]()
+    held.store._db.set_trace_callback(statements.append)
+    answer = node.answer(question)
+    held.store._db.set_trace_callback(None)
+    assert answer.positions == (999).to_bytes(4, "little")
+    assert [one for one in statements if one.startswith("BEGIN")] == ["BEGIN", "BEGIN IMMEDIATE"]
