@@ -105,6 +105,10 @@ class MaskKey:
         """Return the SHA-256 by which a manifest or charter names this key."""
         return hashlib.sha256(self._key).digest()
 
+    def secret(self) -> bytes:
+        """Return the key itself, for its party's own key file and for nothing else."""
+        return self._key
+
     def apply(self, labels: bytes) -> bytes:
         """Return the tokens of packed labels, in the same order.
 

@@ -94,18 +94,28 @@ def seal_key(
     return wire.SealedKey(recipient=recipient, ciphertext=ciphertext, signature=signature)
 
 
+def accept_sealed_key(sealed: wire.SealedKey, raw_charter: bytes, *, manifest: Manifest) -> bytes:
+    """Check that a charter's opener signed a sealed key; return the info that it was sealed with.
+
+    Raises:
+        IdentityError: Not signed by the opener for this recipient and charter.
+    """
+    charter = parse_charter(raw_charter)
+    info = length_prefixed(KEY_DOMAIN.encode(), charter_hash(raw_charter), sealed.recipient.encode())
+    manifest.party_by_id(charter.opener).verify_key.verify(KEY_DOMAIN, sealed.signature, info + sealed.ciphertext)
+    return info
+
+
 def open_key(sealed: wire.SealedKey, raw_charter: bytes, *, manifest: Manifest, own: str, key: SealingKey) -> MaskKey:
     """Open the operation key, refusing any other than the one that the charter names.
 
     Raises:
         IdentityError: Not sealed to this party, not signed by the opener, or another key than the charter's.
     """
-    charter = parse_charter(raw_charter)
-    info = length_prefixed(KEY_DOMAIN.encode(), charter_hash(raw_charter), own.encode())
     if sealed.recipient != own:
         raise IdentityError("the operation key is sealed to another party")
-    manifest.party_by_id(charter.opener).verify_key.verify(KEY_DOMAIN, sealed.signature, info + sealed.ciphertext)
+    info = accept_sealed_key(sealed, raw_charter, manifest=manifest)
     opened = MaskKey(key.open(info, sealed.ciphertext))
-    if opened.hash != charter.operation_key_hash:
+    if opened.hash != parse_charter(raw_charter).operation_key_hash:
         raise IdentityError("the operation key is not the one that the charter names")
     return opened

@@ -1,5 +1,6 @@
 """A participant's side of a sweep (docs/protocol.md 3.6 (3) to (5)): frames in, frames and verified pairs out.
 
+    rows = SweepRows.of(sweep_set, operation_key)
     party = SweepParty(own, sweep_id, operation=..., participants=..., rows=rows)
     send(party.join())
     step = party.receive(frame)      # store step.verified durably, then send step.frames
@@ -27,11 +28,15 @@ from concordat.rpc.client import translate
 from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES, TOKEN_BYTES, column
 from concordat.wire.v1 import sweep_pb2 as wire
 from concordat.wire.v1.sweep_pb2_grpc import SweepServiceStub
+from services.node.store.rows import PairRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     import numpy.typing as npt
+
+    from concordat.tokens import MaskKey
+    from services.node.store.sweep_set import SweepSet
 
 MAX_WINDOW_BITS: Final = 16
 BOTH_TOLD: Final = 3
@@ -58,6 +63,11 @@ class SweepRows:
         return len(self.classes)
 
     @classmethod
+    def of(cls, held: SweepSet, key: MaskKey) -> SweepRows:
+        """Return the rows of a node's set under the operation's key."""
+        return cls.sorted_by_token(key.apply(held.labels), held.secrets, held.references, held.classes)
+
+    @classmethod
     def sorted_by_token(cls, tokens: bytes, secrets: bytes, references: bytes, classes: bytes) -> SweepRows:
         """Bring columns in any order into the order of the sweep."""
         order = sorted(range(len(classes)), key=column(tokens, TOKEN_BYTES).__getitem__)
@@ -70,19 +80,10 @@ class SweepRows:
 
 
 @dataclass(frozen=True, slots=True)
-class VerifiedPair:
-    """A peer has proven that it knows the value behind one of this node's references."""
-
-    own_reference: bytes
-    peer: str
-    peer_reference: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
     """What follows from a frame: first store, then send; `done` ends the sweep."""
 
-    verified: tuple[VerifiedPair, ...] = ()
+    verified: tuple[PairRow, ...] = ()
     frames: tuple[wire.SweepUp, ...] = ()
     done: wire.SweepDone | None = None
 
@@ -227,7 +228,7 @@ class SweepParty:
             good = equal(expected, mac)
             verdicts.append(good)
             if good:
-                verified.append(VerifiedPair(own_reference, pair.peer, peer_reference))
+                verified.append(PairRow(own_reference, pair.peer, peer_reference, self._sweep_id))
         verdict = wire.PairVerdicts(peer=proofs.peer, pairs=proofs.pairs, verdicts=bytes(verdicts))
         return Step(verified=tuple(verified), frames=(wire.SweepUp(pair_verdicts=verdict),))
 
@@ -236,7 +237,7 @@ async def run_sweep(
     channel: grpc.aio.Channel,
     party: SweepParty,
     *,
-    store: Callable[[Sequence[VerifiedPair]], None],
+    store: Callable[[Sequence[PairRow]], None],
     gateway: str = "gateway",
     idle_s: float = IDLE_S,
 ) -> wire.SweepDone:

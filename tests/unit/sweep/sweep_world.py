@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from concordat.protocol.report import gravest
 from gateway.sweep import Abandoned, Conclude, Effect, LookUp, Phase, Send, SweepHub, SweepSettings
-from services.node.sweep import SweepParty, SweepRows, VerifiedPair
+from services.node.sweep import SweepParty, SweepRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from concordat.wire.v1 import sweep_pb2 as wire
     from gateway.sweep_pairs import Pair
+    from services.node.store.rows import PairRow
 
 SWEEP_ID = bytes(range(16))
 OPERATION = "action-day"
@@ -93,7 +94,7 @@ class World:
         }
         self.random = random.Random(self.seed)
         self.up: dict[str, deque[wire.SweepUp]] = {party: deque() for party in self.parties}
-        self.verified: dict[str, list[VerifiedPair]] = {party: [] for party in self.parties}
+        self.verified: dict[str, list[PairRow]] = {party: [] for party in self.parties}
         self.done: dict[str, wire.SweepDone] = {}
         self.looked_up: list[Pair] = []
         self.largest_hold = 0

@@ -1,0 +1,355 @@
+"""The gateway's sweep service: binds the streams of participants to the sweep that runs (docs/protocol.md 3.6).
+
+`SweepRunner` holds the running sweeps and does what `SweepHub` asks for: frames into queues, live edges from the
+ledger, edges and report into the database. One task drives a sweep, so that no participant's broken stream stops it
+half-way. Whatever fails in it ends that sweep for all its participants with a code; its opener may start again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from concordat.errors import ConcordatError, RefusedError, UnavailableError
+from concordat.rpc.server import current_peer
+from concordat.wire.v1 import sweep_pb2 as wire
+from concordat.wire.v1.session_pb2 import OperationEvent
+from concordat.wire.v1.sweep_pb2_grpc import SweepServiceServicer
+from gateway.edges import EdgeCandidate
+from gateway.report import build_report, sign_report
+from gateway.sweep import Abandoned, Conclude, LookUp, Phase, Send, SweepHub, SweepSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection, Sequence
+
+    from concordat.clock import Clock
+    from concordat.identity.keys import SigningKey
+    from gateway.operations_store import Operation, OperationStore
+    from gateway.sweep import Effect
+    from gateway.sweep_pairs import Pair, ProvenPair
+
+    End = tuple[str, bytes]
+
+EDGES_A_WRITE: Final = 1000
+TICK_S: Final = 0.25
+# A frame that may take the machine longer than an event loop should wait.
+LARGE_FRAME_BYTES: Final = 1 << 14
+
+_log = logging.getLogger(__name__)
+
+
+class EdgeLedger(Protocol):
+    """What a sweep needs of the ledger."""
+
+    async def live_edges(self, pairs: Sequence[tuple[End, End]]) -> Sequence[bytes | None]:
+        """Return the live edge of each pair of (party, reference), or None."""
+        ...
+
+    async def open_edges(self, candidates: Sequence[EdgeCandidate]) -> None:
+        """Open edges; they are durable and their notices on the way when it returns."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SweepContext:
+    """What all sweeps of a gateway share.
+
+    Attributes:
+        store: Operations.
+        ledger: Edges.
+        attached: Returns the parties that are attached now.
+        send_event: Sends an event to a party where it is attached.
+        identity: SPIFFE id of this gateway.
+        key: Signs reports.
+        clock: Wall clock and durations.
+        settings: Limits.
+    """
+
+    store: OperationStore
+    ledger: EdgeLedger
+    attached: Callable[[], Collection[str]]
+    send_event: Callable[[str, OperationEvent], None]
+    identity: str
+    key: SigningKey
+    clock: Clock
+    settings: SweepSettings = field(default_factory=SweepSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """A participant's frame, or None where its stream has ended; `read` lets it send the next."""
+
+    party: str
+    frame: wire.SweepUp | None
+    read: asyncio.Future[None]
+
+
+class RunningSweep:
+    """One sweep: its streams, and the task that drives it."""
+
+    def __init__(self, operation: Operation, sweep_id: bytes, context: SweepContext) -> None:
+        self.operation = operation
+        self.sweep_id = sweep_id
+        self._context = context
+        # At most one letter a stream, and a tick: None.
+        self._inbox: asyncio.Queue[_Letter | None] = asyncio.Queue()
+        self._queues: dict[str, asyncio.Queue[Send | None]] = {}
+        charter = operation.charter
+        self._hub = SweepHub(
+            sweep_id,
+            charter.operation,
+            charter.participants,
+            attached=context.attached(),
+            namespaces=charter.namespaces,
+            settings=context.settings,
+            now=context.clock.monotonic(),
+        )
+
+    @property
+    def over(self) -> bool:
+        """Tell whether the sweep has ended."""
+        return self._hub.phase is Phase.OVER
+
+    def open(self, party: str) -> asyncio.Queue[Send | None]:
+        """Bind a participant's stream; return the queue of frames for it, at whose end is None.
+
+        Raises:
+            UnavailableError: It has a stream already.
+        """
+        if party in self._queues:
+            raise UnavailableError("the participant has a stream in this sweep already", code="busy")
+        queue: asyncio.Queue[Send | None] = asyncio.Queue()
+        self._queues[party] = queue
+        return queue
+
+    def close(self, party: str) -> None:
+        """Take a participant's stream away."""
+        self._queues.pop(party, None)
+        self._post(party, None)
+
+    async def receive(self, party: str, frame: wire.SweepUp) -> None:
+        """Hand a frame to the hub; return when it has been taken, so that a participant holds one at a time."""
+        await self._post(party, frame)
+
+    def _post(self, party: str, frame: wire.SweepUp | None) -> asyncio.Future[None]:
+        read: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.over:
+            read.set_result(None)
+            self._end(party)
+        else:
+            self._inbox.put_nowait(_Letter(party, frame, read))
+        return read
+
+    async def run(self) -> None:
+        """Drive the sweep until it is over."""
+        ticking = asyncio.create_task(self._tick())
+        try:
+            while not self.over:
+                await self._guarded(await self._inbox.get())
+        finally:
+            ticking.cancel()
+            while not self._inbox.empty():
+                self._release(self._inbox.get_nowait())
+            for party in self._queues:
+                self._end(party)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._inbox.put_nowait(None)
+
+    async def _guarded(self, letter: _Letter | None) -> None:
+        try:
+            await self._apply(await self._step(letter))
+        except ConcordatError as error:
+            _log.warning("sweep %s fails: %s", self.sweep_id.hex(), error.message)
+            self._fail(error.code)
+        except Exception:  # noqa: BLE001 -- participants must not wait for a sweep that nobody drives any more
+            _log.exception("sweep %s fails", self.sweep_id.hex())
+            self._fail("internal")
+        finally:
+            self._release(letter)
+
+    async def _step(self, letter: _Letter | None) -> list[Effect]:
+        now = self._context.clock.monotonic()
+        if letter is None:
+            return self._hub.tick(now)
+        if letter.frame is None:
+            return self._hub.gone(letter.party, now)
+        if letter.frame.ByteSize() > LARGE_FRAME_BYTES:
+            return await asyncio.to_thread(self._hub.receive, letter.party, letter.frame, now)
+        return self._hub.receive(letter.party, letter.frame, now)
+
+    @staticmethod
+    def _release(letter: _Letter | None) -> None:
+        if letter is not None and not letter.read.done():
+            letter.read.set_result(None)
+
+    def _end(self, party: str) -> None:
+        queue = self._queues.get(party)
+        if queue is not None:
+            queue.put_nowait(None)
+
+    def _fail(self, code: str) -> None:
+        self._hub.phase = Phase.OVER
+        done = wire.SweepDown(done=wire.SweepDone(dropped=code))
+        for party in list(self._queues):
+            self._put(Send(party, done, last=True))
+
+    async def _apply(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Send):
+                self._put(effect)
+            elif isinstance(effect, LookUp):
+                live = await self._live(effect.pairs)
+                await self._apply(self._hub.live_known(live, self._context.clock.monotonic()))
+            elif isinstance(effect, Conclude):
+                await self._conclude(effect)
+            elif isinstance(effect, Abandoned):
+                name = self.operation.charter.operation
+                await asyncio.to_thread(self._context.store.abandon_sweep, name, self.sweep_id)
+                _log.warning("sweep %s ends without a report: fewer than two took part", self.sweep_id.hex())
+
+    def _put(self, send: Send) -> None:
+        queue = self._queues.get(send.party)
+        if queue is not None:
+            queue.put_nowait(send)
+
+    async def _live(self, pairs: Sequence[Pair]) -> list[bool]:
+        ends = [tuple(zip(pair.parties, pair.references, strict=True)) for pair in pairs]
+        live: list[bool] = []
+        for at in range(0, len(ends), EDGES_A_WRITE):
+            part = [(one, two) for one, two in ends[at : at + EDGES_A_WRITE]]
+            live += [edge is not None for edge in await self._context.ledger.live_edges(part)]
+        return live
+
+    async def _conclude(self, conclude: Conclude) -> None:
+        """(5), (6): edges first, so that the report never names a value that its holders are not told of."""
+        context, name = self._context, self.operation.charter.operation
+        candidates = [self._candidate(proven) for proven in conclude.edges]
+        for at in range(0, len(candidates), EDGES_A_WRITE):
+            await context.ledger.open_edges(candidates[at : at + EDGES_A_WRITE])
+        report = build_report(
+            self.operation, conclude.result, gateway=context.identity, frozen_at=int(context.clock.now())
+        )
+        signature = sign_report(report, context.key)
+        version = await asyncio.to_thread(context.store.freeze, name, self.sweep_id, report, signature)
+        await self._apply(self._hub.frozen(version))
+        for party in self.operation.charter.participants:
+            context.send_event(party, OperationEvent(operation=name, kind=OperationEvent.KIND_REPORTED))
+
+    def _candidate(self, proven: ProvenPair) -> EdgeCandidate:
+        pair = proven.pair
+        return EdgeCandidate(
+            party_a=pair.parties[0],
+            reference_a=pair.references[0],
+            party_b=pair.parties[1],
+            reference_b=pair.references[1],
+            namespace=pair.namespace,
+            told_a=proven.told[0],
+            told_b=proven.told[1],
+            sweep_id=self.sweep_id,
+        )
+
+
+class SweepRunner:
+    """The sweeps that run in this process; at most one an operation."""
+
+    def __init__(self, context: SweepContext) -> None:
+        self._context = context
+        self._running: dict[str, RunningSweep] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def running(self, operation: str) -> bytes | None:
+        """Return the id of an operation's sweep that runs."""
+        sweep = self._running.get(operation)
+        return None if sweep is None or sweep.over else sweep.sweep_id
+
+    def start(self, operation: Operation, sweep_id: bytes) -> None:
+        """Start a sweep and tell its participants."""
+        name = operation.charter.operation
+        sweep = RunningSweep(operation, sweep_id, self._context)
+        self._running[name] = sweep
+        task = asyncio.create_task(self._run(name, sweep))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        event = OperationEvent(operation=name, kind=OperationEvent.KIND_SWEEP, sweep_id=sweep_id)
+        for party in operation.charter.participants:
+            self._context.send_event(party, event)
+
+    def find(self, party: str, first: wire.SweepUp) -> RunningSweep:
+        """Return the sweep that a stream's first frame names.
+
+        Raises:
+            RefusedError: With code `operation_unknown`, where none runs or the party takes no part (I8).
+        """
+        sweep = self._running.get(first.join.operation)
+        named = sweep is not None and first.join.sweep_id == sweep.sweep_id
+        if sweep is None or not named or party not in sweep.operation.charter.participants:
+            raise RefusedError("no such sweep, or the caller takes no part in it", code="operation_unknown")
+        return sweep
+
+    async def stop(self) -> None:
+        """End all sweeps; their operations can be swept again."""
+        for task in list(self._tasks):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        self._running.clear()
+
+    async def _run(self, name: str, sweep: RunningSweep) -> None:
+        await sweep.run()
+        if self._running.get(name) is sweep:
+            del self._running[name]
+
+
+class SweepServicer(SweepServiceServicer):
+    """Serves the streams of participants."""
+
+    def __init__(self, runner: SweepRunner, settings: SweepSettings | None = None) -> None:
+        self._runner = runner
+        self._first_s = (settings or SweepSettings()).join_s
+
+    async def Sweep(self, requests: AsyncIterator[wire.SweepUp], context: Any) -> AsyncIterator[wire.SweepDown]:  # noqa: ARG002, N802
+        """Take a participant's frames and send it those of the hub, until its last."""
+        party = str(current_peer())
+        try:
+            async with asyncio.timeout(self._first_s):
+                first = await anext(requests, None)
+        except TimeoutError as error:
+            raise UnavailableError("a sweep's stream began without a join", code="deadline") from error
+        if first is None:
+            return
+        sweep = self._runner.find(party, first)
+        queue = sweep.open(party)
+        reader = asyncio.create_task(_read(sweep, party, first, requests, queue))
+        try:
+            while True:
+                send = await queue.get()
+                if send is None:
+                    break
+                yield send.frame
+                if send.last:
+                    break
+        finally:
+            sweep.close(party)
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+
+async def _read(
+    sweep: RunningSweep,
+    party: str,
+    first: wire.SweepUp,
+    requests: AsyncIterator[wire.SweepUp],
+    queue: asyncio.Queue[Send | None],
+) -> None:
+    try:
+        await sweep.receive(party, first)
+        async for frame in requests:
+            await sweep.receive(party, frame)
+    finally:
+        queue.put_nowait(None)

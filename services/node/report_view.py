@@ -1,0 +1,95 @@
+"""How a charter and a report look to people (docs/report.md)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import RenderableType
+
+    from services.node.operations import Proposal
+
+_ROWS: Final = (
+    ("people_usernames", "People and usernames checked"),
+    ("platforms", "Platforms checked"),
+    ("platforms_suspected", "  suspected of trafficking"),
+    ("platforms_identified", "  identified as engaged in it"),
+    ("platforms_csa", "  linked to child sexual abuse"),
+    ("communication_devices", "Communication devices checked (phones, apps, e-mails, faxes)"),
+)
+_WHY: Final = {
+    "absent": "absent",
+    "dropped:deadline": "left out: did not answer in time",
+    "dropped:unavailable": "left out: its connection broke",
+    "dropped:too_large": "left out: sent more than allowed",
+    "dropped:protocol_violation": "left out: broke the protocol",
+}
+
+
+def render_report(report: Mapping[str, Any]) -> RenderableType:
+    """Return a report as people read it: totals, what is listed uncounted, and who is in it."""
+    included = [one for one in report["participants"] if one["state"] == "included"]
+    missing = [one for one in report["participants"] if one["state"] != "included"]
+    parts: list[RenderableType] = []
+    if report.get("exercise"):
+        parts.append(Text("EXERCISE: no value in this report is real", style="bold"))
+    parts.append(_totals(report))
+    uncounted = {name: report["per_namespace"][name] for name in report["uncounted"]}
+    if uncounted:
+        listed = ", ".join(f"{name} {number}" for name, number in sorted(uncounted.items()))
+        parts.append(Text(f"Also compared, in no row above: {listed}"))
+    parts.append(Text(f"Values that two or more participants hold: {report['matches']}"))
+    parts.append(Text(f"Coverage: {len(included)} of {len(report['participants'])} participants are in these counts"))
+    parts += [
+        Text(f"  not in them: {_short(one['party'])} ({_WHY.get(one['state'], one['state'])})") for one in missing
+    ]
+    return Group(*parts)
+
+
+def render_charter(proposal: Proposal) -> RenderableType:
+    """Return what a countersigner signs, with who has signed."""
+    charter = proposal.held.charter
+    table = Table("field", "value", title=f"Charter of operation {charter.operation}", title_justify="left")
+    rows = (
+        ("title", charter.title),
+        ("opener", _short(charter.opener)),
+        ("participants", ", ".join(_short(party) for party in charter.participants)),
+        ("purpose", charter.purpose),
+        ("namespaces", ", ".join(charter.namespaces)),
+        ("from", _time(charter.starts_at)),
+        ("to", _time(charter.ends_at)),
+        ("exercise", "yes" if charter.exercise else "no"),
+        ("SHA-256", proposal.held.hash.hex()),
+        ("signed by", ", ".join(_short(party) for party in proposal.signed)),
+    )
+    for name, value in rows:
+        # A title is an opener's text: Text keeps it from being read as markup.
+        table.add_row(name, Text(value))
+    return table
+
+
+def _totals(report: Mapping[str, Any]) -> Table:
+    title = Text(f"After-action report: {report['title']} ({report['operation']})", style="bold")
+    table = Table(
+        title=title, title_justify="left", caption=f"frozen {_time(report['frozen_at'])}", caption_justify="left"
+    )
+    table.add_column("distinct values over all participants")
+    table.add_column("number", justify="right")
+    for key, label in _ROWS:
+        table.add_row(label, str(report["totals"][key]))
+    return table
+
+
+def _short(party: str) -> str:
+    return party.rpartition("/")[2]
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
