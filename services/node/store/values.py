@@ -9,7 +9,7 @@ from services.node.store.rows import Untokenised, UntokenisedRow
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from datetime import date
 
 STRONG: Final = 1
@@ -106,27 +106,23 @@ def add_epoch(db: sqlite3.Connection, epoch: int) -> None:
     )
 
 
-def untokenised(db: sqlite3.Connection, epochs: Sequence[int], limit: int, *, today: date) -> Untokenised | None:
-    """Return up to `limit` values of one epoch, class and case, of a case that has not ended; or None."""
-    for epoch in epochs:
-        head = db.execute(
-            "SELECT u.key_class, u.case_id, c.profile FROM to_tokenise u JOIN case_profile c ON c.id = u.case_id"
-            " WHERE u.epoch = ? AND c.valid_until >= ? LIMIT 1",
-            (epoch, today.isoformat()),
-        ).fetchone()
-        if head is None:
-            continue
-        key_class, case_id, profile = head
-        rows = db.execute(
-            "SELECT v.id, v.namespace, v.rules_version, v.canonical"
-            " FROM to_tokenise u JOIN value v ON v.id = u.value_id"
-            " WHERE u.epoch = ? AND u.key_class = ? AND u.case_id = ? LIMIT ?",
-            (epoch, key_class, case_id, limit),
-        )
-        return Untokenised(
-            epoch, key_class, case_id, cases.from_json(profile), tuple(UntokenisedRow(*row) for row in rows)
-        )
-    return None
+def untokenised(db: sqlite3.Connection, epoch: int, key_class: str, limit: int, *, today: date) -> Untokenised | None:
+    """Return up to `limit` values of an epoch, a class and one case that has not ended; or None."""
+    head = db.execute(
+        "SELECT u.case_id, c.profile FROM to_tokenise u JOIN case_profile c ON c.id = u.case_id"
+        " WHERE u.epoch = ? AND u.key_class = ? AND c.valid_until >= ? LIMIT 1",
+        (epoch, key_class, today.isoformat()),
+    ).fetchone()
+    if head is None:
+        return None
+    case_id, profile = head
+    rows = db.execute(
+        "SELECT v.id, v.namespace, v.rules_version, v.canonical FROM to_tokenise u JOIN value v ON v.id = u.value_id"
+        " WHERE u.epoch = ? AND u.key_class = ? AND u.case_id = ? LIMIT ?",
+        (epoch, key_class, case_id, limit),
+    )
+    found = tuple(UntokenisedRow(*row) for row in rows)
+    return Untokenised(epoch, key_class, case_id, cases.from_json(profile), found)
 
 
 def untokenised_count(db: sqlite3.Connection) -> int:

@@ -1,0 +1,293 @@
+"""Asking custodians: a t-subset at a time, evenly spread, each answer verified (docs/protocol.md 2.3, I7).
+
+    async with CustodianPool(home, clock=clock) as pool:
+        outputs = await pool.evaluate(inputs, key_class=KeyClass.STRONG, epoch=1, case=case)
+
+A custodian that cannot be reached or refuses is passed over for a while, another is asked in its place, and what was
+verified already stays. One whose proof does not hold is named, logged with the evidence, and left out for as long as
+this object lives. Below t the call fails and says why, custodian by custodian.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Self
+
+from concordat.errors import BadProofError, ConcordatError, RefusedError, UnavailableError
+from concordat.identity.manifest import KeyClass
+from concordat.oprf.client import BadEvaluationError, blind, finalize, verify
+from concordat.oprf.server import Evaluation
+from concordat.oprf.threshold import GroupKey
+from concordat.protocol.evaluation import REQUEST_ID_BYTES, sign_evaluation
+from concordat.rpc.client import call, channel
+from concordat.wire.v1 import custodian_pb2 as wire
+from concordat.wire.v1.custodian_pb2_grpc import CustodianServiceStub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import grpc.aio
+
+    from concordat.clock import Clock
+    from concordat.identity.home import Home
+    from concordat.identity.manifest import Custodian
+    from concordat.oprf.client import Blinded, VerifiedEvaluation
+    from services.node.case import CaseProfile
+
+SALT_BYTES: Final = 16
+FIRST_REST_S: Final = 0.5
+LONGEST_REST_S: Final = 30.0
+CALL_TIMEOUT_S: Final = 20.0
+MS: Final = 1000
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Liar:
+    """A custodian whose evaluation did not fit its public share; evidence is JSON of hashes and the proof."""
+
+    party: str
+    what: str
+    evidence: str
+
+
+@dataclass(slots=True)
+class _Standing:
+    """What the pool remembers of one custodian."""
+
+    custodian: Custodian
+    asked: dict[KeyClass, int] = field(default_factory=lambda: dict.fromkeys(KeyClass, 0))
+    spent_until: dict[KeyClass, float] = field(default_factory=dict)
+    rest_s: float = 0.0
+    rests_until: float = 0.0
+    why: str = ""
+    excluded: bool = False
+
+    def blocked_until(self, key_class: KeyClass) -> float:
+        return max(self.rests_until, self.spent_until.get(key_class, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One batch while it is being evaluated; kept when it fails, as a repeated request is not charged again (I7)."""
+
+    inputs: tuple[bytes, ...] = field(repr=False)
+    blinded: Blinded
+    key_class: KeyClass
+    epoch: int
+    case: CaseProfile = field(repr=False)
+    ends_at: float
+    requests: dict[int, wire.EvaluateRequest] = field(default_factory=dict, repr=False)
+    verified: dict[int, VerifiedEvaluation] = field(default_factory=dict, repr=False)
+
+
+class CustodianPool:
+    """The custodians of a manifest, as one node sees them."""
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        on_liar: Callable[[Liar], None] | None = None,
+        first_rest_s: float = FIRST_REST_S,
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> None:
+        self._home = home
+        self._manifest = home.manifest
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._on_liar = on_liar
+        self._first_rest_s = first_rest_s
+        self._timeout_s = timeout_s
+        self._standings = {one.index: _Standing(one) for one in home.manifest.custodians}
+        self._channels: dict[int, grpc.aio.Channel] = {}
+        self._keys: dict[KeyClass, GroupKey] = {}
+        self._unfinished: dict[KeyClass, _Job] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all channels."""
+        channels, self._channels = self._channels, {}
+        for one in channels.values():
+            await one.close(None)
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """Return the names of custodians that lied."""
+        return tuple(one.custodian.id for one in self._standings.values() if one.excluded)
+
+    def asked(self, key_class: KeyClass) -> dict[int, int]:
+        """Return how many elements of a class each custodian was sent."""
+        return {index: one.asked[key_class] for index, one in self._standings.items()}
+
+    async def evaluate(self, inputs: Sequence[bytes], *, key_class: KeyClass, epoch: int, case: CaseProfile) -> bytes:
+        """Return the 64-byte outputs of the inputs, packed in their order.
+
+        Args:
+            inputs: 1 to 4096 token inputs.
+            key_class: Whose key.
+            epoch: Of the key.
+            case: Why; each request carries its own salted hash of it (I5).
+
+        Raises:
+            UnavailableError: Fewer than t custodians answer now.
+            RefusedError: `quota_exhausted`: enough answer, but the quotas of too many are used up.
+        """
+        job = await self._job(tuple(inputs), key_class, epoch, case)
+        tried = set(job.verified)
+        while missing := self._manifest.threshold - len(job.verified):
+            subset = self._choose(key_class, missing, without=tried)
+            if len(subset) < missing:
+                raise self._shortage(key_class)
+            answers = await asyncio.gather(*(self._ask(one, job) for one in subset))
+            tried.update(one.custodian.index for one in subset)
+            job.verified.update({one.index: one for one in answers if one is not None})
+        del self._unfinished[key_class]
+        key = self._group_key(key_class)
+        return await asyncio.to_thread(finalize, inputs, job.blinded, list(job.verified.values()), key)
+
+    async def _job(self, inputs: tuple[bytes, ...], key_class: KeyClass, epoch: int, case: CaseProfile) -> _Job:
+        """Return the batch that failed before, where it is the same and its requests still live; else a new one."""
+        job = self._unfinished.get(key_class)
+        if job is None or job.inputs != inputs or job.case != case or job.ends_at <= self._clock.now():
+            blinded = await asyncio.to_thread(blind, inputs)
+            ends_at = self._clock.now() + self._manifest.max_header_age_s
+            job = self._unfinished[key_class] = _Job(inputs, blinded, key_class, epoch, case, ends_at)
+        return job
+
+    def _choose(self, key_class: KeyClass, number: int, *, without: Iterable[int]) -> list[_Standing]:
+        """Return those that may be asked and were asked least, so that subsets rotate and quotas last equally."""
+        now, barred = self._clock.monotonic(), set(without)
+        free = [
+            one
+            for index, one in self._standings.items()
+            if index not in barred and not one.excluded and one.blocked_until(key_class) <= now
+        ]
+        # Ties are drawn, or all nodes of a federation would begin with the same custodians.
+        free.sort(key=lambda one: (one.asked[key_class], self._random_bytes(2)))
+        return free[:number]
+
+    def _shortage(self, key_class: KeyClass) -> ConcordatError:
+        now = self._clock.monotonic()
+        honest = [one for one in self._standings.values() if not one.excluded]
+        reached = [one for one in honest if one.rests_until <= now]
+        why = "; ".join(
+            f"{one.custodian.spiffe.name}: {one.why or 'asked already'}" for one in self._standings.values() if one.why
+        )
+        text = (
+            f"{self._manifest.threshold} of {self._manifest.total} custodians are needed for {key_class} tokens ({why})"
+        )
+        spent = any(one.spent_until.get(key_class, 0.0) > now for one in reached)
+        if spent and len(reached) >= self._manifest.threshold:
+            return RefusedError(text, code="quota_exhausted")
+        return UnavailableError(text)
+
+    def retry_in_s(self, key_class: KeyClass) -> float:
+        """Return the seconds until enough custodians may be asked again; the longest rest where liars leave too few."""
+        waits = sorted(
+            max(0.0, one.blocked_until(key_class) - self._clock.monotonic())
+            for one in self._standings.values()
+            if not one.excluded
+        )
+        return LONGEST_REST_S if len(waits) < self._manifest.threshold else waits[self._manifest.threshold - 1]
+
+    def forget_spent(self, key_class: KeyClass) -> None:
+        """Let custodians be asked again whose quota a batch did not fit into, for a smaller batch."""
+        for one in self._standings.values():
+            one.spent_until.pop(key_class, None)
+
+    async def _ask(self, standing: _Standing, job: _Job) -> VerifiedEvaluation | None:
+        custodian = standing.custodian
+        request = job.requests.get(custodian.index) or self._request(custodian, job)
+        job.requests[custodian.index] = request
+        standing.asked[job.key_class] += len(job.blinded)
+        try:
+            method = CustodianServiceStub(self._channel(custodian)).Evaluate
+            reply = await call(method, request, party=custodian.spiffe.name, timeout_s=self._timeout_s)
+            evaluation = Evaluation(custodian.index, reply.elements, reply.proof)
+            share = custodian.public_share(job.key_class)
+            found = await asyncio.to_thread(verify, job.blinded.elements, evaluation, share)
+        except BadEvaluationError as error:
+            self._exclude(standing, error, request, evaluation)
+            return None
+        except ConcordatError as error:
+            self._rest(standing, error, job.key_class)
+            return None
+        standing.rest_s, standing.rests_until, standing.why = 0.0, 0.0, ""
+        return found
+
+    def _request(self, custodian: Custodian, job: _Job) -> wire.EvaluateRequest:
+        elements = job.blinded.elements
+        signed = sign_evaluation(
+            wire.EvaluateBody(
+                federation=self._manifest.federation,
+                manifest_hash=self._manifest.hash,
+                requester=str(self._home.identity),
+                custodian=custodian.id,
+                request_id=self._random_bytes(REQUEST_ID_BYTES),
+                key_class=job.key_class.value,
+                epoch=job.epoch,
+                count=len(job.blinded),
+                elements_hash=hashlib.sha256(elements).digest(),
+                justification_hash=job.case.justification_hash(self._random_bytes(SALT_BYTES)),
+                expires_at_ms=int(job.ends_at * MS),
+            ),
+            self._home.signing_key,
+        )
+        return wire.EvaluateRequest(body=signed.raw, signature=signed.signature, elements=elements)
+
+    def _rest(self, standing: _Standing, error: ConcordatError, key_class: KeyClass) -> None:
+        """Leave a custodian alone for a while: longer each time, and for one class only where its quota is used up."""
+        now = self._clock.monotonic()
+        standing.why = error.message
+        if error.code == "quota_exhausted":
+            standing.spent_until[key_class] = now + LONGEST_REST_S
+        else:
+            standing.rest_s = min(LONGEST_REST_S, 2 * standing.rest_s or self._first_rest_s)
+            standing.rests_until = now + standing.rest_s
+        _log.warning("a custodian does not serve: %s [%s]", error.message, error.code)
+
+    def _exclude(
+        self, standing: _Standing, error: BadProofError, request: wire.EvaluateRequest, evaluation: Evaluation
+    ) -> None:
+        standing.excluded, standing.why = True, "its proof did not hold; left out until the node restarts"
+        evidence = {
+            "request": hashlib.sha256(request.body).hexdigest(),
+            "evaluated": hashlib.sha256(evaluation.elements).hexdigest(),
+            "proof": evaluation.proof.hex(),
+            "manifest": self._manifest.hash.hex(),
+        }
+        liar = Liar(standing.custodian.id, error.message, json.dumps(evidence))
+        _log.error("CUSTODIAN LIES: %s: %s; evidence %s", liar.party, liar.what, liar.evidence)
+        if self._on_liar is not None:
+            self._on_liar(liar)
+
+    def _channel(self, custodian: Custodian) -> grpc.aio.Channel:
+        found = self._channels.get(custodian.index)
+        if found is None:
+            found = channel(custodian.address, home=self._home, server=custodian.spiffe)
+            self._channels[custodian.index] = found
+        return found
+
+    def _group_key(self, key_class: KeyClass) -> GroupKey:
+        found = self._keys.get(key_class)
+        if found is None:
+            shares = {one.index: one.public_share(key_class) for one in self._manifest.custodians}
+            found = GroupKey(
+                self._manifest.threshold, self._manifest.total, shares, self._manifest.group_key(key_class)
+            )
+            self._keys[key_class] = found
+        return found

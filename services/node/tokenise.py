@@ -1,0 +1,164 @@
+"""The tokenising part of the running node (docs/protocol.md 3.3 step 1): resumable, one batch a transaction.
+
+    tokeniser = Tokeniser(home, store, pool, clock=clock, on_tokens=publisher.wake)
+    await tokeniser.run(stop)
+
+What needs a token stands in the store as to be done and leaves it in the transaction that writes the token, so a token
+that is there is never asked for again. Batches hold values of one case, whose justification their requests carry. The
+arithmetic runs in threads; libsodium lets go of the interpreter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from concordat.errors import ConcordatError
+from concordat.identity.manifest import KeyClass
+from concordat.tokens import LABEL_BYTES, SECRET_BYTES, TOKEN_BYTES, MaskKey, column, split_outputs, token_input
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from concordat.clock import Clock
+    from concordat.identity.home import Home
+    from services.node.custodians import CustodianPool, Liar
+    from services.node.store.rows import Untokenised
+    from services.node.store.store import Store
+
+BATCH: Final = 1000
+IDLE_S: Final = 1.0
+SHORTEST_WAIT_S: Final = 0.05
+CONDITION: Final = "tokenise"
+_CLASSES: Final = (KeyClass.STRONG, KeyClass.WEAK)
+
+_log = logging.getLogger(__name__)
+
+
+class Tokeniser:
+    """Makes the tokens that the store asks for, as long as it runs."""
+
+    def __init__(
+        self,
+        home: Home,
+        store: Store,
+        pool: CustodianPool,
+        *,
+        clock: Clock,
+        on_tokens: Callable[[int], None] | None = None,
+        batch: int = BATCH,
+    ) -> None:
+        self._manifest = home.manifest
+        self._home = home
+        self._store = store
+        self._pool = pool
+        self._clock = clock
+        self._on_tokens = on_tokens
+        self._batch = batch
+        self._sizes = dict.fromkeys(_CLASSES, batch)
+        self._waits: dict[KeyClass, float] = {}
+        self._troubles: dict[KeyClass, str] = {}
+        self._told = ""
+        self._work = asyncio.Event()
+        self._masks: dict[int, MaskKey] = {}
+
+    def wake(self) -> None:
+        """Look for work now instead of within a second."""
+        self._work.set()
+
+    async def run_once(self) -> int:
+        """Tokenise one batch and return its size; 0 where there is nothing to do or all of it has to wait.
+
+        Trouble with custodians is no error here: it is noted, shown by `status`, and tried again later.
+        """
+        for epoch in self._manifest.epochs.in_force:
+            for key_class in _CLASSES:
+                if self._waits.get(key_class, 0.0) > self._clock.monotonic():
+                    continue
+                size = self._sizes[key_class]
+                batch = await asyncio.to_thread(self._store.untokenised, epoch, key_class.value, size)
+                if batch is not None and await self._attempt(batch, key_class):
+                    return len(batch.rows)
+        return 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Tokenise until told to stop."""
+        for epoch in self._manifest.epochs.in_force:
+            await asyncio.to_thread(self._store.add_epoch, epoch)
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            while not stop.is_set():
+                self._work.clear()
+                if await self.run_once():
+                    continue
+                work = asyncio.ensure_future(self._work.wait())
+                await asyncio.wait({work, stopped}, timeout=self._pause_s(), return_when=asyncio.FIRST_COMPLETED)
+                work.cancel()
+        finally:
+            stopped.cancel()
+
+    def _pause_s(self) -> float:
+        now = self._clock.monotonic()
+        waits = [until - now for until in self._waits.values() if until > now]
+        return min([IDLE_S, *(max(SHORTEST_WAIT_S, one) for one in waits)])
+
+    async def _attempt(self, batch: Untokenised, key_class: KeyClass) -> bool:
+        try:
+            await self._tokenise(batch, key_class)
+        except ConcordatError as error:
+            self._wait(key_class, error, len(batch.rows))
+            await self._say()
+            return False
+        self._troubles.pop(key_class, None)
+        self._waits.pop(key_class, None)
+        await self._say()
+        if self._on_tokens is not None:
+            self._on_tokens(len(batch.rows))
+        return True
+
+    async def _tokenise(self, batch: Untokenised, key_class: KeyClass) -> None:
+        domain = self._manifest.domain
+        inputs = [
+            token_input(domain, row.namespace, row.rules_version, batch.epoch, row.canonical) for row in batch.rows
+        ]
+        outputs = await self._pool.evaluate(inputs, key_class=key_class, epoch=batch.epoch, case=batch.case)
+        await asyncio.to_thread(self._put, batch, outputs)
+
+    def _put(self, batch: Untokenised, outputs: bytes) -> None:
+        labels, match_secrets = split_outputs(outputs)
+        tokens = self._mask(batch.epoch).apply(labels)
+        columns = (column(labels, LABEL_BYTES), column(match_secrets, SECRET_BYTES), column(tokens, TOKEN_BYTES))
+        ids = [row.value_id for row in batch.rows]
+        self._store.store_tokens(batch, zip(ids, *columns, strict=True))
+
+    def _mask(self, epoch: int) -> MaskKey:
+        found = self._masks.get(epoch)
+        if found is None:
+            found = self._masks[epoch] = MaskKey(self._home.mask_key(epoch))
+        return found
+
+    def _wait(self, key_class: KeyClass, error: ConcordatError, size: int) -> None:
+        """Decide when to try again; what is left of a quota is used up in ever smaller batches (I7)."""
+        if error.code == "quota_exhausted" and size > 1:
+            self._sizes[key_class] = max(1, size // 2)
+            self._pool.forget_spent(key_class)
+            self._work.set()
+            return
+        self._sizes[key_class] = self._batch
+        self._waits[key_class] = self._clock.monotonic() + max(SHORTEST_WAIT_S, self._pool.retry_in_s(key_class))
+        self._troubles[key_class] = f"{error.message} [{error.code}]"
+
+    async def _say(self) -> None:
+        text = "; ".join(f"waiting: {self._troubles[one]}" for one in _CLASSES if one in self._troubles)
+        if text == self._told:
+            return
+        self._told = text
+        if text:
+            _log.warning("tokenising waits: %s", text)
+        await asyncio.to_thread(self._store.set_condition, CONDITION, text, self._clock.now())
+
+
+def keep_liar(store: Store, clock: Clock, liar: Liar) -> None:
+    """Write a custodian that lied into the store, with the evidence."""
+    store.add_incident(at=clock.now(), party=liar.party, what=liar.what, evidence=liar.evidence)

@@ -1,0 +1,116 @@
+"""A node asks t custodians, evenly; it names a liar, and waits below t and says so."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from concordat.clock import SystemClock
+from concordat.errors import RefusedError, UnavailableError
+from concordat.identity.manifest import KeyClass
+from services.node.custodians import CustodianPool, Liar
+from tests.unit.custodian.running import BUDGETS, CASE, RunningCustodians, home_of, make_federation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+INPUTS = [b"one", b"two", b"three"]
+
+
+def pool_of(federation: Path, name: str = "NL", on_liar: Callable[[Liar], None] | None = None) -> CustodianPool:
+    return CustodianPool(
+        home_of(federation, f"node/{name}"), clock=SystemClock(), first_rest_s=0.05, on_liar=on_liar, timeout_s=10
+    )
+
+
+async def ask(pool: CustodianPool, inputs: list[bytes] | None = None, key_class: KeyClass = KeyClass.STRONG) -> bytes:
+    return await pool.evaluate(inputs or INPUTS, key_class=key_class, epoch=1, case=CASE)
+
+
+async def test_two_parties_get_the_same_outputs_and_each_class_others(large_quotas: Path) -> None:
+    async with (
+        RunningCustodians(large_quotas) as running,
+        pool_of(large_quotas) as nl,
+        pool_of(large_quotas, "DE") as de,
+    ):
+        await running.start(1, 2, 3)
+        outputs = await ask(nl)
+        assert len(outputs) == 64 * len(INPUTS)
+        assert await ask(de) == outputs
+        assert await ask(nl, key_class=KeyClass.WEAK) != outputs
+
+
+async def test_every_subset_gives_the_same_outputs_and_they_rotate_evenly(large_quotas: Path) -> None:
+    async with RunningCustodians(large_quotas) as running, pool_of(large_quotas) as pool:
+        await running.start(1, 2, 3)
+        outputs = {await ask(pool) for _ in range(6)}
+        assert len(outputs) == 1
+        assert pool.asked(KeyClass.STRONG) == {1: 12, 2: 12, 3: 12}
+
+
+async def test_with_one_custodian_down_all_works(large_quotas: Path) -> None:
+    async with RunningCustodians(large_quotas) as running, pool_of(large_quotas) as pool:
+        await running.start(1, 3)
+        assert len({await ask(pool) for _ in range(4)}) == 1
+
+
+async def test_below_t_a_request_fails_and_says_which_custodian_and_why(large_quotas: Path) -> None:
+    async with RunningCustodians(large_quotas) as running, pool_of(large_quotas) as pool:
+        await running.start(2)
+        with pytest.raises(UnavailableError, match=r"2 of 3 custodians are needed.*c1 cannot be reached now") as caught:
+            await ask(pool)
+        assert "c3 cannot be reached now" in caught.value.message
+
+
+async def test_a_custodian_that_returns_is_asked_again_and_what_was_paid_is_not_paid_twice(tmp_path: Path) -> None:
+    federation = make_federation(tmp_path / "federation", budgets=BUDGETS)
+    async with RunningCustodians(federation) as running, pool_of(federation) as pool:
+        await running.start(2)
+        many = [b"input %d" % one for one in range(200)]
+        with pytest.raises(UnavailableError):
+            await ask(pool, many)
+        await running.start(1, 3)
+        while True:
+            try:
+                await ask(pool, many)
+                break
+            except UnavailableError:
+                await asyncio.sleep(0.05)
+        # c2 has 300 a day: a second charge of 200 would have been refused.
+        log = (federation / "custodian/c2/custodian.log").read_text().splitlines()
+        assert sum(json.loads(line)["count"] for line in log if not json.loads(line)["repeat"]) == 200
+
+
+async def test_a_liar_is_named_with_evidence_and_left_out(large_quotas: Path) -> None:
+    liars: list[Liar] = []
+    async with RunningCustodians(large_quotas) as running, pool_of(large_quotas, on_liar=liars.append) as pool:
+        await running.start(1, 2, 3)
+        honest = await ask(pool)
+        await running.stop(2)
+        await running.start(2, sabotage="wrong-points")
+        assert {await ask(pool) for _ in range(6)} == {honest}
+        named = pool.asked(KeyClass.STRONG)[2]
+        assert pool.excluded == ("spiffe://test.example/custodian/c2",)
+        await ask(pool)
+        assert pool.asked(KeyClass.STRONG)[2] == named
+    assert [one.party for one in liars] == ["spiffe://test.example/custodian/c2"]
+    evidence = json.loads(liars[0].evidence)
+    assert len(bytes.fromhex(evidence["proof"])) == 64
+    assert len(bytes.fromhex(evidence["request"])) == 32
+
+
+async def test_quotas_are_reached_in_full_and_their_end_is_told(tmp_path: Path) -> None:
+    """300 at each of three custodians, two a token: 450 tokens, which is E."""
+    federation = make_federation(tmp_path / "federation", budgets=BUDGETS)
+    async with RunningCustodians(federation) as running, pool_of(federation) as pool:
+        await running.start(1, 2, 3)
+        for number in range(9):
+            await ask(pool, [b"%d %d" % (number, one) for one in range(50)])
+        with pytest.raises(RefusedError, match="quota") as caught:
+            await ask(pool)
+        assert caught.value.code == "quota_exhausted"
+        assert await ask(pool, key_class=KeyClass.WEAK)
