@@ -71,6 +71,7 @@ class Submitter:
     operation: str = ""
     look_once: bool = False
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
+    reader: Callable[[Kind, str, Context], Reading] = read
 
     def submit(
         self,
@@ -174,8 +175,7 @@ class Submitter:
         with self.store.write() as db:
             return records.keep_file(db, file.id, asking, self.random_bytes)
 
-    @staticmethod
-    def _record(number: int, item: Row | Refusal, home_region: str) -> NewRecord:
+    def _record(self, number: int, item: Row | Refusal, home_region: str) -> NewRecord:
         if isinstance(item, Refusal):
             return NewRecord(item=number, line=item.line, typed=item.typed, code=item.code, reason=item.reason)
         context = Context(
@@ -186,7 +186,7 @@ class Submitter:
             platform=item.platform,
         )
         try:
-            reading = read(item.kind, item.typed, context)
+            reading = self.reader(item.kind, item.typed, context)
         except InputError as error:
             return _refused(number, item, error)
         return _accepted(number, item, reading)

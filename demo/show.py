@@ -1,0 +1,102 @@
+"""What the demo shows to people: steps with progress, matches as they come, the report, the comparison."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from services.node.report_view import render_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from rich.console import Console
+
+    from demo.processes import Event
+    from demo.score import Score
+
+SHOWN_MATCHES: Final = 12
+LISTED: Final = 10
+
+
+class Screen:
+    """The demo's output; safe to call from the threads that listen to processes."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._turn = threading.Lock()
+        self._told = 0
+
+    @contextmanager
+    def step(self, text: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """Show a step while it runs, and how long it took; the yielded function advances it."""
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        begun = time.monotonic()
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            task = progress.add_task(text, total=total)
+            yield lambda number: progress.advance(task, number)
+        self.console.print(f"[green]✓[/] {text} [dim]{time.monotonic() - begun:.1f} s[/]", highlight=False)
+
+    def on_event(self, _process: str, event: Event) -> None:
+        """Print the first matches as they come, and whatever somebody should know."""
+        kind = event.get("event")
+        if kind == "told":
+            with self._turn:
+                self._told += 1
+                number = self._told
+            if number <= SHOWN_MATCHES:
+                other = str(event.get("other", "")).rpartition("/")[2]
+                self.console.print(
+                    f"  [bold]{event.get('node')}[/] is told: match {event.get('handle')} with [bold]{other}[/],"
+                    f" {event.get('namespace')}, {event.get('grade')}",
+                    highlight=False,
+                )
+            elif number == SHOWN_MATCHES + 1:
+                self.console.print("  ... and so on", highlight=False)
+        elif kind in ("party_refused", "check_failed"):
+            self.console.print(f"  [yellow]{event}[/]", highlight=False)
+
+    @property
+    def told(self) -> int:
+        """Return how many notices were told so far."""
+        return self._told
+
+    def report(self, report: Mapping[str, Any] | None) -> None:
+        """Print the after-action report."""
+        if report is not None:
+            self.console.print(render_report(report))
+
+    def comparison(self, score: Score, seconds: float) -> None:
+        """Print what was found beside what is true."""
+        table = Table(title="Compared with the truth", title_justify="left")
+        table.add_column("matches")
+        table.add_column("number", justify="right")
+        table.add_row("expected", str(score.expected))
+        table.add_row("found, both sides told", str(score.found))
+        table.add_row("missing", str(len(score.missing)))
+        table.add_row("told more than once", str(len(score.doubled)))
+        table.add_row("that should not be", str(len(score.unexpected)))
+        self.console.print(table)
+        for title, entries in (
+            ("missing", score.missing),
+            ("doubled", score.doubled),
+            ("unexpected", score.unexpected),
+            ("wrong total", score.wrong_totals),
+        ):
+            for entry in entries[:LISTED]:
+                self.console.print(f"  [red]{title}[/] {entry}", highlight=False)
+            if len(entries) > LISTED:
+                self.console.print(f"  ... and {len(entries) - LISTED} more {title}", highlight=False)
+        verdict = "[bold green]right[/]" if score.right else "[bold red]not right[/]"
+        self.console.print(f"The federation's result is {verdict}, after {seconds:.1f} s.", highlight=False)
