@@ -24,6 +24,7 @@ from concordat.errors import ConcordatError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import TracebackType
 
     from opentelemetry.sdk.trace.export import SpanExporter
 
@@ -44,7 +45,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "service": self._service,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
         }
         span = trace.get_current_span().get_span_context()
         if span.is_valid:
@@ -72,7 +73,7 @@ def describe(error: BaseException) -> list[dict[str, object]]:
 
 
 def setup(service_name: str, *, otlp: str | None = None, level: int = logging.INFO) -> None:
-    """Send logs to stderr as JSON and, with `otlp`, spans to a collector.
+    """Send logs and uncaught exceptions to stderr as JSON and, with `otlp`, spans to a collector.
 
     Args:
         service_name: Shown in each line and span, such as `custodian-c1`.
@@ -87,6 +88,7 @@ def setup(service_name: str, *, otlp: str | None = None, level: int = logging.IN
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    sys.excepthook = _log_uncaught
     if otlp is None:
         return
     provider = TracerProvider(resource=Resource({"service.name": service_name}))
@@ -109,6 +111,19 @@ def active(span: trace.Span) -> Iterator[None]:
 def note_peer_role(role: str) -> None:
     """Put the caller's role, never its name, on the current span."""
     trace.get_current_span().set_attribute("concordat.peer.role", role)
+
+
+def _message(record: logging.LogRecord) -> str:
+    text = record.getMessage()
+    # Below its first line asyncio shows the task, with the text of the exception that ended it.
+    return text.partition("\n")[0] if record.name == "asyncio" else text
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace_back: TracebackType | None) -> None:
+    """Log what ends the process; Python's own hook would write the text of a foreign exception to stderr."""
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    logging.getLogger("concordat").critical("ended by an unexpected error", exc_info=(kind, error, trace_back))
 
 
 def _exporter(endpoint: str) -> SpanExporter:

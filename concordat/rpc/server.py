@@ -60,8 +60,7 @@ class BoundServer:
 
     async def stop(self, grace: float | None) -> None:
         """Say 'not serving', refuse new calls, give running ones `grace` seconds, end them."""
-        with suppress(asyncio.CancelledError):
-            await self._health.enter_graceful_shutdown()
+        await self._health.enter_graceful_shutdown()
         await self.grpc.stop(grace)
 
     async def wait_for_termination(self) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import logging
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,8 +29,9 @@ if TYPE_CHECKING:
 @pytest.fixture
 def root_logger() -> Iterator[logging.Logger]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, hook = root.handlers[:], root.level, sys.excepthook
     yield root
+    sys.excepthook = hook
     root.handlers[:] = handlers
     root.setLevel(level)
 
@@ -53,6 +58,33 @@ def test_a_line_says_when_who_and_what(root_logger: logging.Logger, capsys: pyte
     }
     # Only extras with a name on the list are written.
     assert "raw" not in line
+
+
+async def test_a_task_that_failed_unseen_is_logged_without_its_text(
+    root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    telemetry.setup("node-NL")
+
+    async def fail() -> None:
+        raise KeyError(SECRET)
+
+    task = asyncio.create_task(fail())
+    await asyncio.wait([task])
+    del task
+    gc.collect()
+    told = capsys.readouterr().err
+    assert "Task exception was never retrieved" in told
+    assert "KeyError" in told
+    assert SECRET not in told
+
+
+def test_what_ends_a_process_is_logged_without_its_text() -> None:
+    program = f"from concordat import telemetry; telemetry.setup('node-NL'); raise KeyError({SECRET!r})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert SECRET not in done.stderr
+    line = json.loads(done.stderr)
+    assert (line["level"], line["error"][0]["type"]) == ("critical", "builtins.KeyError")
 
 
 def test_tracing_without_its_package_says_what_to_install(root_logger: logging.Logger) -> None:
