@@ -43,6 +43,7 @@ VERSION: Final = b"1"
 INCARNATION_BYTES: Final = 16
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _CHUNK: Final = 400
+_COUNTED: Final = (schema.check_log, schema.notice, schema.party_sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +223,30 @@ class Ledger:
             raise UnavailableError("the ledger cannot be read") from error
         found = {frozenset(edge.references.items()): edge.edge_id for edge in edges}
         return [found.get(frozenset(pair)) for pair in pairs]
+
+    def figures(self) -> dict[str, int]:
+        """Return what the operator may see of the ledger's size: numbers only.
+
+        Raises:
+            UnavailableError: The ledger cannot be read.
+        """
+        edge, count = schema.edge, func.count()
+        try:
+            with self._reader.begin() as connection:
+                rows = connection.execute(select(edge.c.state, count).group_by(edge.c.state))
+                states: dict[str, int] = {state: number for state, number in rows}  # noqa: C416 -- as in sequences
+                sizes = {one.name: connection.scalar(select(count).select_from(one)) or 0 for one in _COUNTED}
+                position = _number(connection, "position")
+        except SQLAlchemyError as error:
+            raise UnavailableError("the ledger cannot be read") from error
+        return {
+            "position": position,
+            "edges_live": states.get("live", 0),
+            "edges_void": states.get("void", 0),
+            "checks": sizes["check_log"],
+            "notices": sizes["notice"],
+            "parties": sizes["party_sequence"],
+        }
 
     def handle(self, recipient: str, reference: bytes) -> str:
         """Return the handle of a recipient's match, its own for each recipient (I11)."""

@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import Field
+
+from concordat.config import Settings
+from concordat.protocol.check import MAX_ITEMS
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -33,25 +38,33 @@ class Rules:
     """Nobody is covered where an edge of the tick is not durable at the window's end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Settings):
     """What one party may ask of the hub's memory and time."""
 
-    max_items: int = 4096
-    """Items in a check."""
-    bytes_in_flight: int = 24 << 20
-    """Bytes of one party's checks whose certificate has not left."""
-    checks_in_flight: int = 4096
-    """Checks of one party whose certificate has not left."""
-    frames_per_tick: int = 8192
-    """Frames of one party between two barriers; its session ends at the next one."""
-    delta_slots: int = 1 << 18
-    """Slots in one delta."""
-    chunk_bytes: int = 4 << 20
-    """Bytes in one chunk of a snapshot."""
-    unacknowledged_notices: int = 4096
-    """Notices sent and not yet durable at the node; the rest waits in the ledger."""
-    absent_after_barriers: int = 3
-    """Unanswered barriers after which a party is absent."""
-    absent_after_s: float = 5.0
-    """Age in seconds of an unanswered barrier at which its party is absent."""
+    max_items: int = Field(default=MAX_ITEMS, ge=1, le=MAX_ITEMS, description="Items in a check.")
+    bytes_in_flight: int = Field(
+        default=24 << 20, ge=1 << 20, description="Bytes of one party's checks whose certificate has not left."
+    )
+    checks_in_flight: int = Field(
+        default=4096, ge=1, description="Checks of one party whose certificate has not left; more are told 'busy'."
+    )
+    frames_per_tick: int = Field(
+        default=8192, ge=16, description="Frames of one party in one tick; with more its session is closed."
+    )
+    delta_slots: int = Field(default=1 << 18, ge=1, description="Slots in one delta of a plane.")
+    chunk_bytes: int = Field(default=4 << 20, ge=1024, description="Bytes in one chunk of a snapshot.")
+    unacknowledged_notices: int = Field(
+        default=4096, ge=1, description="Notices sent and not yet durable at the node; the rest waits in the ledger."
+    )
+    queue_frames: int = Field(
+        default=16384, ge=16, description="Frames that wait for one party; with more its session is closed."
+    )
+    queue_bytes: int = Field(
+        default=48 << 20, ge=1 << 20, description="Bytes that wait for one party; with more its session is closed."
+    )
+    absent_after_barriers: int = Field(
+        default=3, ge=1, description="Unanswered barriers after which a party is absent and its session is closed."
+    )
+    absent_after_s: float = Field(
+        default=5.0, gt=0, description="Age in seconds of an unanswered barrier at which its party is absent."
+    )

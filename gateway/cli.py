@@ -1,0 +1,159 @@
+"""The command line `concordat gateway`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path  # noqa: TC003 -- cyclopts reads annotations when the command runs
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from concordat import telemetry
+from concordat.clock import SystemClock
+from concordat.errors import ConfigError
+from concordat.identity.home import load_home
+from concordat.identity.names import Role
+from concordat.rpc.server import serve
+from gateway.config import load_settings
+from gateway.service import open_foundation, open_gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from concordat.rpc.server import ServerSettings
+    from gateway.service import Foundation
+
+app = App(name="gateway", help="Run the hub: sessions, live checks, operations, sweeps, the ledger.")
+
+AsJson = Annotated[bool, Parameter(name="--json", negative=())]
+
+
+@app.command
+def run(
+    *,
+    home: Path,
+    config: Path | None = None,
+    ledger: Path | None = None,
+    as_json: AsJson = False,
+    sabotage: Annotated[str | None, Parameter(show=False)] = None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Example: concordat gateway run --home federation/gateway/hub
+
+    Parameters
+    ----------
+    home
+        The gateway's folder, as `concordat federation init` makes it.
+    config
+        Settings file; gateway.toml in the folder by default.
+    ledger
+        SQLite file of the ledger; ledger.db in the folder by default.
+    as_json
+        Print one JSON line on stdout when calls are accepted.
+    sabotage
+        For the demo: lose matches in a way that must be found.
+    """
+    clock = SystemClock()
+    loaded = load_home(home, clock=clock)
+    if loaded.identity.role is not Role.GATEWAY:
+        raise ConfigError(f"{home}: is the folder of {loaded.identity}, not of a gateway")
+    chosen = load_settings(home, config)
+    if ledger is not None:
+        chosen = chosen.model_copy(update={"ledger": str(ledger.resolve())})
+    telemetry.setup(f"gateway-{loaded.identity.name}", otlp=chosen.otlp)
+    settings = chosen.server(loaded)
+
+    def ready(port: int) -> None:
+        if as_json:
+            address = f"{settings.address.rpartition(':')[0]}:{port}"
+            event = {"ready": True, "gateway": str(loaded.identity), "address": address, "port": port}
+            print(json.dumps(event), flush=True)
+        else:
+            Console(stderr=True).print(f"{loaded.identity} serves on port {port}; Ctrl-C stops it")
+
+    with open_foundation(loaded, chosen, clock=clock, broken=sabotage) as foundation:
+        _run(_serve(foundation, settings, ready))
+
+
+async def _serve(foundation: Foundation, settings: ServerSettings, ready: Callable[[int], None]) -> None:
+    # The server is made inside the loop that will run it.
+    async with open_gateway(foundation, settings) as (server, hub):
+        await serve(server, settings, on_ready=ready, on_stop=hub.stop)
+
+
+def _run(work: Coroutine[None, None, None]) -> None:
+    if sys.platform == "win32":
+        import asyncio  # noqa: PLC0415 -- only where there is no uvloop
+
+        asyncio.run(work)
+    else:
+        import uvloop  # noqa: PLC0415 -- not made for every platform
+
+        uvloop.run(work)
+
+
+@app.command
+def check_config(*, home: Path, config: Path | None = None, as_json: AsJson = False) -> None:
+    """Read folder and settings, say whether a gateway could run with them, and start nothing.
+
+    Example: concordat gateway check-config --home federation/gateway/hub
+
+    Parameters
+    ----------
+    home
+        The gateway's folder.
+    config
+        Settings file; gateway.toml in the folder by default.
+    as_json
+        Print one JSON object and nothing else.
+    """
+    loaded = load_home(home, clock=SystemClock())
+    settings = load_settings(home, config)
+    server = settings.server(loaded)
+    found = {
+        "gateway": str(loaded.identity),
+        "address": server.address,
+        "nodes": len(loaded.manifest.nodes),
+        "settings": settings.model_dump(mode="json"),
+    }
+    if as_json:
+        print(json.dumps(found))
+    else:
+        Console().print(f"{loaded.identity} can serve {len(loaded.manifest.nodes)} nodes on {server.address}")
+
+
+@app.command
+def status(*, home: Path, config: Path | None = None, ledger: Path | None = None, as_json: AsJson = False) -> None:
+    """Show what the ledger holds: numbers only, whether or not the gateway runs.
+
+    Example: concordat gateway status --home federation/gateway/hub
+
+    Parameters
+    ----------
+    home
+        The gateway's folder.
+    config
+        Settings file; gateway.toml in the folder by default.
+    ledger
+        SQLite file of the ledger; ledger.db in the folder by default.
+    as_json
+        Print one JSON object and nothing else.
+    """
+    clock = SystemClock()
+    loaded = load_home(home, clock=clock)
+    chosen = load_settings(home, config)
+    if ledger is not None:
+        chosen = chosen.model_copy(update={"ledger": str(ledger.resolve())})
+    with open_foundation(loaded, chosen, clock=clock) as foundation:
+        found = foundation.ledger.figures()
+    if as_json:
+        print(json.dumps(found))
+        return
+    table = Table("what", "number", box=None)
+    for name, value in found.items():
+        table.add_row(name.replace("_", " "), f"{value:,}")
+    Console().print(table)

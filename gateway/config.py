@@ -1,0 +1,65 @@
+"""A gateway's settings: `gateway.toml` in its folder, or nothing, as every value has a default."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pydantic import Field
+
+from concordat.config import Settings, load_toml
+from concordat.rpc.server import ServerSettings
+from gateway.rules import Limits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from concordat.identity.home import Home
+
+FILE_NAME: Final = "gateway.toml"
+LEDGER_NAME: Final = "ledger.db"
+
+
+class GatewaySettings(Settings):
+    """What a gateway is told."""
+
+    address: str | None = Field(default=None, description="HOST:PORT to listen on; the manifest's address by default.")
+    ledger: str | None = Field(
+        default=None, description="SQLite file, or URL of another database; ledger.db in the folder by default."
+    )
+    max_message_bytes: int = Field(default=16 << 20, ge=1 << 20, le=256 << 20, description="Bytes in one message.")
+    max_concurrent: int = Field(default=1024, ge=1, description="Calls at once, sessions included.")
+    deadline_s: float = Field(default=30.0, gt=0, description="Seconds for a call whose caller set none.")
+    drain_s: float = Field(default=2.0, ge=0, description="Seconds that running calls may take when stopping.")
+    otlp: str | None = Field(default=None, description="Endpoint of an OpenTelemetry collector; none by default.")
+    limits: Limits = Field(default=Limits(), description="What one party may ask of the hub's memory and time.")
+
+    def server(self, home: Home) -> ServerSettings:
+        """Return the settings of the gRPC server.
+
+        Raises:
+            IdentityError: The folder is not a gateway's.
+        """
+        return ServerSettings(
+            address=self.address or home.manifest.gateway_by_id(home.identity).address,
+            max_message_bytes=self.max_message_bytes,
+            max_concurrent=self.max_concurrent,
+            deadline_s=self.deadline_s,
+            drain_s=self.drain_s,
+        )
+
+    def database(self, home: Path) -> Path | str:
+        """Return where the ledger is: a URL as it is, a file beside the folder's others where it is relative."""
+        if self.ledger is not None and "://" in self.ledger:
+            return self.ledger
+        return home / (self.ledger or LEDGER_NAME)
+
+
+def load_settings(home: Path, config: Path | None = None) -> GatewaySettings:
+    """Read the settings file that is named, else that of the folder, else take the defaults.
+
+    Raises:
+        ConfigError: The file is missing, no TOML, or has an unknown or wrong key.
+    """
+    if config is None and not (home / FILE_NAME).exists():
+        return GatewaySettings()
+    return load_toml(config or home / FILE_NAME, GatewaySettings)

@@ -1,0 +1,241 @@
+"""The live hub: carries out what the exchange wants, with streams, threads and timers.
+
+One event loop calls the exchange; the ledger is written by one thread and read by another. Operations and sweeps use
+`attached`, `send_event`, `live_edges` and `open_edges`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from concordat.errors import ConcordatError
+from gateway.effects import Close, Forget, ReadNotices, ReadSequences, Send, Write
+from gateway.session import Channel
+from gateway.writer import LedgerWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+    from concordat.clock import Clock
+    from concordat.wire.v1 import session_pb2 as wire
+    from gateway.edges import EdgeCandidate
+    from gateway.effects import Effect, Note
+    from gateway.exchange import Exchange
+    from gateway.ledger import Committed, Ledger
+    from gateway.rules import Limits
+
+    End = tuple[str, bytes]
+    Greeter = Callable[[str], Awaitable[Sequence[wire.OperationEvent]]]
+
+_log = logging.getLogger(__name__)
+
+
+class Hub:
+    """An exchange that runs."""
+
+    def __init__(self, exchange: Exchange, ledger: Ledger, *, clock: Clock, limits: Limits) -> None:
+        self._exchange = exchange
+        self._ledger = ledger
+        self._clock = clock
+        self._limits = limits
+        self._channels: dict[int, tuple[str, Channel]] = {}
+        self._writer = LedgerWriter(ledger, on_committed=self._committed, on_failed=self._failed)
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-reader")
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_for = -1.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._greeter: Greeter | None = None
+        self._stopping = False
+
+    def greet_with(self, greeter: Greeter) -> None:
+        """Ask `greeter` for the events that a party gets when its session begins."""
+        self._greeter = greeter
+
+    def start(self) -> None:
+        """Begin: ticks run from now on."""
+        self._writer.start()
+        self._arm()
+
+    async def stop(self) -> None:
+        """End all sessions with the code `stopping`, and make durable what waits; a second time does nothing."""
+        if self._stopping:
+            return
+        self._stopping = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for _, channel in self._channels.values():
+            channel.close("stopping")
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._writer.stop()
+        self._reader.shutdown()
+
+    def open(self, party: str) -> tuple[int, Channel]:
+        """Take a stream of an authenticated party.
+
+        Raises:
+            IdentityError: The manifest names no such node.
+        """
+        number, channel = self._exchange.open(party), Channel(self._limits)
+        self._channels[number] = (party, channel)
+        return number, channel
+
+    def frame(self, session: int, frame: wire.NodeFrame) -> None:
+        """Take a frame."""
+        self._exchange.frame(session, frame)
+        self._carry_out()
+
+    def detach(self, session: int) -> None:
+        """Note that a stream has ended."""
+        self._channels.pop(session, None)
+        self._exchange.detach(session)
+        self._carry_out()
+
+    def attached(self) -> list[str]:
+        """Return the parties that are attached, SPIFFE ids ascending."""
+        return self._exchange.attached()
+
+    def send_event(self, party: str, event: wire.OperationEvent) -> None:
+        """Send an event of an operation to a party, where it has a session."""
+        self._exchange.send_event(party, operation_event=event)
+        self._carry_out()
+
+    async def live_edges(self, pairs: Sequence[tuple[End, End]]) -> Sequence[bytes | None]:
+        """Return the live edge of each pair of (party, reference), or None.
+
+        Raises:
+            UnavailableError: The ledger cannot be read.
+        """
+        found: list[bytes | None] = await self._read(self._ledger.live_edges, pairs)
+        return found
+
+    async def open_edges(self, candidates: Sequence[EdgeCandidate]) -> None:
+        """Open edges; they are durable and their notices on the way when it returns.
+
+        Raises:
+            UnavailableError: They are not known to be durable.
+        """
+        await self._writer.write(candidates)
+
+    def _carry_out(self) -> None:
+        """Do what the exchange wants, in order."""
+        while effects := self._exchange.effects():
+            for effect in effects:
+                self._do(effect)
+        self._arm()
+
+    def _do(self, effect: Effect) -> None:
+        if isinstance(effect, Send):
+            self._send(effect)
+        elif isinstance(effect, Write):
+            if self._stopping:
+                self._exchange.failed([effect.number])
+            else:
+                self._writer.submit(effect.number, effect.writes)
+        elif isinstance(effect, ReadSequences):
+            self._spawn(self._read_sequences(effect))
+        elif isinstance(effect, ReadNotices):
+            self._spawn(self._read_notices(effect))
+        elif isinstance(effect, Close):
+            self._close(effect)
+        elif isinstance(effect, Forget):
+            for _, channel in self._channels.values():
+                channel.forget(effect.tick)
+        else:
+            _write_note(effect)
+
+    def _send(self, effect: Send) -> None:
+        found = self._channels.get(effect.session)
+        if found is None:
+            return
+        party, channel = found
+        channel.put(effect.frame, effect.tick)
+        if self._greeter is not None and effect.frame.HasField("welcome"):
+            self._spawn(self._greet(party, self._greeter))
+
+    def _close(self, effect: Close) -> None:
+        found = self._channels.get(effect.session)
+        if found is not None:
+            found[1].close(effect.code)
+
+    async def _greet(self, party: str, greeter: Greeter) -> None:
+        for event in await greeter(party):
+            self.send_event(party, event)
+
+    def _committed(self, numbers: Sequence[int], committed: Committed) -> None:
+        self._exchange.committed(numbers, committed)
+        self._carry_out()
+
+    def _failed(self, numbers: Sequence[int]) -> None:
+        self._exchange.failed(numbers)
+        self._carry_out()
+
+    async def _read_sequences(self, effect: ReadSequences) -> None:
+        try:
+            sequences = await self._read(self._ledger.sequences)
+        except ConcordatError:
+            # Without sequences no barrier leaves, and nobody is covered in this tick.
+            _log.exception("the ledger's sequences could not be read")
+            return
+        self._exchange.sequences_read(effect.tick, sequences)
+        self._carry_out()
+
+    async def _read_notices(self, effect: ReadNotices) -> None:
+        try:
+            sequence, position, notices = await self._read(self._notices_of, effect)
+        except ConcordatError:
+            _log.exception("a party's notices could not be read", extra={"party": effect.party})
+            self._exchange.notices_unread(effect.session)
+        else:
+            self._exchange.notices_read(effect.session, sequence=sequence, position=position, notices=notices)
+        self._carry_out()
+
+    def _notices_of(self, effect: ReadNotices) -> Any:
+        ledger = self._ledger
+        notices = ledger.notices_above(effect.party, effect.above, limit=effect.limit)
+        return ledger.sequence_of(effect.party), ledger.position(), notices
+
+    async def _read(self, read: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._reader, partial(read, *arguments))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._stopping:
+            work.close()
+            return
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("work of the hub failed", exc_info=error)
+
+    def _arm(self) -> None:
+        if self._stopping:
+            return
+        deadline = self._exchange.next_deadline()
+        if self._timer is not None:
+            if deadline == self._armed_for:
+                return
+            self._timer.cancel()
+        self._armed_for = deadline
+        delay = max(0.0, deadline - self._clock.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        try:
+            self._exchange.timer()
+            self._carry_out()
+        finally:
+            # Whatever failed, ticks go on: a hub without ticks covers nobody and says nothing.
+            self._arm()
+
+
+def _write_note(note: Note) -> None:
+    _log.log(logging.WARNING if note.warning else logging.INFO, note.text, extra={"party": note.party})

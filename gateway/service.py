@@ -1,0 +1,129 @@
+"""From a folder to a running gateway: ledger, exchange, operations and sweeps behind one server."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from concordat.errors import ConfigError
+from concordat.identity.names import Role
+from concordat.rpc.server import BoundServer, ServerSettings, build_server
+from concordat.wire.v1.operations_pb2_grpc import add_OperationServiceServicer_to_server
+from concordat.wire.v1.registry_pb2_grpc import add_RegistryServiceServicer_to_server
+from concordat.wire.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
+from concordat.wire.v1.sweep_pb2_grpc import add_SweepServiceServicer_to_server
+from gateway import sabotage
+from gateway.authorisation import TABLE
+from gateway.database import open_engine
+from gateway.exchange import Exchange, LedgerState, Signer, make_table
+from gateway.hub import Hub
+from gateway.ledger import Ledger
+from gateway.operations import OperationServicer
+from gateway.operations_store import OperationStore
+from gateway.registry import RegistryServicer
+from gateway.session import SessionServicer
+from gateway.sweep_service import SweepContext, SweepRunner, SweepServicer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import grpc.aio
+    from sqlalchemy import Engine
+
+    from concordat.clock import Clock
+    from concordat.identity.home import Home
+    from gateway.config import GatewaySettings
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What a gateway stands on before it serves."""
+
+    home: Home
+    settings: GatewaySettings
+    clock: Clock
+    engine: Engine
+    ledger: Ledger
+    broken: str | None = None
+    """A sabotage, only for the demo."""
+
+
+@contextmanager
+def open_foundation(
+    home: Home, settings: GatewaySettings, *, clock: Clock, broken: str | None = None
+) -> Iterator[Foundation]:
+    """Open a gateway's ledger.
+
+    Raises:
+        ConfigError: The folder is not a gateway's, or its ledger cannot be opened.
+        UnavailableError: The database cannot be reached.
+    """
+    if home.identity.role is not Role.GATEWAY:
+        raise ConfigError(f"{home.path}: is the folder of {home.identity}, not of a gateway")
+    if broken is not None:
+        sabotage.require_kind(broken)
+    engine = open_engine(settings.database(home.path))
+    try:
+        kind = sabotage.SilentLedger if broken == sabotage.NOTIFY else Ledger
+        ledger = kind(engine, now_ms=lambda: int(clock.now() * 1000), random_bytes=secrets.token_bytes)
+        if isinstance(ledger, sabotage.SilentLedger):
+            ledger.victim = home.manifest.nodes[0].id
+        yield Foundation(home, settings, clock, engine, ledger, broken)
+    finally:
+        engine.dispose()
+
+
+@asynccontextmanager
+async def open_gateway(foundation: Foundation, settings: ServerSettings) -> AsyncIterator[tuple[BoundServer, Hub]]:
+    """Start the hub and give its server, with its port bound and not yet started.
+
+    Raises:
+        ConfigError: The address cannot be bound, or the manifest names more nodes than the filter has bits.
+    """
+    home, clock = foundation.home, foundation.clock
+    hub = _hub(foundation)
+    store = OperationStore(foundation.engine, manifest=lambda: home.manifest, clock=clock)
+    context = SweepContext(
+        store=store,
+        ledger=hub,
+        attached=hub.attached,
+        send_event=hub.send_event,
+        identity=str(home.identity),
+        key=home.signing_key,
+        clock=clock,
+    )
+    runner = SweepRunner(context)
+    operations = OperationServicer(store, sweeps=runner, send_event=hub.send_event, random_bytes=secrets.token_bytes)
+    hub.greet_with(operations.events_for)
+
+    def add(server: grpc.aio.Server) -> None:
+        add_SessionServiceServicer_to_server(SessionServicer(hub), server)
+        add_RegistryServiceServicer_to_server(RegistryServicer.of_home(home), server)
+        add_OperationServiceServicer_to_server(operations, server)
+        add_SweepServiceServicer_to_server(SweepServicer(runner), server)
+
+    server = build_server(settings, home=home, table=TABLE, known=home.manifest.knows, add=add)
+    hub.start()
+    try:
+        yield server, hub
+    finally:
+        await runner.stop()
+        await hub.stop()
+
+
+def _hub(foundation: Foundation) -> Hub:
+    home, ledger = foundation.home, foundation.ledger
+    table = make_table(home.manifest)
+    if foundation.broken == sabotage.ROUTE:
+        table = sabotage.LossyTable(table.parties, log2_slots=table.log2_slots, hashes=table.hashes)
+    exchange = Exchange(
+        home.manifest,
+        signer=Signer(str(home.identity), home.signing_key),
+        ledger=LedgerState(ledger.incarnation, ledger.position()),
+        clock=foundation.clock,
+        limits=foundation.settings.limits,
+        table=table,
+    )
+    return Hub(exchange, ledger, clock=foundation.clock, limits=foundation.settings.limits)

@@ -1,0 +1,118 @@
+"""The stream of one node: frames in to the hub, frames out from a bounded queue (3.2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from concordat.errors import CATALOGUE, ConcordatError, UnavailableError
+from concordat.rpc.server import current_peer
+from concordat.wire.v1.session_pb2_grpc import SessionServiceServicer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from concordat.wire.v1 import session_pb2 as wire
+    from gateway.rules import Limits
+
+
+class Channel:
+    """What waits to be sent to one session; whoever lets too much wait is cut off."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._queue: deque[tuple[int, int, wire.HubFrame]] = deque()
+        self._bytes = 0
+        self._filled = asyncio.Event()
+        self._closed = asyncio.Event()
+        self.code: str | None = None
+
+    def put(self, frame: wire.HubFrame, tick: int) -> None:
+        """Append a frame."""
+        size = frame.ByteSize()
+        if len(self._queue) >= self._limits.queue_frames or self._bytes + size > self._limits.queue_bytes:
+            self.close("busy")
+            return
+        self._queue.append((tick, size, frame))
+        self._bytes += size
+        self._filled.set()
+
+    def forget(self, tick: int) -> None:
+        """Drop questions of this tick and earlier ones, which nobody needs any more (I2)."""
+        if any(0 < other <= tick for other, _, _ in self._queue):
+            self._queue = deque(entry for entry in self._queue if not 0 < entry[0] <= tick)
+            self._bytes = sum(size for _, size, _ in self._queue)
+
+    def close(self, code: str) -> None:
+        """End the session with a code; an empty one is a good end."""
+        if self.code is None:
+            self.code = code
+            self._closed.set()
+
+    async def closed(self) -> None:
+        """Return when the session is to end."""
+        await self._closed.wait()
+
+    async def drain(self, write: Callable[[wire.HubFrame], Awaitable[None]]) -> None:
+        """Send frames for ever, in order."""
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            while self._queue:
+                _, size, frame = self._queue.popleft()
+                self._bytes -= size
+                await write(frame)
+
+
+class Sessions(Protocol):
+    """The hub, as a stream sees it."""
+
+    def open(self, party: str) -> tuple[int, Channel]:
+        """Take a stream of an authenticated party."""
+        ...
+
+    def frame(self, session: int, frame: wire.NodeFrame) -> None:
+        """Take a frame."""
+        ...
+
+    def detach(self, session: int) -> None:
+        """Note that a stream has ended."""
+        ...
+
+
+class SessionServicer(SessionServiceServicer):
+    """Serves the streams that nodes dial out."""
+
+    def __init__(self, hub: Sessions) -> None:
+        self._hub = hub
+
+    async def Attach(self, request_iterator: AsyncIterator[wire.NodeFrame], context: Any) -> None:  # type: ignore[override]  # noqa: N802 -- gRPC's name; writes instead of yielding
+        """Carry frames both ways until either side ends the session."""
+        number, channel = self._hub.open(str(current_peer()))
+        tasks = {
+            asyncio.create_task(self._read(number, request_iterator)),
+            asyncio.create_task(channel.drain(context.write)),
+            asyncio.create_task(channel.closed()),
+        }
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # A write that a half-open connection holds up ends with its task.
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._hub.detach(number)
+        if channel.code:
+            raise _closing(channel.code)
+        for task in done:
+            task.result()
+
+    async def _read(self, number: int, frames: AsyncIterator[wire.NodeFrame]) -> None:
+        async for frame in frames:
+            self._hub.frame(number, frame)
+
+
+def _closing(code: str) -> ConcordatError:
+    known = code if code in CATALOGUE else "internal"
+    return UnavailableError("the hub ends the session", code=known)
