@@ -1,0 +1,258 @@
+"""The running node: makes tokens, keeps its session, asks and answers; several nodes may share a process.
+
+    run([Path("NL"), Path("DE")], json_output=True)
+
+Each node has its own folder, identity, store and session. Whoever submits wakes it through HOME/wake.sock; where that
+is lost it looks by itself within a second. A lock in the folder keeps a second daemon from the same store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import importlib
+import logging
+import os
+import random
+import secrets
+import signal
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from concordat.clock import SystemClock
+from concordat.errors import ConcordatError, ConfigError
+from concordat.identity.home import load_home
+from concordat.rpc.client import channel
+from concordat.wire.v1.session_pb2 import OperationEvent
+from services.node.custodians import CustodianPool
+from services.node.events import EventWriter, SweepDone, Waiting
+from services.node.exchange.core import NodeCore
+from services.node.exchange.identity import Identity
+from services.node.exchange.session import Hooks, Session
+from services.node.operations import join_sweep
+from services.node.store.store import FILE_NAME, Store
+from services.node.submit import WAKE_SOCKET
+from services.node.tokenise import CONDITION, Tokeniser, keep_liar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from pathlib import Path
+
+    from concordat.clock import Clock
+    from concordat.identity.home import Home
+    from services.node.events import EventSink
+
+LOCK_FILE: Final = "daemon.lock"
+CONDITIONS_POLL_S: Final = 1.0
+_LOG: Final = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def only_daemon(home: Path) -> Iterator[None]:
+    """Hold the lock of a party's folder.
+
+    Raises:
+        ConfigError: Another daemon runs on this folder, or the folder cannot be written.
+    """
+    path = home / LOCK_FILE
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be opened ({error.strerror})") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise ConfigError(f"{home}: another node process runs on this folder; stop it first") from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(slots=True)
+class Node:
+    """One node of this process."""
+
+    home: Home
+    store: Store
+    """The exchange's own connection, so that nothing else makes an answer wait for its turn."""
+    workshop: Store
+    """A second connection to the same file, for tokens and sweeps."""
+    emit: EventSink
+    clock: Clock
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until told to stop; what is under way then is on disk or is done again."""
+        rng = random.SystemRandom()
+        identity = Identity.from_home(self.home)
+        core = NodeCore(
+            identity, self.store, clock=self.clock, random_bytes=secrets.token_bytes, rng=rng, emit=self.emit
+        )
+        hooks = Hooks(self.emit, lambda: load_home(self.home.path, clock=self.clock), self._on_operation)
+        if not self.home.manifest.gateways:
+            raise ConfigError(f"{self.home.path}: the manifest names no gateway")
+        session = Session(core, self.home, self.home.manifest.gateways[0], clock=self.clock, rng=rng, hooks=hooks)
+        pool = CustodianPool(
+            self.home, clock=self.clock, on_liar=lambda liar: keep_liar(self.workshop, self.clock, liar)
+        )
+        async with pool:
+            tokeniser = Tokeniser(
+                self.home, self.workshop, pool, clock=self.clock, on_tokens=lambda _number: session.wake()
+            )
+
+            def wake() -> None:
+                tokeniser.wake()
+                session.wake()
+
+            with _wake_socket(self.home.path, wake):
+                try:
+                    await _until_first_ends(stop, session.run(stop), tokeniser.run(stop), self._show_conditions(stop))
+                finally:
+                    await _end(self.tasks)
+
+    def _on_operation(self, event: OperationEvent) -> None:
+        if event.kind == OperationEvent.KIND_SWEEP:
+            task = asyncio.create_task(self._sweep(event.operation, event.sweep_id))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    async def _sweep(self, operation: str, sweep_id: bytes) -> None:
+        gateway = self.home.manifest.gateways[0]
+        try:
+            async with channel(gateway.address, home=self.home, server=gateway.spiffe) as to_gateway:
+                await join_sweep(self.home, to_gateway, self.workshop, operation, sweep_id)
+        except ConcordatError as error:
+            _LOG.warning("the sweep failed for this node: %s", error.message, extra={"code": error.code})
+            self.emit(SweepDone(operation, error.code))
+            return
+        self.emit(SweepDone(operation, ""))
+
+    async def _show_conditions(self, stop: asyncio.Event) -> None:
+        """Say why tokens wait, and that they go on."""
+        shown = ""
+        while not stop.is_set():
+            conditions = await asyncio.to_thread(self.workshop.conditions)
+            text = next((one.text for one in conditions if one.name == CONDITION), "")
+            if text != shown:
+                shown = text
+                self.emit(Waiting(CONDITION, text.removeprefix("waiting: ")))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), CONDITIONS_POLL_S)
+
+
+async def run_node(home: Path, *, stop: asyncio.Event, events: EventSink, ready: asyncio.Event | None = None) -> None:
+    """Run one node until `stop` is set.
+
+    Args:
+        home: The party's folder.
+        stop: Ends the node gracefully.
+        events: Takes the node's events, from any thread.
+        ready: Set once folder, lock and store are good.
+
+    Raises:
+        ConfigError: The folder or the store cannot be used, or another daemon uses it.
+        IdentityError: The manifest does not hold, or does not name this party.
+    """
+    clock = SystemClock()
+    loaded = load_home(home, clock=clock)
+    path = home / FILE_NAME
+    with only_daemon(home), Store.open(path, clock=clock) as store, Store.open(path, clock=clock) as workshop:
+        if ready is not None:
+            ready.set()
+        await Node(loaded, store, workshop, events, clock).run(stop)
+
+
+async def run_nodes(homes: Sequence[Path], writer: EventWriter, *, stop: asyncio.Event) -> None:
+    """Run several nodes in this process until `stop` is set; when one fails, all stop and its error is raised."""
+    names = [load_home(home, clock=SystemClock()).identity.name for home in homes]
+    started = [asyncio.Event() for _ in homes]
+    nodes = [
+        run_node(home, stop=stop, events=writer.sink(name), ready=ready)
+        for home, name, ready in zip(homes, names, started, strict=True)
+    ]
+
+    async def announce() -> None:
+        for one in started:
+            await one.wait()
+        writer.ready(names)
+
+    await _until_first_ends(stop, announce(), *nodes)
+
+
+def run(homes: Sequence[Path], *, json_output: bool) -> None:
+    """Run nodes until SIGTERM or SIGINT, with uvloop where it is installed.
+
+    Raises:
+        ConcordatError: A node cannot start, or cannot go on.
+    """
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await run_nodes(homes, EventWriter(json_output=json_output), stop=stop)
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(main())
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    try:
+        factory: type[asyncio.AbstractEventLoop] = importlib.import_module("uvloop").Loop
+    except ImportError:
+        return None
+    return factory
+
+
+@contextlib.contextmanager
+def _wake_socket(home: Path, wake: Callable[[], None]) -> Iterator[None]:
+    """Listen for wake-ups at HOME/wake.sock; without it the node polls."""
+    path = home / WAKE_SOCKET
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as listener:
+        listener.setblocking(False)
+        try:
+            # Whatever lies there is left over: this process holds the folder's lock.
+            path.unlink(missing_ok=True)
+            listener.bind(str(path))
+            path.chmod(0o600)
+        except OSError as error:
+            _LOG.warning("no wake-up socket (%s); the node looks for work once a second", error.strerror)
+            yield
+            return
+
+        def heard() -> None:
+            with contextlib.suppress(BlockingIOError):
+                while listener.recv(64):
+                    pass
+            wake()
+
+        loop.add_reader(listener, heard)
+        try:
+            yield
+        finally:
+            loop.remove_reader(listener)
+            path.unlink(missing_ok=True)
+
+
+async def _until_first_ends(stop: asyncio.Event, *parts: Coroutine[object, object, None]) -> None:
+    """Run parts together; when one fails, stop the others and raise its error."""
+    tasks = {asyncio.create_task(part) for part in parts}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        stop.set()
+        await _end(tasks)
+
+
+async def _end(tasks: set[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
