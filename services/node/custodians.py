@@ -130,7 +130,7 @@ class CustodianPool:
         return tuple(one.custodian.id for one in self._standings.values() if one.excluded)
 
     def asked(self, key_class: KeyClass) -> dict[int, int]:
-        """Return how many elements of a class each custodian was sent."""
+        """Return how many elements of a class each custodian has evaluated, or is evaluating."""
         return {index: one.asked[key_class] for index, one in self._standings.items()}
 
     async def evaluate(self, inputs: Sequence[bytes], *, key_class: KeyClass, epoch: int, case: CaseProfile) -> bytes:
@@ -184,9 +184,7 @@ class CustodianPool:
         now = self._clock.monotonic()
         honest = [one for one in self._standings.values() if not one.excluded]
         reached = [one for one in honest if one.rests_until <= now]
-        why = "; ".join(
-            f"{one.custodian.spiffe.name}: {one.why or 'asked already'}" for one in self._standings.values() if one.why
-        )
+        why = "; ".join(one.why for one in self._standings.values() if one.why)
         text = (
             f"{self._manifest.threshold} of {self._manifest.total} custodians are needed for {key_class} tokens ({why})"
         )
@@ -224,7 +222,7 @@ class CustodianPool:
             self._exclude(standing, error, request, evaluation)
             return None
         except ConcordatError as error:
-            self._rest(standing, error, job.key_class)
+            self._rest(standing, error, job)
             return None
         standing.rest_s, standing.rests_until, standing.why = 0.0, 0.0, ""
         return found
@@ -249,12 +247,13 @@ class CustodianPool:
         )
         return wire.EvaluateRequest(body=signed.raw, signature=signed.signature, elements=elements)
 
-    def _rest(self, standing: _Standing, error: ConcordatError, key_class: KeyClass) -> None:
+    def _rest(self, standing: _Standing, error: ConcordatError, job: _Job) -> None:
         """Leave a custodian alone for a while: longer each time, and for one class only where its quota is used up."""
         now = self._clock.monotonic()
         standing.why = error.message
+        standing.asked[job.key_class] -= len(job.blinded)
         if error.code == "quota_exhausted":
-            standing.spent_until[key_class] = now + LONGEST_REST_S
+            standing.spent_until[job.key_class] = now + LONGEST_REST_S
         else:
             standing.rest_s = min(LONGEST_REST_S, 2 * standing.rest_s or self._first_rest_s)
             standing.rests_until = now + standing.rest_s
@@ -263,7 +262,8 @@ class CustodianPool:
     def _exclude(
         self, standing: _Standing, error: BadProofError, request: wire.EvaluateRequest, evaluation: Evaluation
     ) -> None:
-        standing.excluded, standing.why = True, "its proof did not hold; left out until the node restarts"
+        name = standing.custodian.spiffe.name
+        standing.excluded, standing.why = True, f"{name}: its proof did not hold; left out until the node restarts"
         evidence = {
             "request": hashlib.sha256(request.body).hexdigest(),
             "evaluated": hashlib.sha256(evaluation.elements).hexdigest(),

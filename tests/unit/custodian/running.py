@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import socket
@@ -24,6 +25,7 @@ from services.node.case import CaseProfile
 from services.node.vocabulary import Aim, Offence, Purpose, SubjectCategory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from concordat.clock import Clock
@@ -104,6 +106,12 @@ class RunningCustodians:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop(*tuple(self._running))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until something is so; a test that waits in vain ends by its own time limit."""
+    while not condition():  # noqa: ASYNC110 -- what is waited for is a row of a file, which sets no event
+        await asyncio.sleep(0.02)
 
 
 def elements(number: int) -> bytes:
