@@ -39,7 +39,7 @@ _MAX_HANDLE_CHARS: Final = 256
 
 # Shapes in which sites that are not in the table name a member; group v.
 _GENERIC_PROFILE: Final = re.compile(
-    r"(?:(?:user|users|u|member|members|profile|profiles)/@?|@)(?P<v>[\w\-][\w.\-]{1,63})", re.IGNORECASE
+    r"(?:(?:user|users|u|member|members|profile|profiles)/@?|@)(?P<v>\d{1,20}|[\w\-][\w.\-]{1,63})", re.IGNORECASE
 )
 _GENERIC_RESERVED: Final = frozenset(
     "login logout register signup settings edit new me search list all online password index.php index.html".split()  # noqa: SIM905
@@ -64,7 +64,7 @@ def main_domain(host: str) -> str:
 
 def is_shared(host: str) -> bool:
     """Tell whether a host is used by many unrelated people and says nothing alone."""
-    return is_common(host) or host in _BY_HOST
+    return is_common(host) or site_of_host(host) is not None
 
 
 def platform_id(text: str) -> str:
@@ -172,8 +172,14 @@ def _profile(rule: Rule, link: Link, path: str, site: Platform) -> Reading | Non
     return account(site.domain, rule.type, value, exact=rule.exact)
 
 
+_WEB_TELEGRAM: Final = re.compile(r"(?:@([a-z]\w{2,63})|(\d{4,20}))", re.IGNORECASE)
+
+
 def _by_fragment(site: Platform, link: Link) -> Reading | None:
-    """Read the links whose value stands behind `#`, which no server sees: Signal's."""
+    """Read the links whose value stands behind `#`, which no server sees: Signal's and Telegram's web client."""
+    if link.host == "web.telegram.org" and (found := _WEB_TELEGRAM.fullmatch(link.fragment)):
+        handle, number = found.groups()
+        return account(site.domain, "handle" if handle else "id", handle or number)
     if site.domain == "signal.org" and not link.segments:
         value = link.fragment.strip("/ ").replace(" ", "+")
         if link.host == "signal.group" and value:
@@ -198,6 +204,8 @@ def _generic(link: Link) -> Reading | None:
 _ID_LABEL: Final = re.compile(r"(?:(?:user|account|profile)?[\s_-]*id\s*[:=#\s]|#)\s*(\d{1,20})", re.IGNORECASE)
 _ID_PREFIX: Final = re.compile(r"id(\d{1,20})", re.IGNORECASE)
 _YOUTUBE_CHANNEL: Final = re.compile(r"UC[\w-]{22}")
+# Twenty-two letters and digits of both cases: nobody names a group so.
+_WHATSAPP_INVITE: Final = re.compile(r"(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9]{22}")
 _WECHAT_ID: Final = ("wechat.com", "wxid_")
 _VK_GROUP: Final = re.compile(r"(?:club|public|event)(\d+)", re.IGNORECASE)
 _SIGNAL_NAME: Final = re.compile(r"[a-z_]\w{2,31}\.\d{2,9}", re.IGNORECASE)
@@ -210,11 +218,13 @@ def account_of_name(kind: Kind, name: str, platform: str) -> Reading:
         InputError: `unreadable_account`, when there is no name.
     """
     site = _BY_HOST.get(platform)
-    bare = name.strip().lstrip("@").strip()
+    bare = name.strip().lstrip("@/").strip()
     numeric = site is not None and site.numeric_ids
     type_, value, exact = "handle", bare, False
     if found := _ID_LABEL.fullmatch(bare) or (_ID_PREFIX.fullmatch(bare) if numeric else None):
         type_, value = "id", found.group(1)
+    elif kind in {Kind.INVITE, Kind.GROUP} and not platform and _WHATSAPP_INVITE.fullmatch(bare):
+        platform, type_, exact = "whatsapp.com", "invite", True
     elif kind is Kind.INVITE or (kind is Kind.GROUP and platform == "whatsapp.com"):
         type_, value, exact = "invite", name.strip().lstrip("+"), True
     elif kind is Kind.GROUP and (bare.isdigit() or platform in {"facebook.com", "reddit.com"}):

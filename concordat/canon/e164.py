@@ -43,10 +43,15 @@ _EXTENSION: Final = re.compile(
     r"|\bдоб|\bвн)[\s.:]*|\s*#|[,;]+)\d{1,7}#?$",  # noqa: RUF001 - extensions as Russian writes them
     re.IGNORECASE,
 )
-_LABEL: Final = re.compile(
-    r"^(?:tel|telefon|telephone|phone|mob|mobile|cell|fax|whatsapp|viber|signal|telegram|sms|nr|no|wa|t|m|f)\s*[.:]+\s*",
+# What people write beside a number; a letter or two counts only in front and with a mark behind.
+_LABEL: Final = re.compile(r"^\s*(?:nr|no|wa|t|m|f)\s*[.:]+|^\s*=", re.IGNORECASE)
+_WORDS: Final = re.compile(
+    r"[(\[/|,-]?\s*\b(?:tel(?:efon|efono|ephone|efoon)?|(?:tele)?phone|mob(?:ile|il)?|cell|handy|gsm|(?:tele)?fax|number|numero"
+    r"|whats\s?app|viber|signal|telegram|sms)\b\s*[.:]*\s*[)\]/|]?",
     re.IGNORECASE,
 )
+_SPREADSHEET: Final = re.compile(r"^(\+?\d{6,15})\.0$")
+_VANITY: Final = re.compile(r"[A-Za-z]{3,}")
 _PLUS_ZEROS: Final = re.compile(r"^\++\s*(?:\(?0{2}\)?\s*)?")
 # (what the number was, what the same line is now); applied only where the old form is not valid and the new one is.
 _MIGRATIONS: Final = (
@@ -87,7 +92,9 @@ def read_phone(text: str, context: Context, *, international: bool = False) -> R
 
 
 def _strip(text: str, notes: list[str]) -> str:
-    number = _LABEL.sub("", text.strip())
+    number = _WORDS.sub(" ", _LABEL.sub("", text)).strip()
+    number = _SPREADSHEET.sub(r"\1", number)
+    number = re.sub(r"^\(\s*\+\s*(\d+)\s*\)", r"+\1", number)
     shorter = _EXTENSION.sub("", number)
     if shorter != number and sum(char.isdigit() for char in shorter) >= 5:
         number = shorter
@@ -97,7 +104,7 @@ def _strip(text: str, notes: list[str]) -> str:
         number = number.translate(_AS_ZERO)
         notes.append("letter_as_zero")
     elif letters:
-        if sum(char.isdigit() for char in number) < MIN_DIGITS or not all(char.isascii() for char in letters):
+        if _digits(number) < MIN_DIGITS or "".join(_VANITY.findall(number)) != "".join(letters):
             raise InputError("the number has letters that no dial has", code="unreadable_phone")
         notes.append("vanity_letters")
     digits = sum(char.isalnum() for char in number)

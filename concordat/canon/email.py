@@ -18,6 +18,7 @@ from concordat.errors import InputError
 
 _NAMED: Final = re.compile(r"^[^<>]*<([^<>]+@[^<>]+)>[^<>]*$")
 _PREFIX: Final = re.compile(r"^(?:mailto|e-?mail|mail)\s*:\s*(?://)?", re.IGNORECASE)
+_COMMA_DOMAIN: Final = re.compile(r"[\w\-]+,[a-z]{2,6}", re.IGNORECASE)
 _MAX_LOCAL_CHARS: Final = 256
 
 
@@ -104,6 +105,9 @@ def read_email(text: str) -> Reading:
     if fanged != bare:
         notes.append("refanged")
     local, at, domain_text = fanged.rpartition("@")
+    if _COMMA_DOMAIN.fullmatch(domain_text):
+        domain_text = domain_text.replace(",", ".")
+        notes.append("comma_as_dot")
     domain = to_host(domain_text.strip(" .,;:!?"))
     local = fold(local.strip(' "'))
     if not at or not local or "@" in local or domain is None or len(local) > _MAX_LOCAL_CHARS:

@@ -26,6 +26,7 @@ _COMMON: Final = frozenset(
     proton.me protonmail.com mail.ru yandex.ru ya.ru gmx.de gmx.net web.de bing.com microsoft.com
     play.google.com apps.apple.com itunes.apple.com market.android.com docs.google.com drive.google.com goo.gl
     forms.gle maps.app.goo.gl sites.google.com dropbox.com wetransfer.com mega.nz imgur.com pastebin.com telegra.ph
+    app.link page.link onelink.me wa.link linktr.ee
     bit.ly tinyurl.com t.co is.gd cutt.ly rebrand.ly shorturl.at ow.ly rb.gy tiny.cc s.id vk.cc lnkd.in
     blogspot.com wordpress.com github.io github.com gitlab.io wixsite.com weebly.com herokuapp.com netlify.app
     vercel.app web.app firebaseapp.com pages.dev amazonaws.com cloudfront.net azurewebsites.net archive.org

@@ -12,6 +12,7 @@ from concordat.canon.text import clean, refang, unwrap
 
 _MAX_REDIRECTS: Final = 3
 _SCHEME: Final = re.compile(r"^([a-z][a-z0-9+.\-]{1,30})://(.*)$", re.IGNORECASE | re.DOTALL)
+_WEB_SCHEMES: Final = frozenset(["http", "https", "ftp"])
 _AUTHORITY: Final = re.compile(r"^([^/?#\\]*)(.*)$", re.DOTALL)
 _DEFAULT_PORTS: Final = frozenset(["", "80", "443"])
 
@@ -22,10 +23,11 @@ _DEEP_LINKS: Final = tuple(
         (r"^tg:/{0,2}resolve/?\?(?:.*&)?domain=([\w]+).*$", r"https://t.me/\1"),
         (r"^tg:/{0,2}resolve/?\?(?:.*&)?phone=\+?(\d+).*$", r"tel:+\1"),
         (r"^tg:/{0,2}join/?\?(?:.*&)?invite=([\w\-]+).*$", r"https://t.me/+\1"),
-        (r"^tg:/{0,2}user/?\?(?:.*&)?id=(\d+).*$", r"https://t.me/@id/\1"),
+        (r"^tg:/{0,2}(?:openmessage|user)/?\?(?:.*&)?(?:user_)?id=(\d+).*$", r"https://t.me/@id/\1"),
         (r"^whatsapp:/{0,2}send/?\?(?:.*&)?phone=(?:\+|%2b)?([\d]+).*$", r"tel:+\1"),
         (r"^whatsapp:/{0,2}chat/?\?(?:.*&)?code=([\w\-]+).*$", r"https://chat.whatsapp.com/\1"),
         (r"^viber:/{0,2}(?:chat|add|call|forward|contact)/?\?(?:.*&)?number=(?:\+|%2b| )?([\d]+).*$", r"tel:+\1"),
+        (r"^viber:/{0,2}pa/?\?(?:.*&)?chaturi=([\w.\-]+).*$", r"https://chats.viber.com/\1"),
         (r"^(?:sgnl|signal):/{0,2}(signal\.(?:me|group)/.*)$", r"https://\1"),
         (r"^fb:/{0,2}(?:profile|page|user)/(?:\?id=)?(\d+).*$", r"https://facebook.com/profile.php?id=\1"),
         (r"^fb:/{0,2}group/(?:\?id=)?(\d+).*$", r"https://facebook.com/groups/\1"),
@@ -40,6 +42,8 @@ _DEEP_LINKS: Final = tuple(
 _PHONE_SCHEME: Final = re.compile(
     r"^(?:tel|callto|sms|smsto|mms|fax|facetime|facetime-audio):(?://)?([^?;&]*).*$", re.IGNORECASE
 )
+# The archive's copy of a page is that page.
+_ARCHIVED: Final = re.compile(r"^(?:https?://)?web\.archive\.org/web/\d+\w*\*?/(?=https?://)", re.IGNORECASE)
 # (host, path, parameter) of pages that only lead on.
 _REDIRECTS: Final = frozenset(
     [
@@ -91,8 +95,14 @@ class Link:
         return next((value for key, value in self.query if key.casefold() == name), "")
 
 
+_WHATSAPP_JID: Final = re.compile(r"(\d{7,15})(?::\d+)?@(?:s\.whatsapp\.net|c\.us)", re.IGNORECASE)
+
+
 def phone_in(text: str) -> str | None:
-    """Return the number of a tel:, sms:, fax: link or of an app's deep link, or None."""
+    """Return the number of a tel:, sms:, fax: link, of an app's deep link or of WhatsApp's inner name, or None."""
+    inner = _WHATSAPP_JID.fullmatch(text)
+    if inner:
+        return "+" + inner.group(1)
     found = _PHONE_SCHEME.match(_as_web_link(text))
     return clean(unquote(found.group(1))) if found else None
 
@@ -107,7 +117,7 @@ def _as_web_link(text: str) -> str:
 
 def parse_link(typed: str) -> Link | None:
     """Take a cleaned text apart as a link; None when it is none."""
-    text = _as_web_link(refang(unwrap(typed)))
+    text = _ARCHIVED.sub("", _as_web_link(refang(unwrap(typed)))).rstrip(".,;!")
     for _ in range(_MAX_REDIRECTS):
         link = _parse(text)
         onward = _onward(link) if link else None
@@ -129,7 +139,7 @@ def _onward(link: Link) -> str | None:
 def _parse(text: str) -> Link | None:
     scheme = _SCHEME.match(text)
     rest = scheme.group(2) if scheme else text
-    explicit = scheme is not None
+    explicit = scheme is not None or rest[:4].lower() == "www."
     if not explicit and rest.startswith("//"):
         explicit, rest = True, rest[2:]
     split = _AUTHORITY.match(rest.lstrip("/") if explicit else rest)
@@ -138,7 +148,8 @@ def _parse(text: str) -> Link | None:
     authority, tail = split.groups()
     authority = authority.rpartition("@")[2] if explicit else authority
     host, port = _host_and_port(authority.strip())
-    if host is None or (not explicit and not is_dotted_name(host)):
+    web = scheme is not None and scheme.group(1).lower() in _WEB_SCHEMES
+    if host is None or not (web or is_dotted_name(host)):
         return None
     return _link(host, port, tail.replace("\\", "/"), explicit=explicit or tail.startswith("/"))
 

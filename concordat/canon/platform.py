@@ -9,6 +9,7 @@ value as well, unless many unrelated people share it, so that a URL's host meets
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from concordat.canon.account import is_shared, main_domain, site_of_name
 from concordat.canon.hosts import is_address, is_dotted_name, to_host, without_view
@@ -16,7 +17,13 @@ from concordat.canon.model import Namespace, Reading, strong_first
 from concordat.canon.text import fold
 from concordat.errors import InputError
 
-_MAX_NAME_CHARS = 128
+_MAX_NAME_CHARS: Final = 128
+_LOOSE_HOST: Final = re.compile(r"^[\w\-]+(?:\s*\.\s*[\w\-]+)+$")
+_SEVERAL: Final = re.compile(r"\w\.\w+\S*\s*[,;|]")
+
+
+def _tight(found: re.Match[str]) -> str:
+    return re.sub(r"\s", "", found.group()) if is_dotted_name(re.sub(r"\s", "", found.group())) else found.group()
 
 
 def read_host(host: str, notes: tuple[str, ...] = ()) -> Reading:
@@ -36,8 +43,9 @@ def read_platform_name(text: str) -> Reading:
     """Read a cleaned text that is no address: a known platform's name, a host, else a plain name.
 
     Raises:
-        InputError: `unreadable_platform`, when no letter or digit is left or it is a whole text.
+        InputError: `unreadable_platform`, when no letter or digit is left, or it is a whole text or several hosts.
     """
+    text = _LOOSE_HOST.sub(_tight, text.removeprefix("*.").lstrip("@"))
     site = site_of_name(text)
     if site is not None:
         return read_host(site.domain, ("platform_by_name",))
@@ -45,7 +53,7 @@ def read_platform_name(text: str) -> Reading:
     if host is not None and (is_dotted_name(host) or is_address(host)):
         return read_host(host)
     name = re.sub(r"\s+", " ", fold(text)).strip()
-    if len(name) > _MAX_NAME_CHARS or not any(char.isalnum() for char in name):
+    if _SEVERAL.search(name) or len(name) > _MAX_NAME_CHARS or not any(char.isalnum() for char in name):
         raise InputError("there is no platform here", code="unreadable_platform")
     strong = (Namespace.PLATFORM, f"name={name.removeprefix('name=')}")
     return Reading(values=strong_first(strong), notes=("no_host",))

@@ -57,7 +57,14 @@ _KINDS_OF_ONE_PLATFORM: Final = frozenset(
 _SKYPE: Final = re.compile(r"^skype:(?://)?([^?]+)(?:\?.*)?$", re.IGNORECASE)
 _MAILTO: Final = re.compile(r"^mailto\s*:", re.IGNORECASE)
 _NAME_AT: Final = re.compile(r"^@?([^@\s]+)\s*@\s*([^@/]+)$")
-_NAMED_PLATFORM: Final = re.compile(r"^([^:/@]{1,40}?)\s*[:/]\s*@?([^/\s].*)$")
+# `instagram: lena`, `fb/lena`, `Facebook - lena`, `lena (IG)`; a space alone only after a name that is no common word.
+_NAME_BESIDE_PLATFORM: Final = (
+    re.compile(r"^(?P<platform>[^:/@]{1,40}?)(?:\s*[:/]\s*|\s+[-\u2010-\u2015]\s+)@?(?P<name>[^/\s].*)$"),
+    re.compile(r"^(?P<platform>[^:/@\s]{6,40})\s+@?(?P<name>\S+)$"),
+    re.compile(r"^@?(?P<name>.+?)\s*[(\[]\s*(?P<platform>[^()\[\]]{1,40}?)\s*[)\]]$"),
+)
+_COMMENT: Final = re.compile(r"(?<=\S)\s+\((?=[^()]*[^\W\d_])[^()]{1,80}\)$")
+_MAX_TELEGRAM_ID_DIGITS: Final = 10
 
 
 def read(kind: Kind, typed: str, context: Context) -> Reading:
@@ -87,11 +94,16 @@ _NEVER_FANGED: Final = frozenset([Namespace.E164, Namespace.IBAN])
 
 
 def _dispatch(kind: Kind, text: str, context: Context) -> Reading:
-    if kind is Kind.EMAIL or _MAILTO.match(text):
-        return read_email(text)
+    if kind in _PHONE_KINDS or kind in _SITE_KINDS or kind in _PAGE_KINDS or kind is Kind.IBAN:
+        text = _COMMENT.sub("", text)
     if kind is Kind.IBAN:
         return read_iban(text)
-    number = phone_in(unwrap(text))
+    bare = unwrap(text)
+    if kind is Kind.EMAIL and "@" not in bare and "://" in bare:
+        return _read_site_kind(Kind.URL, text, context)
+    if kind is Kind.EMAIL or _MAILTO.match(bare):
+        return read_email(text)
+    number = phone_in(bare)
     if number is not None:
         return read_phone(number, context)
     reader = next((reader for kinds, reader in _READERS if kind in kinds), _read_account_kind)
@@ -129,13 +141,14 @@ def _number_in_link(link: Link) -> str | None:
 
 
 def _read_phone_kind(kind: Kind, text: str, context: Context) -> Reading:
-    link = parse_link(text)
-    if link is not None and (link.explicit or link.segments):
-        found = _read_link(link, context)
-        if found is None:
-            raise InputError("the link holds no number", code="unreadable_phone")
-        return found
     bare = unwrap(text)
+    link = parse_link(text)
+    if link is not None and (link.explicit or (link.segments and is_dotted_name(link.host))):
+        found = _read_link(link, context) or (read_host(link.host) if link.bare else read_url(link))
+        surely = found.values[0].namespace not in {Namespace.URL, Namespace.PLATFORM}
+        return found if surely else replace(found, notes=(*found.notes, "no_number"))
+    if looks_like_mail(bare):
+        return read_email(bare)
     if kind is Kind.SIGNAL and is_signal_name(bare.lstrip("@")):
         return account_of_name(kind, bare, "signal.org")
     return read_phone(bare, context)
@@ -181,9 +194,18 @@ def _read_account_kind(kind: Kind, text: str, context: Context) -> Reading:
     if platform is None:
         return read_email(bare)
     site = site_of_host(platform) if platform else None
-    if site is not None and site.phones and looks_like_number(name):
-        return read_phone(name, context)
+    if site is not None and site.phones and looks_like_number(name) and kind is not Kind.USER_ID:
+        found = read_phone(name, context)
+        if not (site.numeric_ids and _is_rather_an_id(name, found)):
+            return found
     return account_of_name(kind, name, platform)
+
+
+def _is_rather_an_id(name: str, as_number: Reading) -> bool:
+    """Tell whether bare digits are the id of an account: short, without plus or zero, and no number anywhere."""
+    if not name.isdigit() or name.startswith("0") or len(name) > _MAX_TELEGRAM_ID_DIGITS:
+        return False
+    return bool({"not_valid", "not_possible"} & set(as_number.notes))
 
 
 def _is_address(link: Link) -> bool:
@@ -197,21 +219,19 @@ def _is_address(link: Link) -> bool:
 def _name_and_platform(kind: Kind, text: str, context: Context) -> tuple[str, str | None]:
     """Split a name from its platform; None as platform when the text is an e-mail address."""
     given = platform_id(kind.value) if kind in _KINDS_OF_ONE_PLATFORM else platform_id(context.platform or "")
-    named = _NAMED_PLATFORM.match(text)
-    if named and site_of_name(named.group(1)) is not None:
-        return named.group(2), platform_id(named.group(1))
+    for shape in _NAME_BESIDE_PLATFORM:
+        beside = shape.match(text)
+        if beside and site_of_name(beside["platform"]) is not None:
+            return beside["name"], platform_id(beside["platform"])
     at = _NAME_AT.match(text)
     if at is None:
         return text, given
-    where = at.group(2).strip()
-    if site_of_name(where) is not None:
-        return at.group(1), platform_id(where)
-    host = to_host(where)
+    name, where = at.group(1), at.group(2).strip()
+    host = None if site_of_name(where) else to_host(where)
     if host is None or not is_dotted_name(host):
-        return (text, given) if given else (at.group(1), platform_id(where))
-    if not text.startswith("@") and (is_mail_provider(host) or (given and fold(given) != host)):
-        return text, None
-    return at.group(1), platform_id(host)
+        return (text, given) if given and site_of_name(where) is None else (name, platform_id(where))
+    is_mail = not text.startswith("@") and (is_mail_provider(host) or (given and fold(given) != host))
+    return (text, None) if is_mail else (name, platform_id(host))
 
 
 _READERS: Final = (

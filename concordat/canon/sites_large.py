@@ -26,6 +26,7 @@ LARGE_SITES: Final = (
         rule(r"p/[^/]*?-?(?P<v>\d{6,20})", "id"),
         rule(r"(?:marketplace/profile|profile|page|stories|t|user)/" + r"(?P<v>\d{5,20})(?:/[^/]*)?", "id"),
         rule(r"pg/" + HANDLE + r"(?:/[\w]+)?"),
+        rule(r"messages/(?:e2ee/)?t/" + NUMBER, "id"),
         rule(r"t/" + HANDLE, host="messenger.com"),
         rule(rf"(?P<v>\d{{5,20}})(?:/(?:{_FACEBOOK_TABS}))?", "id"),
         rule(rf"(?P<v>[\w.\-]{{1,80}})(?:/(?:{_FACEBOOK_TABS}))?"),
@@ -71,11 +72,14 @@ LARGE_SITES: Final = (
     site(
         "tiktok.com",
         "tiktok",
-        rule(r"@(?P<v>[\w.\-]+)(?:/(?:live|reposts|liked))?"),
+        rule(r"@?(?P<v>[\w.\-]+)(?:/(?:live|reposts|liked))?"),
         posts=(
+            post(r"(?P<p>\w+)", "vm.tiktok.com/{p}", host="vm.tiktok.com"),
+            post(r"(?P<p>\w+)", "vt.tiktok.com/{p}", host="vt.tiktok.com"),
             post(r"@(?P<a>[\w.\-]+)/(?:video|photo)/(?P<p>\d+)", "tiktok.com/video/{p}"),
             post(r"(?:v|embed|embed/v2|video)/(?P<p>\d+)(?:\.html)?", "tiktok.com/video/{p}"),
         ),
+        reserved="foryou following friends discover tag music live t video v embed upload messages business trending",
     ),
     site(
         "telegram.org",
@@ -107,7 +111,13 @@ LARGE_SITES: Final = (
         hosts="wa.me whatsapp.net",
         phones=True,
     ),
-    site("viber.com", "viber rakutenviber", rule(HANDLE, host="chats.viber.com"), phones=True),
+    site(
+        "viber.com",
+        "viber rakutenviber",
+        rule(HANDLE, host="chats.viber.com"),
+        rule(r"", "invite", query="g2", exact=True, host="invite.viber.com"),
+        phones=True,
+    ),
     site("signal.org", "signal signalmessenger", hosts="signal.me signal.group", phones=True),
     site(
         "vk.com",
@@ -129,6 +139,7 @@ LARGE_SITES: Final = (
         "ok.ru",
         "ok okru odnoklassniki одноклассники",
         rule(r"profile/" + NUMBER + r"(?:/\w+)?", "id"),
+        rule(r"dk", "id", query="st.friendid"),
         rule(r"group/" + NUMBER + r"(?:/\w+)?", "group"),
         rule(r"(?:group/)?(?P<v>[a-z][\w.\-]{1,60})"),
         hosts="odnoklassniki.ru",

@@ -25,6 +25,7 @@ _BLANK: Final = frozenset(
 # A lone surrogate (Cs) has no UTF-8 and so no token input.
 _DROPPED_CATEGORIES: Final = frozenset(["Cc", "Cf", "Cs"])
 
+_IPV6: Final = re.compile(r"\[[0-9a-f:.]*:[0-9a-f:.]*\]", re.IGNORECASE)
 _QUOTES: Final = "\"'`´‘’‚“”„«»‹›"  # noqa: RUF001 - these are the quotation marks that people paste
 _DOT: Final = re.compile(r"\s*(?:\[\s*(?:\.|dot)\s*\]|\(\s*(?:\.|dot)\s*\)|\{\s*(?:\.|dot)\s*\})\s*", re.IGNORECASE)
 _HALF_DOT: Final = re.compile(r"\[\.|\.\]|\\\.")
@@ -57,9 +58,11 @@ def unwrap(text: str) -> str:
     while text != before:
         before = text
         text = text.strip(" " + _QUOTES).rstrip(",;")
+        if text.startswith(("<", "(", "[")):
+            text = text.rstrip(".")
         if text.startswith("<") and text.endswith(">"):
             text = text[1:-1]
-        if text.startswith(("(", "[")) and text.endswith((")", "]")) and "." in text and ":" not in text:
+        if text[:1] + text[-1:] in {"()", "[]"} and "." in text and not _IPV6.fullmatch(text):
             text = text[1:-1]
     return text
 
