@@ -4,7 +4,8 @@ Looks at the first lines only. In order: a line `sep=;` as Excel writes it; the 
 names most fields; the delimiter that gives every line the same number of cells. A table without header is taken when
 it has one column (identifiers, the kind comes from the command line) or two (kind and identifier, in either order).
 
-A header may also name a column after a kind ("phone"): its cells are identifiers of that kind.
+A header without a column for the identifier may name columns after kinds ("phone", "e-mail"): their cells are
+identifiers of that kind, several to a line.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from services.node.importers.csv_records import split_cells
-from services.node.importers.fields import Field, field_named, kind_named
+from services.node.importers.fields import Field, field_named, kind_named, squeeze
 from services.node.importers.refusals import FileCode, file_error
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ DELIMITERS: Final = (";", ",", "\t", "|")
 DELIMITER_NAMES: Final = {";": "semicolon", ",": "comma", "\t": "tab", "|": "vertical bar"}
 
 _SEP_LINE: Final = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+_ORDINAL: Final = re.compile(r"\s*\d$")
+# Names of kinds that as names of columns mean something else as well: who typed a row, or a text.
+_NO_KIND: Final = frozenset(
+    {"alias", "bank", "board", "group", "host", "listing", "login", "message", "meta", "ok", "of", "page", "posting"}
+    | {"user", "x"}
+)
 # What a column may be called, as against data that must not be shown in a message.
 _NAME: Final = re.compile(r"[^\W\d_][\w ()./-]{0,39}")
 _TOO_MANY_DIGITS: Final = re.compile(r"\d.*\d.*\d")
@@ -65,7 +72,11 @@ def layout_of(sample: Sequence[tuple[int, str]], delimiter: str | None = None) -
         return Layout(delimiter, (Column(Field.IDENTIFIER),), frozenset(heading))
     candidates: Sequence[str | None] = (delimiter,) if delimiter else (*DELIMITERS, None)
     number, first = filled[0]
-    readings = [(candidate, _header(_cells(first, candidate))) for candidate in candidates]
+    rest = [text for _, text in filled[1:]]
+    readings = [
+        (candidate, _header(_cells(first, candidate), [_cells(text, candidate) for text in rest]))
+        for candidate in candidates
+    ]
     best, columns = max(readings, key=lambda reading: len([c for c in reading[1] or () if c is not None]))
     if columns is not None:
         names = _cells(first, best)
@@ -98,21 +109,34 @@ def _cells(text: str, delimiter: str | None) -> list[str]:
     return split_cells(text, delimiter)[0]
 
 
-def _header(names: Sequence[str]) -> tuple[Column | None, ...] | None:
-    """Return the meaning of the columns that `names` name, or None when this is no header."""
-    columns: list[Column | None] = []
-    for name in names:
-        field = field_named(name)
-        kind = kind_named(name.strip()) if field is None else None
-        columns.append(Column(Field.IDENTIFIER, kind) if kind is not None else Column(field) if field else None)
-    known = [column for column in columns if column is not None]
-    by_name = any(column.field is Field.IDENTIFIER and column.kind is None for column in known)
-    # "phone;+44..." is a line of data whose kind is phone; "phone;notes" is a header, and so is "phone" alone.
-    all_names = len(known) == len([name for name in names if name.strip()])
-    words = all(shown_name(name, 0) == name.strip() for name in names if name.strip())
-    if by_name or (known and all_names) or (len(known) > 1 and words):
-        return tuple(columns)
+def _header(names: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[Column | None, ...] | None:
+    """Return the meaning of the columns that `names` name above `rows`, or None when they are data themselves."""
+    fields = [field_named(name) for name in names]
+    explicit = Field.IDENTIFIER in fields
+    columns = tuple(
+        Column(field) if field else None if explicit else _kind_column(name)
+        for name, field in zip(names, fields, strict=True)
+    )
+    known = sum(column is not None for column in columns)
+    filled = [name.strip() for name in names if name.strip()]
+    if explicit or (known and known == len(filled)):
+        return columns
+    # "phone;maria" is a header above addresses, and data above "email;a@example.com".
+    if known and all(shown_name(name, 0) == name for name in filled) and (known > 1 or not _has_kinds(rows)):
+        return columns
     return None
+
+
+def _kind_column(name: str) -> Column | None:
+    """Return the column of identifiers that `name` names by their kind, also as one of several ("Phone 2")."""
+    plain = _ORDINAL.sub("", name.strip())
+    kind = None if squeeze(plain) in _NO_KIND else kind_named(plain)
+    return None if kind is None else Column(Field.IDENTIFIER, kind)
+
+
+def _has_kinds(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether a cell of `rows` is the name of a kind, or there is none to tell."""
+    return not rows or any(kind_named(cell.strip()) is not None for row in rows for cell in row)
 
 
 def _check_header(columns: tuple[Column | None, ...], line: int) -> None:
@@ -120,7 +144,7 @@ def _check_header(columns: tuple[Column | None, ...], line: int) -> None:
     if not any(column.field is Field.IDENTIFIER for column in fields):
         message = f"Line {line} is a header without a column for the identifier; name that column 'identifier'."
         raise file_error(FileCode.HEADER_MISSING, message)
-    twice = {column.field.value for column in fields if fields.count(column) > 1}
+    twice = {column.field.value for column in fields if column.kind is None and fields.count(column) > 1}
     if twice:
         message = f"Line {line} names a column twice: {', '.join(sorted(twice))}."
         raise file_error(FileCode.HEADER_REPEATED, message)

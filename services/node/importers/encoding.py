@@ -22,6 +22,7 @@ from itertools import pairwise
 from typing import Final
 
 FOREIGN_WORDS: Final = 500
+_PAIRS_AT_LEAST: Final = 8
 _FOREIGN_WORD: Final = re.compile(rb"[A-Za-z]{0,32}[\x80-\xff][A-Za-z\x80-\xff]{0,32}")
 
 # UTF-32 comes first: its little-endian mark begins with that of UTF-16.
@@ -94,7 +95,8 @@ def by_nul_pairs(head: bytes) -> str | None:
     """Return UTF-16 with its byte order when NULs stand on one side of the byte pairs of `head` only, else None."""
     even, odd = head[0::2].count(0), head[1::2].count(0)
     pairs = len(head) // 2
-    if pairs < 2:
+    # A stray NUL in a few bytes proves nothing.
+    if pairs < _PAIRS_AT_LEAST:
         return None
     if odd > pairs * 0.4 and even < odd * 0.05:
         return "utf-16-le"

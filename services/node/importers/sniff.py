@@ -39,7 +39,7 @@ def format_of(source: Source, *, limits: Limits) -> Format | None:
     head = source.head.decode(source.encoding, errors="replace").lstrip("\ufeff")
     suffix = source.path.suffix.casefold()
     text = head.lstrip()
-    if suffix in _JSON_LINES_NAMES and not text.startswith("["):
+    if suffix in _JSON_LINES_NAMES and (not text.startswith("[") or _second_is_object(text, limits)):
         return Format.JSONL
     if text.startswith("["):
         return _list(text, suffix)
@@ -62,6 +62,15 @@ def _braces(text: str, source: Source, limits: Limits) -> Format | None:
         spread = first.rstrip().endswith(("{", "[", ",", ":"))
         return None if spread or _DOCUMENT.search(first) else Format.JSONL
     return None if document_format(value) is not None else Format.JSONL
+
+
+def _second_is_object(text: str, limits: Limits) -> bool:
+    """Return whether the second line is an object of its own: then the bracket of the first is a broken line."""
+    second = text.partition("\n")[2].lstrip().partition("\n")[0]
+    try:
+        return isinstance(strict_json.parse(second, levels=limits.nesting_levels), dict)
+    except RefusedValue:
+        return False
 
 
 def document_format(value: Any) -> Format | None:

@@ -76,6 +76,10 @@ def test_an_encoding_that_is_none_is_refused(imported: Imported, name: str) -> N
     assert caught.value.code == "encoding_unknown"
 
 
+def test_a_few_bytes_with_a_nul_are_not_taken_for_utf16(imported: Imported) -> None:
+    assert imported(b'""\0\r\n').facts.encoding == "utf-8"
+
+
 def test_german_in_an_encoding_of_central_europe_is_named_cp1252_as_the_bytes_are_the_same() -> None:
     assert "äöüß".encode("cp1250") == "äöüß".encode("cp1252")
     assert legacy("äöüß".encode("cp1250")) == "cp1252"

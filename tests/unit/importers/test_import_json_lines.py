@@ -80,3 +80,8 @@ def test_an_array_is_refused_with_what_to_do(imported: Imported, text: str) -> N
     with pytest.raises(InputError, match="one object a line") as caught:
         imported(text, "a.json")
     assert caught.value.code == "json_array"
+
+
+def test_a_bracket_on_a_broken_first_line_is_no_array(imported: Imported) -> None:
+    items = list(imported('[\n{"kind": "phone", "identifier": "1"}\n', "a.jsonl"))
+    assert [(item.line, isinstance(item, Row)) for item in items] == [(1, False), (2, True)]

@@ -232,3 +232,21 @@ def test_every_kind_may_name_a_column_or_is_the_name_of_a_field() -> None:
 
 def test_every_line_code_has_a_reason() -> None:
     assert set(LineCode) == set(_REASONS)
+
+
+def test_columns_may_repeat_a_kind_with_a_number(imported: Imported) -> None:
+    rows = list(imported("Phone 1;Phone 2;Remarks\n07700 900123;07700 900124;x\n"))
+    assert [(row.line, row.typed) for row in rows] == [(2, "07700 900123"), (2, "07700 900124")]
+
+
+def test_beside_a_column_for_the_identifier_a_kind_names_no_other_identifier(imported: Imported) -> None:
+    file = imported("kind;identifier;user;website\nphone;07700 900123;officer-17;forum.example\n")
+    assert [row.typed for row in file] == ["07700 900123"]
+    assert file.facts.unknown_columns == ("user", "website")
+
+
+@pytest.mark.parametrize("name", ["Message", "User", "Login"])
+def test_a_column_of_texts_or_of_officers_is_not_taken_for_identifiers(imported: Imported, name: str) -> None:
+    file = imported(f"Phone;{name}\n07700 900123;see you tomorrow\n")
+    assert [row.typed for row in file] == ["07700 900123"]
+    assert file.facts.unknown_columns == (name,)
