@@ -94,9 +94,10 @@ def test_a_sealing_key_that_is_no_point_is_refused_when_it_is_used() -> None:
 
 
 @KEY_TYPES
-def test_a_key_file_is_0600_and_reads_back(kind: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("umask", [0, 0o277])
+def test_a_key_file_is_0600_whatever_the_umask_and_reads_back(kind: Any, umask: int, tmp_path: Path) -> None:
     key = kind.generate()
-    previous = os.umask(0)
+    previous = os.umask(umask)
     try:
         key.save(tmp_path / "k")
     finally:

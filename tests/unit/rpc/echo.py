@@ -1,7 +1,8 @@
 """A service of raw bytes with one method of each kind; the request says what shall happen.
 
 A request is `N:WHAT`: send N replies, then `ok`, `refused`, `detail`, `foreign` (an exception outside our tree that
-quotes a secret), `slow` (never end), `peer` (say who called), `unlisted` (an error with a code that no catalogue has).
+quotes a secret), `timeout` (one of those too), `slow` (never end), `peer` (say who called), `unlisted` (an error with
+a code that no catalogue has).
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ async def _end(what: bytes) -> bytes:
         raise ConcordatError(f"odd, {SECRET}", code="no_such_code")
     if what == b"foreign":
         raise KeyError(SECRET)
+    if what == b"timeout":
+        raise TimeoutError(SECRET)
     if what == b"slow":
         await asyncio.Event().wait()
     if what == b"peer":

@@ -59,14 +59,16 @@ async def test_a_role_that_the_row_does_not_name_is_refused_before_the_handler(
 async def test_a_method_without_a_row_and_one_that_does_not_exist_are_refused_alike(
     parties: Parties, echo: Echo
 ) -> None:
+    table = AuthorisationTable.of({**dict.fromkeys(KINDS, NODES), f"/{SERVICE}/Later": NODES})
     async with (
-        serving(parties.custodian, echo) as server,
+        serving(parties.custodian, echo, table=table) as server,
         dialled(server, home=parties.node, to=parties.custodian.identity) as calls,
     ):
         no_row = await calls.failure(NO_ROW, b"0:ok")
         no_method = await calls.failure(f"/{SERVICE}/Nowhere", b"0:ok")
-    shown = [(one.code(), one.details(), _code(one)) for one in (no_row, no_method)]
-    assert shown == [(grpc.StatusCode.PERMISSION_DENIED, "Not permitted.", "refused")] * 2
+        no_handler = await calls.failure(f"/{SERVICE}/Later", b"0:ok")
+    shown = [(one.code(), one.details(), _code(one)) for one in (no_row, no_method, no_handler)]
+    assert shown == [(grpc.StatusCode.PERMISSION_DENIED, "Not permitted.", "refused")] * 3
     assert echo.calls == 0
 
 

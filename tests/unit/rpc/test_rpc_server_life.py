@@ -61,6 +61,15 @@ async def test_a_unary_call_without_a_deadline_gets_the_servers(parties: Parties
     assert dict(error.trailing_metadata() or ()) == {"concordat-error": "deadline"}
 
 
+async def test_a_time_out_inside_a_handler_is_not_taken_for_the_servers_deadline(parties: Parties, echo: Echo) -> None:
+    async with (
+        serving(parties.custodian, echo) as server,
+        dialled(server, home=parties.node, to=parties.custodian.identity) as calls,
+    ):
+        error = await calls.failure(UNARY, b"0:timeout", timeout_s=None)
+    assert error.code() is grpc.StatusCode.INTERNAL
+
+
 async def test_a_session_without_a_deadline_outlives_the_unary_one(parties: Parties, echo: Echo) -> None:
     settings = ServerSettings(address="127.0.0.1:0", deadline_s=0.05, drain_s=0)
     release = asyncio.Event()
