@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 JSON_NAMES: Final = frozenset({".json", ".jsonl", ".ndjson"})
 _CHUNK_BYTES: Final = 1024 * 1024
 _HEAD_BYTES: Final = 64 * 1024
+# Up to this number, NULs are taken for damage to some lines, however short the file.
+_STRAY_NULS: Final = 8
 
 _CHARACTER_SET: Final = re.compile(
     r"ascii|utf-(?:8|16|32)(?:-sig|-[lb]e)?|cp\d{3,4}|iso8859-\d{1,2}|koi8-[rtu]|mac-[a-z]+|tis-620|hz"
@@ -168,7 +170,7 @@ def _survey(path: Path, handle: BinaryIO, *, limits: Limits, named: str | None) 
     sha256, valid_utf8 = _hash(handle)
     name = named or encoding.by_mark(head) or encoding.by_nul_pairs(head)
     if name is None:
-        if head.count(0) > len(head) // 10:
+        if head.count(0) > max(_STRAY_NULS, len(head) // 10):
             raise file_error(FileCode.FORMAT_UNKNOWN, "The file is no text: it is full of NUL bytes.")
         # JSON is Unicode (RFC 8259), so that a legacy encoding is no answer for it.
         json = path.suffix.casefold() in JSON_NAMES or head.lstrip()[:1] in {b"{", b"["}

@@ -85,3 +85,33 @@ def test_an_array_is_refused_with_what_to_do(imported: Imported, text: str) -> N
 def test_a_bracket_on_a_broken_first_line_is_no_array(imported: Imported) -> None:
     items = list(imported('[\n{"kind": "phone", "identifier": "1"}\n', "a.jsonl"))
     assert [(item.line, isinstance(item, Row)) for item in items] == [(1, False), (2, True)]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ('{"kind": "phone", "identifier": ' + "9" * 5000 + "}", "json_broken"),
+        ('{"kind": "phone", "identifier": ' + "[" * 64 + "]" * 64 + "}", "too_deep"),
+        ('{"kind": "phone", "identifier": ' + '["[",' * 63 + "1" + "]" * 63 + "}", "wrong_type"),
+        ('{"kind": "phone", "identifier": Infinity}', "json_broken"),
+        ('{"kind": "phone"} {}', "json_broken"),
+    ],
+)
+def test_json_that_programs_could_read_differently_is_refused(imported: Imported, line: str, code: str) -> None:
+    (refusal,) = imported(line, "a.jsonl")
+    assert isinstance(refusal, Refusal)
+    assert code == refusal.code
+
+
+def test_a_first_line_longer_than_what_is_looked_at_is_still_told_apart(imported: Imported) -> None:
+    row = {"kind": "phone", "identifier": "1", "notes": "n" * 100_000}
+    assert imported(f"{json.dumps(row)}\n" * 2, "lines.json").facts.format == "jsonl"
+    event = {"Event": {"info": "n" * 100_000, "Attribute": []}}
+    assert imported(json.dumps(event), "event.json").facts.format == "misp"
+    bundle = {"objects": [{"type": "url", "value": "https://shop.example"}] * 3000, "type": "bundle"}
+    assert imported(json.dumps(bundle), "bundle.json").facts.format == "stix"
+
+
+def test_a_table_may_begin_with_a_bracket(imported: Imported) -> None:
+    file = imported("[kind];[identifier]\nphone;07700 900123\n", "list.csv")
+    assert [item.typed for item in file] == ["07700 900123"]

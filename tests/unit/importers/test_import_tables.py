@@ -250,3 +250,14 @@ def test_a_column_of_texts_or_of_officers_is_not_taken_for_identifiers(imported:
     file = imported(f"Phone;{name}\n07700 900123;see you tomorrow\n")
     assert [row.typed for row in file] == ["07700 900123"]
     assert file.facts.unknown_columns == (name,)
+
+
+def test_a_line_that_cannot_be_read_is_never_hidden_in_a_cell(imported: Imported) -> None:
+    text = 'kind;identifier;notes\nphone;1;"open\nphone;2;\0\nphone;3;"\n'
+    found = [(item.line, getattr(item, "code", None)) for item in imported(text)]
+    assert found == [(2, "quote_unbalanced"), (3, "nul_byte"), (4, "quote_unbalanced")]
+
+
+@pytest.mark.parametrize("text", ["kind;identifier\n", "\n\n", "sep=;\n", "\ufeff", "sep=;\nkind;identifier"])
+def test_a_table_without_rows_gives_none(imported: Imported, text: str) -> None:
+    assert list(imported(text)) == []
