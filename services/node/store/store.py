@@ -16,7 +16,7 @@ import secrets
 import sqlite3
 import stat
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final, Self
 
@@ -73,7 +73,11 @@ class Store:
             ConfigError: It cannot be opened, others may read it, or it is of another version of the program.
         """
         try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            if not path.exists():
+                # Only a new file is touched: closing a file drops every POSIX lock that this process has on it, those
+                # of a store that is open already too, and another process would then remove the log under it.
+                with suppress(FileExistsError):
+                    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             if stat.S_IMODE(path.stat().st_mode) & 0o177:
                 raise ConfigError(f"{path}: others can open the store; run: chmod 600 {path}")
             connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
