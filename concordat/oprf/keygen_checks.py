@@ -101,16 +101,12 @@ def read_commits(plan: Plan, messages: Mapping[int, bytes]) -> dict[int, Commit]
     """Read round 1 of everybody.
 
     Raises:
-        KeygenAbortError: a message is missing or invalid, or two participants commit to the same.
+        KeygenAbortError: a message is missing or invalid.
     """
     commits = {i: read(plan, Commit, i, _present(messages, i)) for i in plan.roster}
-    seen: set[str] = set()
     for i, commit in commits.items():
         if len(commit.keys) != plan.n - 1 or len(set(commit.keys)) != len(commit.keys):
             raise KeygenAbortError(f"participant {i}: it needs {plan.n - 1} different sealing keys", accused=i)
-        if commit.commitment in seen:
-            raise KeygenAbortError(f"participant {i}: its commitment repeats another's", accused=i)
-        seen.add(commit.commitment)
     return commits
 
 

@@ -121,6 +121,16 @@ def test_a_complaint_that_is_malformed_or_replayed_names_its_sender_and_opens_no
     assert [p.reveal for p in participants] == [None, None, None]
 
 
+@pytest.mark.parametrize("field", ["commits", "openings"])
+def test_a_complaint_from_another_view_is_not_judged(field: str) -> None:
+    def lie(liar: Liar, m: bytes) -> bytes:
+        told = complain(liar, m)
+        return change(told, ACCUSER, **{field: [*payload_of(told)[field][:2], "11" * 32]}) if m[:1] == b"3" else m
+
+    failed = errors_of(with_liar(PLAN, Liar(PLAN, ACCUSER, lie)), {})
+    assert {(e.accused, e.accuser, e.liar) for e in failed} == {(3, ACCUSER, None)}
+
+
 def test_an_accused_that_equivocates_cannot_make_the_accuser_look_the_liar() -> None:
     """2 shows 1 a bad share and the others a good one: on different views nobody is judged, and 2 is accused."""
 

@@ -342,3 +342,9 @@ def test_an_honest_sender_of_a_share_is_no_liar_because_a_recipient_showed_it_ot
     failed = aborts(play(honest(PLAN), relay))
     assert {e.liar for e in failed.values()} == {None}
     assert blamed(failed)[1] == (SENDER, 3)
+
+
+def test_a_message_over_the_limit_is_refused_before_its_signature_is_looked_at() -> None:
+    oversize = replace_with(lambda m: resign(m, KEYS[SENDER], m[65:] + b" " * 64 * 1024))
+    ends = play(honest(PLAN), relay_that(oversize, 1))
+    assert "over 65536 bytes" in str(ends[1])

@@ -181,6 +181,11 @@ def test_every_t_subset_is_checked() -> None:
         threshold.GroupKey(3, 5, {**key.public_shares, 5: KEY.public_key}, key.public_key)
 
 
+def test_each_share_of_1_of_n_is_the_key_itself() -> None:
+    with pytest.raises(ConfigError, match=r"\(3,\) do not give"):
+        threshold.GroupKey.from_shares(1, {1: KEY.public_key, 2: KEY.public_key, 3: SHARES[0].public})
+
+
 @pytest.mark.parametrize(("t", "n"), [(0, 3), (4, 3), (-1, 3), (2, 0), (2, 10)])
 def test_a_threshold_that_is_none_is_refused(t: int, n: int) -> None:
     with pytest.raises(ConfigError, match="no threshold"):
