@@ -177,9 +177,9 @@ class SweepHub:
 
     def receive(self, party: str, frame: wire.SweepUp, now: float) -> list[Effect]:
         """Take a frame; one that breaks the protocol drops its sender by name, and nothing else."""
-        if party not in self._members and self.phase is not Phase.JOINING:
+        if party in self._dropped or (party not in self._members and self.phase is not Phase.JOINING):
             return self._turn_away(party, frame)
-        if self.phase in (Phase.CONCLUDING, Phase.OVER) or party in self._dropped:
+        if self.phase in (Phase.CONCLUDING, Phase.OVER):
             return []
         effects: list[Effect] = []
         try:
@@ -375,9 +375,17 @@ class SweepHub:
         return effects
 
     def _look_up(self) -> list[Effect]:
+        rows = self._groups.of(self._indices())
+        effects: list[Effect] = []
+        for party, member in list(self._members.items()):
+            # One reference for two values would let the ledger take one edge for the other.
+            if rows.repeats_reference(member.index):
+                effects += self._drop(party, "protocol_violation", "one reference stands for two values")
+        if len(self._members) < FEWEST:
+            return effects + self._abandon()
         self._board = PairBoard(self._participants, self._groups.of(self._indices()))
         self.phase = Phase.LOOKING_UP
-        return [LookUp(self._board.pairs())]
+        return [*effects, LookUp(self._board.pairs())]
 
     def _conclude_when_settled(self) -> list[Effect]:
         assert self._board is not None

@@ -86,6 +86,11 @@ class Rows:
         """Return where each group begins."""
         return np.flatnonzero(np.diff(self.group, prepend=-1))
 
+    def repeats_reference(self, party: int) -> bool:
+        """Tell whether one of a participant's references stands for more than one value."""
+        words = np.ascontiguousarray(self.references[self.party == party]).view(np.uint64)
+        return len(np.unique(words, axis=0)) < len(words)
+
     def taken(self, which: npt.NDArray[np.bool_] | Numbers) -> Rows:
         """Return some of the rows."""
         return Rows(self.group[which], self.party[which], self.classes[which], self.references[which])

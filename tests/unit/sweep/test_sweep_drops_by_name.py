@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 from concordat.wire.v1 import sweep_pb2 as wire
-from gateway.sweep import SweepSettings
+from gateway.sweep import Send, SweepSettings
 from tests.unit.sweep.sweep_world import Entry, World, entry, name, oracle
 
 if TYPE_CHECKING:
@@ -130,6 +130,10 @@ def _more_candidates(frame: wire.SweepUp) -> None:
     frame.candidates.references += frame.candidates.references[:16]
 
 
+def _one_reference(frame: wire.SweepUp) -> None:
+    frame.candidates.references = bytes(16) * len(frame.candidates.classes)
+
+
 def _unasked_candidates(frame: wire.SweepUp) -> None:
     frame.candidates.window += 1
 
@@ -208,6 +212,7 @@ CASES = {
     "candidates of a class that was not declared": (on("candidates", edited(_undeclared_class)), VIOLATION),
     "too few candidates": (on("candidates", edited(_fewer_candidates)), VIOLATION),
     "too many candidates": (on("candidates", edited(_more_candidates)), VIOLATION),
+    "one reference for two values": (on("candidates", edited(_one_reference)), VIOLATION),
     "candidates of another window": (on("candidates", edited(_unasked_candidates)), VIOLATION),
     "candidates twice": (on("candidates", _twice, nth=1), VIOLATION),
     "candidates that never come": (stalled("candidates", nth=1), STALL),
@@ -277,3 +282,16 @@ def test_whoever_owes_a_frame_when_the_sweep_has_taken_too_long_is_dropped() -> 
     world.run()
     assert world.states[CHEAT] == STALL
     assert oracle(honest()).counts == world.counts
+
+
+def test_whoever_was_dropped_is_turned_away_when_it_comes_again() -> None:
+    for early in (True, False):
+        world = World(holdings())
+        bad = wire.SweepUp(join=wire.SweepJoin(operation="other"))
+        world.apply(world.hub.receive(CHEAT, bad, 0.0))
+        if not early:
+            world.run()
+        good = world.parties[CHEAT].join()
+        (answer,) = world.hub.receive(CHEAT, good, 0.0)
+        assert isinstance(answer, Send)
+        assert (answer.last, answer.frame.done.dropped) == (True, "protocol_violation")
