@@ -31,6 +31,7 @@ MAX_CANDIDATE_REGIONS: Final = 5
 MIN_DIGITS: Final = 3
 MAX_DIGITS: Final = 17
 MIN_DIGITS_WITH_CODE: Final = 11
+MIN_DIGITS_UNKNOWN_CODE: Final = 6
 _CACHED_PARSES: Final = 65_536
 
 # Codes that the EU and people use where ISO 3166 says something else.
@@ -119,8 +120,9 @@ def _with_calling_code(number: str, notes: list[str]) -> tuple[str, _Parsed | No
     """Read a number that says its calling code; None when it does not say one that exists."""
     if number.startswith("+"):
         parsed = _parse(number, None)
-        if parsed is None:
+        if parsed is None and not number.startswith("+0"):
             notes.append("calling_code_unknown")
+            parsed = _plain_form(number, "")
         return number.lstrip("+"), parsed
     if re.match(r"^\(?00\)?\s*[1-9]", number):
         parsed = _parse("+" + re.sub(r"^\(?00\)?\s*", "", number), None)
@@ -191,13 +193,14 @@ def _is_mobile(e164: str) -> bool:
 
 
 def _plain_form(number: str, region: str) -> _Parsed:
+    """Keep the digits of a number that no plan reads, behind the calling code of the region, if one is given."""
     import phonenumbers  # noqa: PLC0415 - heavy: loaded with the first number
 
     digits = "".join(char for char in number if char.isdigit())
-    if not MIN_DIGITS <= len(digits) <= MAX_DIGITS:
+    if not (MIN_DIGITS if region else MIN_DIGITS_UNKNOWN_CODE) <= len(digits) <= MAX_DIGITS:
         raise InputError("the number has too few or too many digits", code="unreadable_phone")
-    code = phonenumbers.country_code_for_region(region)
-    return _Parsed(f"+{code}{digits}", valid=False, possible=False, region=region)
+    code = phonenumbers.country_code_for_region(region) if region else ""
+    return _Parsed(f"+{code}{digits}", valid=False, possible=False, region=region or None)
 
 
 def _candidates(number: str, region: str, context: Context, notes: list[str]) -> tuple[str, ...]:

@@ -111,11 +111,6 @@ def registrable_domain(host: str) -> str:
     return ".".join(host.split(".")[-2:])
 
 
-def has_known_suffix(host: str) -> bool:
-    """Tell whether the public suffix list knows the end of this host."""
-    return bool(_extractor().extract_str(host).suffix)
-
-
 def is_common(host: str) -> bool:
     """Tell whether a host says nothing about who is behind it."""
     return host in _COMMON

@@ -86,7 +86,7 @@ class Kind(StrEnum):
             InputError: `unknown_kind`, when no kind has this name.
         """
         key = re.sub(r"[\s_.\-/]+", "", name).casefold()
-        found = _KIND_BY_KEY.get(key)
+        found = _KIND_BY_KEY.get(key) or _KIND_BY_KEY.get(_WHAT_OF_A_PLATFORM.sub("", key))
         if found is None:
             raise InputError("the kind is not one that is known", code="unknown_kind")
         return found
@@ -124,7 +124,7 @@ _ALIASES: Final[Mapping[Kind, str]] = MappingProxyType(
         Kind.YOUTUBE: "yt",
         Kind.SNAPCHAT: "snap",
         Kind.ONLYFANS: "of",
-        Kind.PLATFORM: "service socialnetwork",
+        Kind.PLATFORM: "service socialnetwork socialmedium datingsite datingplatform reviewforum",
         Kind.WEBSITE: "site web webpage homepage",
         Kind.DOMAIN: "domainname host hostname onion fqdn",
         Kind.FORUM: "webforum board marketplace",
@@ -146,6 +146,8 @@ def _kinds_by_key() -> dict[str, Kind]:
 
 
 _KIND_BY_KEY: Final = _kinds_by_key()
+# `Instagram profile` is the kind instagram.
+_WHAT_OF_A_PLATFORM: Final = re.compile(r"(?:profile|account|username|user|handle|name|nickname|url|link|number)s?$")
 
 # A version goes up only when outputs of its namespace change; the manifest names the current and the next one.
 RULES_VERSIONS: Final[Mapping[Namespace, int]] = MappingProxyType(dict.fromkeys(Namespace, 1))

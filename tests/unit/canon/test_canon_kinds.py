@@ -26,6 +26,9 @@ from concordat.errors import InputError
         ("Twitter", Kind.X),
         ("ok.ru", Kind.OK),
         ("Bank account", Kind.IBAN),
+        ("Instagram profile", Kind.INSTAGRAM),
+        ("WhatsApp Numbers", Kind.WHATSAPP),
+        ("Telegram username", Kind.TELEGRAM),
     ],
 )
 def test_kind_is_found_by_its_usual_names(name: str, kind: Kind) -> None:

@@ -11,7 +11,7 @@ from concordat.errors import InputError
 from tests.unit.canon.canon_vectors import FOLDER, load, read_case
 
 CASE_FILES = [*(namespace.value for namespace in Namespace), "regions"]
-PAIR_FILES = ["equal", "different"]
+PAIR_FILES = ["equal", "different", "weak"]
 LEAST = 30
 
 
@@ -48,6 +48,13 @@ def test_another_thing_has_another_strong_value(pair: dict[str, Any], context: d
     assert first.values[0] != second.values[0], pair["why"]
     if "weak value only" in pair["why"]:
         assert set(first.values[1:]) & set(second.values[1:])
+
+
+@pytest.mark.parametrize(("pair", "context"), _params("weak", "pairs"))
+def test_guesses_meet_where_written_and_only_there(pair: dict[str, Any], context: dict[str, Any]) -> None:
+    first, second = read_case(pair["a"], context), read_case(pair["b"], context)
+    assert first.values[0] != second.values[0], pair["why"]
+    assert bool(set(first.values[1:]) & set(second.values[1:])) is pair["meet"], pair["why"]
 
 
 @pytest.mark.parametrize("name", CASE_FILES)
