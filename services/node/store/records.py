@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from services.node.store.values import STRONG, Asking, CanonicalValue, add_value
+from services.node.store.values import Asking, CanonicalValue, add_value
 
 if TYPE_CHECKING:
     import sqlite3
@@ -195,34 +195,3 @@ def record_views(db: sqlite3.Connection, *, refused_only: bool = False) -> list[
         )
         for row in rows
     ]
-
-
-class FileProgress(NamedTuple):
-    """How far the distinct strong values of a file have come."""
-
-    values: int
-    tokenised: int
-    published: int
-    asked: int
-    covered: int
-
-
-_PROGRESS: Final = """
-    WITH mine AS (
-        SELECT DISTINCT v.id, v.kept FROM record r JOIN record_value rv ON rv.record_id = r.id
-        JOIN value v ON v.id = rv.value_id WHERE r.file_id = :file AND v.grade = :strong
-    )
-    SELECT count(*),
-        sum(t.value_id IS NOT NULL),
-        sum(t.value_id IS NOT NULL AND (m.kept = 0 OR coalesce(t.sequence <= :through, 0))),
-        sum(EXISTS (SELECT 1 FROM batch_item i WHERE i.value_id = m.id AND i.epoch = :epoch)),
-        sum(EXISTS (SELECT 1 FROM batch_item i WHERE i.value_id = m.id AND i.epoch = :epoch
-                    AND NOT EXISTS (SELECT 1 FROM pending p WHERE p.batch_id = i.batch_id AND p.state = 'new')))
-    FROM mine m LEFT JOIN token t ON t.value_id = m.id AND t.epoch = :epoch
-"""
-
-
-def file_progress(db: sqlite3.Connection, file_id: int, *, epoch: int, through: int) -> FileProgress:
-    """Count how far a file's strong values have come: token, published, asked, and answered or known as absent."""
-    names = {"file": file_id, "strong": STRONG, "epoch": epoch, "through": through}
-    return FileProgress(*(count or 0 for count in db.execute(_PROGRESS, names).fetchone()))

@@ -151,6 +151,7 @@ class MatchRow:
     edge_id: bytes
     own_reference: bytes
     own_look_once: bool
+    file_id: int
 
 
 class UntokenisedRow(NamedTuple):

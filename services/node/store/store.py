@@ -57,6 +57,7 @@ class Store:
         self._db = connection
         self._clock = clock
         self._turn = threading.RLock()
+        self._grouped = False
 
     @classmethod
     def open(
@@ -129,8 +130,45 @@ class Store:
             yield db
 
     @contextmanager
+    def group(self) -> Iterator[None]:
+        """Make all writing transactions of the block durable together, at its end: one wait for the disk for all.
+
+        One that fails takes back itself only; when the block fails, nothing of it is kept. Whatever tells others of
+        these writes has to wait for the end of the block.
+        """
+        with self._turn:
+            self._grouped = True
+            try:
+                yield
+                if self._db.in_transaction:
+                    self._db.execute("COMMIT")
+            finally:
+                self._grouped = False
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
+    @contextmanager
+    def _part(self) -> Iterator[sqlite3.Connection]:
+        """Run a transaction as a part of the group's."""
+        if not self._db.in_transaction:
+            self._db.execute("BEGIN IMMEDIATE")
+        self._db.execute("SAVEPOINT part")
+        try:
+            yield self._db
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK TO part")
+                self._db.execute("RELEASE part")
+            raise
+        self._db.execute("RELEASE part")
+
+    @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         with self._turn:
+            if self._grouped and (self._db.in_transaction or begin != "BEGIN"):
+                with self._part() as db:
+                    yield db
+                return
             self._db.execute(begin)
             try:
                 yield self._db

@@ -1,0 +1,383 @@
+"""The command line `concordat node`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import App, Group, Parameter
+from rich.console import Console
+from rich.progress import Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from concordat import telemetry
+from concordat.canon import Kind
+from concordat.clock import SystemClock
+from concordat.errors import ConfigError, InputError
+from concordat.identity.home import Home, load_home
+from concordat.identity.names import Role
+from services.node import matches as match_views
+from services.node.case import CaseProfile, load_case, template
+from services.node.config import load_settings
+from services.node.follow import follow, is_running, progress_of
+from services.node.importers import delimiter_name
+from services.node.store import cases, overview, records
+from services.node.store.store import FILE_NAME, Store
+from services.node.submit import SubmitReport, Submitter
+from services.node.vocabulary import parse_region
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from services.node.record import RowDefaults
+
+_CLOCK: Final = SystemClock()
+_CASE_DAYS: Final = 90
+_REFUSED_SHOWN: Final = 50
+
+app = App(name="node", help="Run a node; submit files, check single values, see what matches.")
+app.command("services.node.cli_operation:app", name="operation", help="Take part in operations and their sweeps.")
+case_app = App(name="case", help="Make and show case profiles: why a search may be made.")
+app.command(case_app)
+
+_WHY: Final = Group("Why and how", sort_key=1)
+AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object and nothing else.")]
+HomeFolder = Annotated[Path, Parameter(help="The node's folder, as `concordat federation init` makes it.")]
+CaseFile = Annotated[Path, Parameter(group=_WHY, help="Case profile (TOML); make one with `concordat node case new`.")]
+Operation = Annotated[
+    str, Parameter(group=_WHY, help="Operation that the records are marked for; standing work without.")
+]
+LookOnce = Annotated[bool, Parameter(negative=(), group=_WHY, help="Ask only; keep no record that others can find.")]
+NoWait = Annotated[bool, Parameter(negative=(), help="Return when everything is stored, without following the node.")]
+
+
+@app.command
+def submit(
+    file: Path,
+    /,
+    *,
+    case: CaseFile,
+    home: HomeFolder,
+    operation: Operation = "",
+    region: str | None = None,
+    kind: str | None = None,
+    encoding: str | None = None,
+    look_once: LookOnce = False,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Store a file's identifiers as records of a case, and have them checked.
+
+    CSV (encoding and delimiter are found out), JSON lines, MISP event JSON and STIX 2.1 bundles are read. What cannot
+    be read is kept, and shown with line and reason. Stopping this command at any point loses nothing: run it again.
+
+    Example: concordat node submit list.csv --case case.toml --home federation/node/NL
+
+    Parameters
+    ----------
+    file
+        The file.
+    region
+        Country of national phone numbers where the file does not say it, such as NL.
+    kind
+        Kind of all identifiers where the file does not say it, such as phone.
+    encoding
+        Encoding of the file, where the one that is found is wrong; such as cp1251.
+    """
+    with _desk(home, case, operation, look_once=look_once) as submitter:
+        defaults = _defaults(submitter.case, region, kind)
+        console = Console(stderr=True)
+        bar = Progress(TextColumn("stored {task.completed} rows"), console=console, transient=True, disable=as_json)
+        with bar:
+            task = bar.add_task("stored", total=None)
+            report = submitter.submit(
+                file, defaults=defaults, encoding=encoding, progress=lambda done: bar.update(task, completed=done)
+            )
+        _finish(submitter, report, no_wait=no_wait, as_json=as_json)
+
+
+@app.command
+def check(
+    *values: str,
+    kind: str,
+    case: CaseFile,
+    home: HomeFolder,
+    operation: Operation = "",
+    region: str | None = None,
+    look_once: LookOnce = False,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check single identifiers and keep them as records of the case; with --look-once only ask.
+
+    Example: concordat node check "+44 7700 900123" --kind phone --case case.toml --home federation/node/NL
+
+    Parameters
+    ----------
+    values
+        Identifiers as typed; a single - reads them from standard input, one a line.
+    kind
+        What they are, such as phone, email, facebook.
+    region
+        Country of national phone numbers, such as NL.
+    """
+    typed = [line.rstrip("\r\n") for line in sys.stdin] if values == ("-",) else list(values)
+    if not typed:
+        raise InputError("give at least one identifier")
+    with _desk(home, case, operation, look_once=look_once) as submitter:
+        defaults = _defaults(submitter.case, region, None)
+        report = submitter.submit_values(typed, Kind.parse(kind), defaults=defaults)
+        _finish(submitter, report, no_wait=no_wait, as_json=as_json)
+
+
+@app.command
+def matches(*, home: HomeFolder, as_json: AsJson = False) -> None:
+    """Show what matches: your own records, the other party, and the handle under which to speak about it.
+
+    Example: concordat node matches --home federation/node/NL
+    """
+    with _opened(home) as (_, store):
+        found = store.matches()
+    if as_json:
+        _print_json({"matches": [match_views.as_dict(one) for one in found]})
+    else:
+        Console().print(
+            match_views.as_table(found) if found else "No match is known so far; see `status` for who was covered."
+        )
+
+
+@app.command(name="records")
+def show_records(
+    *, home: HomeFolder, refused: Annotated[bool, Parameter(negative=())] = False, as_json: AsJson = False
+) -> None:
+    """Show the node's own records as they were typed.
+
+    Parameters
+    ----------
+    refused
+        Only those that could not be read, with line and reason.
+    """
+    with _opened(home) as (_, store), store.read() as db:
+        found = records.record_views(db, refused_only=refused)
+    if as_json:
+        _print_json({"records": [asdict(one) for one in found]})
+        return
+    table = Table("where", "typed", "kind", "region", "case", "state")
+    for one in found:
+        state = f"refused: {one.reason} [{one.code}]" if one.code else "known before" if one.known else "accepted"
+        region = f"{one.region or ''}{' (assumed)' if one.region_assumed else ''}"
+        where, case = f"{one.file_name}:{one.line}", one.case_reference
+        table.add_row(*(Text(text) for text in (where, one.typed or "", one.kind or "", region, case, state)))
+    Console().print(table)
+
+
+@app.command
+def status(*, home: HomeFolder, as_json: AsJson = False) -> None:
+    """Show what is done, what is still to be done, who is not covered, and why something waits."""
+    with _opened(home) as (loaded, store):
+        with store.read() as db:
+            found = overview.overview(db)
+        conditions, incidents = store.conditions(), store.incidents()
+    running = is_running(home)
+    if as_json:
+        pending = [one._asdict() for one in found.pending]
+        waits = [one._asdict() for one in conditions]
+        named = [one._asdict() for one in incidents]
+        counts = {**asdict(found), "pending": pending}
+        node = {"node": str(loaded.identity), "running": running}
+        _print_json({**node, **counts, "conditions": waits, "incidents": named})
+        return
+    console = Console()
+    console.print(f"{loaded.identity} is {'running' if running else 'not running; start it with: concordat node run'}")
+    table = Table("what", "number", box=None)
+    rows = (
+        ("records accepted", found.accepted),
+        ("records refused", found.refused),
+        ("different things in them", found.values),
+        ("tokens still to be made", found.without_token),
+        ("tokens still to be published", found.unpublished),
+        ("values still to be asked about", found.to_check),
+        ("matches shown", found.shown),
+    )
+    for label, number in rows:
+        table.add_row(label, f"{number:,}")
+    console.print(table)
+    for one in found.pending:
+        console.print(Text(f"not covered: {one.holder.rpartition('/')[2]}, {one.batches} batches ({one.state})"))
+    for condition in conditions:
+        console.print(Text(f"{condition.name}: {condition.text}", style="yellow"))
+    for incident in incidents:
+        when = datetime.fromtimestamp(incident.at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        console.print(Text(f"BROKE THE PROTOCOL: {incident.party}: {incident.what} ({when})", style="red"))
+
+
+@app.command
+def run(
+    *,
+    home: Annotated[tuple[Path, ...], Parameter(negative=())],
+    config: Path | None = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> None:
+    """Run the node until SIGTERM or Ctrl-C; several --home run several nodes in this process.
+
+    Example: concordat node run --home federation/node/NL
+
+    Parameters
+    ----------
+    home
+        Folder of a node; may be given several times.
+    config
+        Settings file; node.toml in the first folder by default.
+    as_json
+        Print one JSON object a line for each event, the first one when all nodes run.
+    """
+    from services.node import daemon  # noqa: PLC0415 -- what the other commands do not need
+
+    names = [load_home(one, clock=_CLOCK).identity.name for one in home]
+    telemetry.setup(f"node-{'+'.join(names[:3])}", otlp=load_settings(home[0], config).otlp)
+    daemon.run(home, json_output=as_json)
+
+
+@case_app.command
+def new(file: Path, /, *, days: int = _CASE_DAYS) -> None:
+    """Write a new case profile that explains itself; replace every value by that of your case.
+
+    Example: concordat node case new case.toml
+
+    Parameters
+    ----------
+    file
+        Where it goes; a file that is there is not overwritten.
+    days
+        How long the case runs, from today.
+    """
+    text = template((datetime.fromtimestamp(_CLOCK.now(), UTC) + timedelta(days=days)).date())
+    try:
+        with file.open("x", encoding="utf-8") as handle:
+            handle.write(text)
+    except FileExistsError as error:
+        raise InputError(f"{file}: is there already and was not overwritten") from error
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written ({error.strerror})") from error
+    Console().print(Text(f"{file}: fill in the fields, then: concordat node submit FILE --case {file} --home FOLDER"))
+
+
+@case_app.command
+def show(*, home: HomeFolder, as_json: AsJson = False) -> None:
+    """Show the cases under which something was submitted."""
+    with _opened(home) as (_, store), store.read() as db:
+        found = cases.all_cases(db)
+    if as_json:
+        _print_json({"cases": [one.model_dump(mode="json") for one in found]})
+        return
+    table = Table("reference", "authority", "officer", "purpose", "offence", "valid until")
+    for one in found:
+        offence = one.offence.value if one.offence else ""
+        cells = (one.reference, one.authority, one.officer, one.purpose.value, offence, one.valid_until.isoformat())
+        table.add_row(*(Text(text) for text in cells))
+    Console().print(table)
+
+
+@contextmanager
+def _opened(home: Path) -> Iterator[tuple[Home, Store]]:
+    loaded = load_home(home, clock=_CLOCK)
+    if loaded.identity.role is not Role.NODE:
+        raise ConfigError(f"{home}: is the folder of {loaded.identity}, not of a node")
+    with Store.open(home / FILE_NAME) as store:
+        yield loaded, store
+
+
+@contextmanager
+def _desk(home: Path, case: Path, operation: str, *, look_once: bool) -> Iterator[Submitter]:
+    profile = load_case(case, today=datetime.fromtimestamp(_CLOCK.now(), UTC).date())
+    with _opened(home) as (loaded, store):
+        yield Submitter(loaded, store, _CLOCK, profile, operation, look_once)
+
+
+def _defaults(case: CaseProfile, region: str | None, kind: str | None) -> RowDefaults:
+    defaults = case.row_defaults()
+    if region is not None:
+        known = parse_region(region)
+        if known is None:
+            raise InputError("--region is a two-letter country code such as NL")
+        defaults = replace(defaults, region=known)
+    return defaults if kind is None else replace(defaults, kind=Kind.parse(kind))
+
+
+def _finish(submitter: Submitter, report: SubmitReport, *, no_wait: bool, as_json: bool) -> None:
+    """Say what was stored, follow the running node where there is one, and show what matches."""
+    store, epoch = submitter.store, submitter.home.manifest.epochs.current
+    console = Console(stderr=True)
+    if not as_json:
+        _show_report(console, report)
+    running = is_running(submitter.home.path)
+    if running and not no_wait:
+        progress = follow(store, report.file_id, epoch=epoch, console=console, quiet=as_json)
+    else:
+        progress = progress_of(store, report.file_id, epoch)
+    with store.read() as db:
+        pending = overview.file_pending(db, report.file_id)
+    found = [one for one in store.matches() if one.file_id == report.file_id]
+    if as_json:
+        _print_json(
+            {
+                **_report_dict(report),
+                "running": running,
+                "progress": progress._asdict(),
+                "not_covered": [one._asdict() for one in pending],
+                "matches": [match_views.as_dict(one) for one in found],
+            }
+        )
+        return
+    if not running:
+        console.print("Everything is stored. The node is not running; start it with: concordat node run --home ...")
+    elif not progress.done:
+        console.print("The node goes on by itself; see: concordat node status, concordat node matches")
+    for one in pending:
+        console.print(
+            Text(f"not covered yet: {one.holder.rpartition('/')[2]} ({one.state}); it is asked again by itself")
+        )
+    for condition in store.conditions():
+        console.print(Text(f"{condition.name}: {condition.text}", style="yellow"))
+    if found:
+        Console().print(match_views.as_table(found))
+    elif progress.done:
+        console.print("No match with the parties that are covered.")
+
+
+def _show_report(console: Console, report: SubmitReport) -> None:
+    facts, counts = report.facts, report.counts
+    text = f"{facts.name}: {facts.format}, {facts.encoding}"
+    if facts.delimiter is not None:
+        text += f", delimiter {delimiter_name(facts.delimiter)}"
+    if report.again:
+        text += "; it was submitted before, and nothing changed"
+    console.print(Text(text))
+    console.print(Text(f"accepted {counts.accepted} (known before: {counts.already_known}), refused {counts.refused}"))
+    if counts.region_assumed:
+        console.print(Text(f"{counts.region_assumed} numbers were read in a region that was assumed; see `records`"))
+    if facts.unknown_columns:
+        console.print(Text(f"columns that mean nothing here: {', '.join(facts.unknown_columns)}"))
+    for one in report.refused[:_REFUSED_SHOWN]:
+        console.print(Text(f"  line {one.line}: {one.reason} [{one.code}]"))
+    if len(report.refused) > _REFUSED_SHOWN:
+        console.print(Text(f"  and {len(report.refused) - _REFUSED_SHOWN} more; see: concordat node records --refused"))
+
+
+def _report_dict(report: SubmitReport) -> dict[str, Any]:
+    return {
+        "file": asdict(report.facts),
+        "again": report.again,
+        **report.counts._asdict(),
+        "refused_lines": [one._asdict() for one in report.refused],
+    }
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, ensure_ascii=False, default=str))

@@ -1,0 +1,235 @@
+"""The command line `concordat node operation`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sys
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.prompt import Confirm
+from rich.table import Table
+from rich.text import Text
+
+from concordat.canon import Namespace
+from concordat.clock import SystemClock
+from concordat.errors import ConfigError, InputError
+from concordat.identity.home import Home, load_home
+from concordat.rpc.client import channel
+from concordat.wire.v1 import operations_pb2 as wire
+from services.node.case import load_case
+from services.node.operations import (
+    OperationPlan,
+    Proposal,
+    fetch_operation,
+    fetch_report,
+    list_operations,
+    open_operation,
+    render_charter,
+    render_report,
+    sign_operation,
+    start_sweep,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import grpc.aio
+
+_CLOCK: Final = SystemClock()
+_DAY_S: Final = 86_400
+_SALT_BYTES: Final = 16
+_STATE: Final = "OPERATION_STATE_"
+
+app = App(name="operation", help="Take part in operations and their sweeps.")
+
+AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object and nothing else.")]
+HomeFolder = Annotated[Path, Parameter(help="The node's folder.")]
+
+
+@app.command(name="open")
+def open_(  # noqa: PLR0913 -- each parameter is an option of the command line
+    operation: str,
+    /,
+    *,
+    title: str,
+    participants: str,
+    case: Path,
+    home: HomeFolder,
+    namespaces: str = ",".join(Namespace),
+    days: int = 5,
+    exercise: Annotated[bool, Parameter(negative=())] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Propose an operation: sign its charter and seal a fresh key to each participant.
+
+    Example: concordat node operation open op-2026-1 --title "Action day" --participants NL,DE --case case.toml
+    --home federation/node/NL
+
+    Parameters
+    ----------
+    operation
+        Its id: letters, digits, dots, hyphens, underscores.
+    title
+        For people.
+    participants
+        Comma-separated names, such as NL,DE.
+    case
+        Case profile that holds the justification.
+    namespaces
+        Comma-separated; what the sweep compares.
+    days
+        How long it runs, from now.
+    exercise
+        Mark it as an exercise.
+    """
+    profile = load_case(case, today=datetime.fromtimestamp(_CLOCK.now(), UTC).date())
+    now = int(_CLOCK.now())
+    plan = OperationPlan(
+        operation=operation,
+        title=title,
+        participants=_split(participants),
+        purpose=profile.purpose.value,
+        namespaces=_split(namespaces),
+        starts_at=now,
+        ends_at=now + days * _DAY_S,
+        justification_hash=profile.justification_hash(secrets.token_bytes(_SALT_BYTES)),
+        exercise=exercise,
+    )
+
+    async def do() -> bytes:
+        async with _gateway(home) as (loaded, link):
+            return await open_operation(loaded, link, plan, random_bytes=secrets.token_bytes)
+
+    digest = asyncio.run(do())
+    if as_json:
+        _print_json({"operation": operation, "charter": digest.hex()})
+    else:
+        Console().print(Text(f"{operation} is proposed; its charter has SHA-256 {digest.hex()}"))
+
+
+@app.command
+def sign(
+    operation: str,
+    /,
+    *,
+    home: HomeFolder,
+    yes: Annotated[bool, Parameter(negative=())] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read a charter, check its signatures and its key, and countersign it.
+
+    Parameters
+    ----------
+    operation
+        Its id.
+    yes
+        Sign without asking.
+    """
+
+    async def read() -> tuple[Home, Proposal]:
+        async with _gateway(home) as (loaded, link):
+            return loaded, await fetch_operation(loaded, link, operation)
+
+    async def do(proposal: Proposal) -> int:
+        async with _gateway(home) as (loaded, link):
+            return await sign_operation(loaded, link, proposal)
+
+    _, proposal = asyncio.run(read())
+    if not as_json:
+        Console().print(render_charter(proposal))
+    if not yes and (as_json or not Confirm.ask("Sign this charter?")):
+        raise InputError("the charter was not signed; --yes signs without asking")
+    state = _state(asyncio.run(do(proposal)))
+    if as_json:
+        _print_json({"operation": operation, "charter": proposal.held.hash.hex(), "state": state})
+    else:
+        Console().print(Text(f"{operation} is signed and {state}"))
+
+
+@app.command(name="start-sweep")
+def start_sweep_(operation: str, /, *, home: HomeFolder, as_json: AsJson = False) -> None:
+    """Start the sweep of an operation that this node opened; the running nodes take part by themselves.
+
+    Parameters
+    ----------
+    operation
+        Its id.
+    """
+
+    async def do() -> bytes:
+        async with _gateway(home) as (_, link):
+            return await start_sweep(link, operation)
+
+    sweep_id = asyncio.run(do())
+    if as_json:
+        _print_json({"operation": operation, "sweep": sweep_id.hex()})
+    else:
+        Console().print(Text(f"the sweep of {operation} has started; see: concordat node operation report {operation}"))
+
+
+@app.command
+def report(operation: str, /, *, home: HomeFolder, as_json: AsJson = False) -> None:
+    """Show the frozen report of an operation, after checking its signature.
+
+    Parameters
+    ----------
+    operation
+        Its id.
+    """
+
+    async def do() -> dict[str, Any]:
+        async with _gateway(home) as (loaded, link):
+            return await fetch_report(loaded, link, operation)
+
+    found = asyncio.run(do())
+    if as_json:
+        _print_json(found)
+    else:
+        Console().print(render_report(found))
+
+
+@app.command(name="list")
+def list_(*, home: HomeFolder, as_json: AsJson = False) -> None:
+    """Show the operations in which this node takes part."""
+
+    async def do() -> list[wire.OperationSummary]:
+        async with _gateway(home) as (_, link):
+            return await list_operations(link)
+
+    found = asyncio.run(do())
+    if as_json:
+        _print_json({"operations": [{"operation": one.operation, "state": _state(one.state)} for one in found]})
+        return
+    table = Table("operation", "title", "state")
+    for one in found:
+        table.add_row(Text(one.operation), Text(one.title), _state(one.state))
+    Console().print(table)
+
+
+@asynccontextmanager
+async def _gateway(home: Path) -> AsyncIterator[tuple[Home, grpc.aio.Channel]]:
+    loaded = load_home(home, clock=_CLOCK)
+    if not loaded.manifest.gateways:
+        raise ConfigError("the manifest names no gateway")
+    gateway = loaded.manifest.gateways[0]
+    async with channel(gateway.address, home=loaded, server=gateway.spiffe) as link:
+        yield loaded, link
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _state(number: int) -> str:
+    return wire.OperationState.Name(wire.OperationState.ValueType(number)).removeprefix(_STATE).lower()
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")

@@ -1,0 +1,31 @@
+"""The running node's settings: `node.toml` in its folder, or nothing, as every value has a default."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pydantic import Field
+
+from concordat.config import Settings, load_toml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE_NAME: Final = "node.toml"
+
+
+class NodeSettings(Settings):
+    """What a node is told; whom it dials and what it may ask stands in the manifest."""
+
+    otlp: str | None = Field(default=None, description="Endpoint of an OpenTelemetry collector; none by default.")
+
+
+def load_settings(home: Path, config: Path | None = None) -> NodeSettings:
+    """Read the settings file that is named, else that of the folder, else take the defaults.
+
+    Raises:
+        ConfigError: The file is missing, no TOML, or has an unknown or wrong key.
+    """
+    if config is None and not (home / FILE_NAME).exists():
+        return NodeSettings()
+    return load_toml(config or home / FILE_NAME, NodeSettings)

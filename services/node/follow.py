@@ -1,0 +1,71 @@
+"""Following a submit: what the running node has done of it so far. Leaving early loses nothing."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING, Final
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from services.node.store import overview
+from services.node.submit import WAKE_SOCKET
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from services.node.store.overview import FileProgress
+    from services.node.store.store import Store
+
+POLL_S: Final = 0.1
+# Longer than this without any step means that the node waits for others; it goes on by itself.
+PATIENCE_S: Final = 30.0
+_STEPS: Final = (("tokens", "tokenised"), ("published", "published"), ("asked", "asked"), ("answered", "settled"))
+
+
+def is_running(home: Path) -> bool:
+    """Tell whether a node process listens in this folder."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+            probe.connect(str(home / WAKE_SOCKET))
+    except OSError:
+        return False
+    return True
+
+
+def progress_of(store: Store, file_id: int, epoch: int) -> FileProgress:
+    """Return how far a file has come."""
+    with store.read() as db:
+        return overview.file_progress(db, file_id, epoch=epoch)
+
+
+def follow(store: Store, file_id: int, *, epoch: int, console: Console, quiet: bool = False) -> FileProgress:
+    """Show progress until everything is asked and answered, nothing moves for a while, or Ctrl-C.
+
+    Args:
+        store: The node's store, which the running node writes.
+        file_id: The file that was submitted.
+        epoch: The epoch in force.
+        console: Where the bars go.
+        quiet: Show nothing, as with --json.
+    """
+    bar = Progress(
+        TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), console=console, disable=quiet
+    )
+    found = progress_of(store, file_id, epoch)
+    moved = time.monotonic()
+    with bar:
+        tasks = {field: bar.add_task(label, total=found.values) for label, field in _STEPS}
+        try:
+            while True:
+                for field, task in tasks.items():
+                    bar.update(task, completed=getattr(found, field), total=found.values)
+                if found.done or time.monotonic() - moved > PATIENCE_S:
+                    return found
+                time.sleep(POLL_S)
+                now = progress_of(store, file_id, epoch)
+                found, moved = now, moved if now == found else time.monotonic()
+        except KeyboardInterrupt:
+            return found

@@ -1,0 +1,119 @@
+"""How far the node's work has come, for `status` and for `submit` while it waits; numbers and party names only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from services.node.store import meta
+from services.node.store.values import STRONG
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+class FileProgress(NamedTuple):
+    """How far the distinct strong values of a file have come.
+
+    `settled` counts those of whose holders each has answered or is known to be absent; it is no claim of coverage.
+    """
+
+    values: int
+    tokenised: int
+    published: int
+    asked: int
+    settled: int
+
+    @property
+    def done(self) -> bool:
+        """Tell whether nothing is left to do but to wait for holders that are absent."""
+        return self.settled == self.values
+
+
+class PendingHolder(NamedTuple):
+    """A holder that has not covered some batches, and why."""
+
+    holder: str
+    state: str
+    batches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """What a store holds and what is still to be done."""
+
+    accepted: int
+    refused: int
+    values: int
+    without_token: int
+    unpublished: int
+    to_check: int
+    shown: int
+    sequence: int
+    pending: tuple[PendingHolder, ...]
+
+
+_PROGRESS: Final = """
+    WITH mine AS (
+        SELECT DISTINCT v.id, v.kept FROM record r JOIN record_value rv ON rv.record_id = r.id
+        JOIN value v ON v.id = rv.value_id WHERE r.file_id = :file AND v.grade = :strong
+    ), asked AS (
+        SELECT m.id,
+            min(NOT EXISTS (SELECT 1 FROM pending p WHERE p.batch_id = i.batch_id AND p.state = 'new')) AS settled
+        FROM mine m JOIN batch_item i ON i.value_id = m.id AND i.epoch = :epoch GROUP BY m.id
+    )
+    SELECT count(*),
+        sum(t.value_id IS NOT NULL),
+        sum(t.value_id IS NOT NULL AND (m.kept = 0 OR coalesce(t.sequence <= :through, 0))),
+        sum(a.id IS NOT NULL AND NOT waits),
+        sum(coalesce(a.settled, 0) AND NOT waits)
+    FROM (SELECT *, EXISTS (SELECT 1 FROM to_check c WHERE c.value_id = mine.id) AS waits FROM mine) m
+    LEFT JOIN token t ON t.value_id = m.id AND t.epoch = :epoch LEFT JOIN asked a ON a.id = m.id
+"""
+
+
+def file_progress(db: sqlite3.Connection, file_id: int, *, epoch: int) -> FileProgress:
+    """Count how far a file's strong values have come."""
+    through = meta.get_int(db, meta.PUBLISHED_THROUGH)
+    names = {"file": file_id, "strong": STRONG, "epoch": epoch, "through": through}
+    return FileProgress(*(count or 0 for count in db.execute(_PROGRESS, names).fetchone()))
+
+
+def file_pending(db: sqlite3.Connection, file_id: int) -> list[PendingHolder]:
+    """Return who has not covered which number of the batches that a file's values are in."""
+    rows = db.execute(
+        "SELECT p.holder, p.state, count(*) FROM pending p WHERE p.batch_id IN ("
+        " SELECT i.batch_id FROM record r JOIN record_value rv ON rv.record_id = r.id"
+        " JOIN batch_item i ON i.value_id = rv.value_id WHERE r.file_id = ?"
+        ") GROUP BY p.holder, p.state ORDER BY p.holder",
+        (file_id,),
+    )
+    return [PendingHolder(*row) for row in rows]
+
+
+def overview(db: sqlite3.Connection) -> Overview:
+    """Count what the store holds and what is to be done."""
+
+    def count(query: str, *values: int) -> int:
+        number: int = db.execute(query, values).fetchone()[0]
+        return number
+
+    through = meta.get_int(db, meta.PUBLISHED_THROUGH)
+    pending = db.execute(
+        "SELECT holder, state, count(*) FROM pending GROUP BY holder, state ORDER BY holder, state"
+    ).fetchall()
+    return Overview(
+        accepted=count("SELECT count(*) FROM record WHERE status = 'accepted'"),
+        refused=count("SELECT count(*) FROM record WHERE status = 'refused'"),
+        values=count("SELECT count(*) FROM value WHERE grade = ?", STRONG),
+        without_token=count("SELECT count(*) FROM to_tokenise"),
+        unpublished=count(
+            "SELECT count(*) FROM token t JOIN value v ON v.id = t.value_id"
+            " WHERE v.kept = 1 AND (t.sequence IS NULL OR t.sequence > ?)",
+            through,
+        ),
+        to_check=count("SELECT count(*) FROM to_check"),
+        shown=count("SELECT count(*) FROM told WHERE state = 'shown'"),
+        sequence=meta.get_int(db, meta.SEQUENCE),
+        pending=tuple(PendingHolder(*row) for row in pending),
+    )
