@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from concordat.errors import BadProofError, InputError, ProtocolError
 from concordat.oprf import dleq, group
@@ -44,6 +45,10 @@ class BadEvaluationError(BadProofError):
     def __init__(self, message: str, *, index: int) -> None:
         super().__init__(message)
         self.index = index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An error may come out of a worker process; by default its keyword would be lost on the way.
+        return partial(BadEvaluationError, index=self.index), (self.message,)
 
 
 @dataclass(frozen=True, eq=False)

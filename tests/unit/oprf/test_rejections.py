@@ -240,3 +240,8 @@ def test_a_custodian_is_not_blamed_for_what_the_caller_says_was_sent(junk: bytes
     with pytest.raises(ProtocolError, match="blinded elements: element 1") as caught:
         client.verify(BLINDED.elements[:32] + junk + BLINDED.elements[64:], GOOD[1], KEY.public_shares[1])
     assert not isinstance(caught.value, BadProofError)
+
+
+def test_a_bad_evaluation_keeps_its_custodian_on_the_way_out_of_a_process() -> None:
+    again = pickle.loads(pickle.dumps(BadEvaluationError("custodian 2: no", index=2)))
+    assert (again.index, again.message, again.code) == (2, "custodian 2: no", "bad_proof")
