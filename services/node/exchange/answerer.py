@@ -44,6 +44,10 @@ class Answerer:
         """Judge all further questions by another manifest."""
         self._manifest = manifest
 
+    def forget(self) -> None:
+        """Forget all answers, where what they assert was not kept."""
+        self._seen = SeenChecks()
+
     def answer(self, question: wire.Question) -> wire.Answer:
         """Return the hits of a question, or a refusal of the whole of it; rows are durable before this returns.
 

@@ -3,8 +3,7 @@
     core = NodeCore(identity, store, clock=clock, random_bytes=secrets.token_bytes, rng=rng, emit=emit)
     send(core.hello())
     for frame in session:
-        send(core.receive(frame))
-        send(core.work())
+        send(core.step([frame], work=False))
 
 A core belongs to one thread at a time.
 """
@@ -14,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import concordat
-from concordat.errors import ProtocolError, RefusedError
+from concordat.errors import ConcordatError, ProtocolError, RefusedError
 from concordat.wire.v1 import session_pb2 as wire
 from concordat.wire.v1.check_pb2 import NoticeAck
 from services.node.events import Attached
@@ -25,11 +24,11 @@ from services.node.exchange.publisher import Publisher
 from services.node.exchange.ticks import Ticks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from random import Random
 
     from concordat.clock import Clock
-    from services.node.events import EventSink
+    from services.node.events import Event, EventSink
     from services.node.exchange.identity import Identity
     from services.node.store.store import Store
 
@@ -54,7 +53,9 @@ class NodeCore:
     ) -> None:
         self._identity = identity
         self._store = store
-        self._emit = emit
+        self._tell = emit
+        self._held: list[Event] | None = None
+        emit = self._emit
         self._answerer = Answerer(identity.spiffe, identity.manifest, store, clock=clock)
         self._ticks = Ticks(self._answerer, store)
         self._asker = Asker(identity, store, clock=clock, random_bytes=random_bytes, rng=rng, emit=emit)
@@ -120,6 +121,36 @@ class NodeCore:
         """Tell whether `work` is to be called after this frame."""
         return frame.WhichOneof("frame") in _WORK_AFTER
 
+    def step(self, frames: Sequence[wire.HubFrame], *, work: bool) -> list[wire.NodeFrame]:
+        """Take frames, and look for work where `work` or a frame says so, with one wait for the disk for all of it.
+
+        Raises:
+            ProtocolError: As `receive`; what the frames before it wrote is kept, and its answers are not sent.
+        """
+        answers: list[wire.NodeFrame] = []
+        failure: ConcordatError | None = None
+        self._held = []
+        try:
+            with self._store.group():
+                try:
+                    for frame in frames:
+                        answers += self.receive(frame)
+                    if work or any(self.wants_work(frame) for frame in frames):
+                        answers += self.work()
+                except ConcordatError as error:
+                    failure = error
+        except BaseException:
+            # Nothing was kept: what was answered in memory must not be answered from memory again.
+            self._held = None
+            self._answerer.forget()
+            raise
+        held, self._held = self._held, None
+        for event in held:
+            self._tell(event)
+        if failure is not None:
+            raise failure
+        return _with_last_ack(answers)
+
     def work(self) -> list[wire.NodeFrame]:
         """Return what is to be published and asked now; call it when something changed, and once a second."""
         if self._welcome is None:
@@ -149,6 +180,13 @@ class NodeCore:
         self._publisher.detach()
         self._asker.detach()
         self._ticks.detach()
+
+    def _emit(self, event: Event) -> None:
+        """Tell an event once what it speaks of is on disk."""
+        if self._held is None:
+            self._tell(event)
+        else:
+            self._held.append(event)
 
     def _on_welcome(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
         welcome = frame.welcome
@@ -198,3 +236,10 @@ class NodeCore:
     def _on_operation_event(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
         self._operations.append(frame.operation_event)
         return []
+
+
+def _with_last_ack(frames: list[wire.NodeFrame]) -> list[wire.NodeFrame]:
+    """Leave out all acknowledgements of notices but the last, which covers them."""
+    acks = [at for at, frame in enumerate(frames) if frame.HasField("notice_ack")]
+    superseded = set(acks[:-1])
+    return [frame for at, frame in enumerate(frames) if at not in superseded]

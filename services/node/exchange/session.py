@@ -172,18 +172,14 @@ class Session:
     def _step(self, frames: list[wire.HubFrame]) -> _Step:
         """Let the core take frames, and look for work where it is time. Runs in the worker thread."""
         try:
-            answers: list[wire.NodeFrame] = []
             # Taken back before the store is read: whoever wakes after this finds its work done or is heard next time.
             due, self._woken = self._woken or self._clock.monotonic() >= self._work_at, False
-            for frame in frames:
-                answers += self._core.receive(frame)
-                due = due or self._core.wants_work(frame)
+            answers = self._core.step(frames, work=due)
             if due:
                 self._work_at = self._clock.monotonic() + POLL_S
-                answers += self._core.work()
-                next_at = 0.0 if self._core.has_more else self._core.next_at()
-                if next_at is not None:
-                    self._work_at = min(self._work_at, next_at)
+            next_at = 0.0 if self._core.has_more else self._core.next_at()
+            if next_at is not None:
+                self._work_at = min(self._work_at, next_at)
             return _Step(answers, self._core.operations())
         except sqlite3.Error as error:
             # Nothing was acknowledged; a new session starts from what is on disk.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from concordat.protocol.check import SignedHeader
     from tests.unit.exchange.parties import Federation, Party
 
+State = check_pb2.HolderState.ValueType
 COVERED = check_pb2.HOLDER_STATE_COVERED
 TIMED_OUT = check_pb2.HOLDER_STATE_TIMED_OUT
 OFFLINE = check_pb2.HOLDER_STATE_OFFLINE
@@ -44,9 +45,7 @@ class HubByHand:
     def give(self, **content: object) -> list[session_pb2.NodeFrame]:
         """Give the node one frame; return what it answers, its new work last."""
         frame = session_pb2.HubFrame(**content)  # type: ignore[arg-type]  # one of the oneof's fields
-        answers = self.party.core.receive(frame)
-        if self.party.core.wants_work(frame):
-            answers = answers + self.party.core.work()
+        answers = self.party.core.step([frame], work=False)
         self.frames += answers
         return answers
 
