@@ -113,12 +113,11 @@ class Inbox:
             self._emit(EdgeVoided(row.other))
 
     def _store_reopening(self, notice: wire.Notice, told: ToldRow | None, reopening: _Reopening | None) -> None:
-        content = notice.voided if told is None else notice.told
         with self._store.write() as db:
             store_inbox.receive_notice(
                 db,
                 notice.cursor,
-                content.SerializeToString(),
+                notice.SerializeToString(),
                 told=told,
                 voided=None if told is not None else notice.voided.edge_id,
                 at=self._clock.now(),

@@ -1,0 +1,1 @@
+"""What travels between the parties, generated from proto/."""
