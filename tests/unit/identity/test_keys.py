@@ -24,6 +24,7 @@ def test_a_signature_holds_for_its_domain_message_and_key_only() -> None:
         (key.public, "evaluate", signature[:-1], b"body"),
         (key.public, "evaluate", b"", b"body"),
         (key.public, "evaluat", signature, b"e\0body"),
+        (key.public, "evaluat", signature, b"ebody"),
     ]
     for public, domain, given, message in wrong:
         with pytest.raises(IdentityError) as caught:
