@@ -91,7 +91,7 @@ class Inbox:
         row = _row(told, state="shown" if reason is None else "refused")
         if reason is None:
             known = self._store.told(row.edge_id)
-            self._store.receive_notice(notice.cursor, told.SerializeToString(), told=row, at=self._clock.now())
+            self._store.receive_notice(notice.cursor, notice.SerializeToString(), told=row, at=self._clock.now())
             # A restored ledger repeats what this node was told before (C10).
             if known is None or known.state != "shown":
                 self._emit(self._event(row))
