@@ -25,7 +25,7 @@ AsJson = Annotated[bool, Parameter(name="--json", negative=())]
 
 
 @app.command
-def init(  # noqa: PLR0913 -- each parameter is an option of the command line
+def init(
     directory: Path,
     /,
     *,
