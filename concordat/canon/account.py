@@ -32,7 +32,7 @@ _BY_HOST: Final[Mapping[str, Platform]] = {host: site for site in SITES for host
 _BY_NAME: Final[Mapping[str, Platform]] = {name: site for site in SITES for name in site.names}
 
 _VIEW: Final = re.compile(r"(?:www\d?|m|mobile|mbasic|web|touch|d|free|lite|api|l|old|new|[a-z]{2}(?:-[a-z]{2})?)")
-_HANDLE_TYPES: Final = frozenset(["handle", "user", "custom", "vanity", "page"])
+_HANDLE_TYPES: Final = frozenset(["handle", "name", "user", "custom", "vanity", "page"])
 _MIN_SKELETON_CHARS: Final = 3
 _SKELETON_CACHE: Final = 65_536
 _MAX_HANDLE_CHARS: Final = 256
@@ -235,6 +235,8 @@ def account_of_name(kind: Kind, name: str, platform: str) -> Reading:
         type_, exact = "channel", True
     elif platform == "vk.com" and (found := _VK_GROUP.fullmatch(bare)):
         type_, value = "group", found.group(1)
+    elif site is not None and " " in bare:
+        type_ = "name"  # what a profile shows; no handle of these platforms has a space
     return account(platform, type_, value, exact=exact, notes=() if platform else ("no_platform",))
 
 

@@ -7,9 +7,9 @@ as a number that lost its plus. What no plan accepts is kept as digits behind th
 Weak values: the number itself, so that guesses of others meet it; the same digits in each other region that origin and
 destination name, where valid there; for Argentina the number without its mobile 9.
 
-Open plans (Germany, Austria) accept almost any digits. So a long number without the region's trunk prefix that is
-valid with a plus too is taken as one that lost its plus, unless it is a mobile number in the region, which is what a
-spreadsheet leaves of 0151…; the reading not taken is a weak value.
+Some plans (Germany, Austria, Italy) accept almost any digits. So a long number without the region's trunk prefix that
+is valid with a plus too is taken as one that lost its plus, unless it is a mobile number in the region, which is what
+a spreadsheet leaves of 0151…; the reading not taken is a weak value.
 
 Numbering plans that changed without a new subscriber are folded into the present form (Mexico's mobile 1, Brazil's
 ninth digit), because messengers still show the old one: the same line must meet.
@@ -44,8 +44,10 @@ _EXTENSION: Final = re.compile(
     r"|\bдоб|\bвн)[\s.:]*|\s*#|[,;]+)\d{1,7}#?$",  # noqa: RUF001 - extensions as Russian writes them
     re.IGNORECASE,
 )
-# What people write beside a number; a letter or two counts only in front and with a mark behind.
-_LABEL: Final = re.compile(r"^\s*(?:nr|no|wa|t|m|f)\s*[.:]+|^\s*=", re.IGNORECASE)
+# What people write beside a number: any label with a mark behind it, known words, and names behind a whole number.
+_LABEL: Final = re.compile(r"^[^\d+(]{1,40}[:.=]\s*(?=[\d+(])|^[^\d+(]{1,40}(?=\+)|^\s*=")
+_TRAILING_WORDS: Final = re.compile(r"(?<=\d)\s+(?:[-\u2013,;/]\s*)?[^\W\d_](?:[^\W\d_]|[\s.\-'])*$")
+_MIN_DIGITS_BEFORE_WORDS: Final = 9
 _WORDS: Final = re.compile(
     r"[(\[/|,-]?\s*\b(?:tel(?:efon|efono|ephone|efoon)?|(?:tele)?phone|mob(?:ile|il)?|cell|handy|gsm|(?:tele)?fax|number|numero"
     r"|whats\s?app|viber|signal|telegram|sms)\b\s*[.:]*\s*[)\]/|]?",
@@ -95,6 +97,10 @@ def read_phone(text: str, context: Context, *, international: bool = False) -> R
 def _strip(text: str, notes: list[str]) -> str:
     number = _WORDS.sub(" ", _LABEL.sub("", text)).strip()
     number = _SPREADSHEET.sub(r"\1", number)
+    wordless = _TRAILING_WORDS.sub("", number)
+    if wordless != number and _digits(wordless) >= _MIN_DIGITS_BEFORE_WORDS:
+        number = wordless
+        notes.append("words_dropped")
     number = re.sub(r"^\(\s*\+\s*(\d+)\s*\)", r"+\1", number)
     shorter = _EXTENSION.sub("", number)
     if shorter != number and sum(char.isdigit() for char in shorter) >= 5:
@@ -143,7 +149,7 @@ def _national(number: str, context: Context, notes: list[str]) -> Reading:
         return _reading(lost_plus, context=context, notes=notes, weak=other)
     if parsed is None:
         parsed = _plain_form(number, region)
-    assumed = context.region is None
+    assumed = not context.region
     if assumed:
         notes.append("region_assumed")
     weak = _candidates(number, region, context, notes)
@@ -159,7 +165,7 @@ def _with_plus(number: str, region: str, national: _Parsed | None) -> _Parsed | 
         return None
     if national is not None and national.valid:
         trunk = _trunk_prefix(region)
-        if not trunk or number.startswith(trunk) or _digits(number) < MIN_DIGITS_WITH_CODE:
+        if (trunk and number.startswith(trunk)) or _digits(number) < MIN_DIGITS_WITH_CODE:
             return None
     return _parse("+" + number, None)
 
@@ -167,7 +173,7 @@ def _with_plus(number: str, region: str, national: _Parsed | None) -> _Parsed | 
 def _prefers_plus(number: str, national: _Parsed | None, plus: _Parsed) -> bool:
     """Choose between the reading in the region and that with a plus."""
     if plus.valid:
-        return national is None or not national.valid or not _is_mobile(national.e164)
+        return national is None or not national.valid or national.e164 == plus.e164 or not _is_mobile(national.e164)
     if not plus.possible or (national is not None and national.valid):
         return False
     return national is None or not national.possible or _digits(number) >= MIN_DIGITS_WITH_CODE

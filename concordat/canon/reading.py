@@ -61,6 +61,7 @@ _NAME_AT: Final = re.compile(r"^@?([^@\s]+)\s*@\s*([^@/]+)$")
 _NAME_BESIDE_PLATFORM: Final = (
     re.compile(r"^(?P<platform>[^:/@]{1,40}?)(?:\s*[:/]\s*|\s+[-\u2010-\u2015]\s+)@?(?P<name>[^/\s].*)$"),
     re.compile(r"^(?P<platform>[^:/@\s]{6,40})\s+@?(?P<name>\S+)$"),
+    re.compile(r"^(?P<platform>\S+)\s+(?P<name>id\s*[:=#]?\s*\d+)$", re.IGNORECASE),
     re.compile(r"^@?(?P<name>.+?)\s*[(\[]\s*(?P<platform>[^()\[\]]{1,40}?)\s*[)\]]$"),
 )
 _COMMENT: Final = re.compile(r"(?<=\S)\s+\((?=[^()]*[^\W\d_])[^()]{1,80}\)$")
@@ -94,7 +95,7 @@ _NEVER_FANGED: Final = frozenset([Namespace.E164, Namespace.IBAN])
 
 
 def _dispatch(kind: Kind, text: str, context: Context) -> Reading:
-    if kind in _PHONE_KINDS or kind in _SITE_KINDS or kind in _PAGE_KINDS or kind is Kind.IBAN:
+    if kind in _PHONE_KINDS or kind in _SITE_KINDS or kind in _PAGE_KINDS or kind in {Kind.IBAN, Kind.EMAIL}:
         text = _COMMENT.sub("", text)
     if kind is Kind.IBAN:
         return read_iban(text)
@@ -194,11 +195,22 @@ def _read_account_kind(kind: Kind, text: str, context: Context) -> Reading:
     if platform is None:
         return read_email(bare)
     site = site_of_host(platform) if platform else None
+    found = _read_path(name, site.domain, context) if site is not None else None
+    if found is not None:
+        return found
     if site is not None and site.phones and looks_like_number(name) and kind is not Kind.USER_ID:
         found = read_phone(name, context)
         if not (site.numeric_ids and _is_rather_an_id(name, found)):
             return found
     return account_of_name(kind, name, platform)
+
+
+def _read_path(name: str, domain: str, context: Context) -> Reading | None:
+    """Read what is left of an address without its host: `profile.php?id=…`, `groups/…`, `+INVITE`."""
+    if re.search(r"\s", name) or not (re.search(r"[/?]", name.strip("/")) or re.match(r"\+.*[A-Za-z]", name)):
+        return None
+    link = parse_link(f"https://{domain}/{name.lstrip('/')}")
+    return _read_link(link, context) if link is not None else None
 
 
 def _is_rather_an_id(name: str, as_number: Reading) -> bool:
