@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.roster import Hub, Roster, Session
 
 MS: Final = 1000
+MAX_WORD: Final = 64
 _DECISIONS: Final = ASKER_TOLD | HOLDER_TOLD
 
 
@@ -95,6 +96,8 @@ class Checks:
             raise ProtocolError("a check has too many items", code="too_large")
         accept_items(message.items, count=header.fields.count, exact=True)
         accept_audience(header, message.audience_salt, list(message.audience_sets), message.items.audiences)
+        if max(len(header.fields.purpose), len(header.fields.operation)) > MAX_WORD:
+            raise ProtocolError("the check's purpose or operation is too long", code="too_large")
         named = {*message.only_holders, *(party for one in message.audience_sets for party in one.parties)}
         if not named <= set(self.hub.table.parties):
             raise RefusedError("the check names a holder that is no node")

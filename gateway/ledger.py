@@ -153,7 +153,8 @@ class Ledger:
         try:
             with self._engine.begin() as connection:
                 return self._write(connection, writes)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OverflowError) as error:
+            # SQLite's driver lets a number that is too large through as it is.
             raise UnavailableError("the ledger did not take a group of writes") from error
 
     def open_edges(self, candidates: Sequence[EdgeCandidate]) -> tuple[LedgerNotice, ...]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.rules import Limits, Rules
 
 ID_BYTES: Final = 16
+MAX_SEQUENCE: Final = (1 << 63) - 1
 _PAGE: Final = 512
 
 
@@ -232,6 +233,7 @@ class Roster:
         table = self.hub.table
         if (begin.log2_slots, begin.hashes) != (table.log2_slots, table.hashes):
             raise ProtocolError("a snapshot has another shape than the welcome said")
+        _require_sequence(begin.sequence)
         if begin.sequence < session.sequence:
             raise ProtocolError("a snapshot lacks what was published before it")
         session.builder = PlaneBuilder(
@@ -283,6 +285,7 @@ class Roster:
         Raises:
             ProtocolError: Too many slots, or one outside the plane.
         """
+        _require_sequence(publish.sequence)
         # Step 3.3 (2): 'published' means in the plane and durable in the ledger.
         if len(publish.slots) > 4 * self.hub.limits.delta_slots:
             raise ProtocolError("a delta has too many slots", code="too_large")
@@ -338,3 +341,9 @@ class Roster:
                 self.hub.out.put(Note("a party left its barriers without a reply and is absent", session.party))
                 late.append(session)
         return late
+
+
+def _require_sequence(sequence: int) -> None:
+    # What no database can store must not reach the ledger.
+    if sequence > MAX_SEQUENCE:
+        raise ProtocolError("a sequence is out of range")

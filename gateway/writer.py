@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from concordat.errors import ConcordatError, UnavailableError
+from concordat.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -107,27 +107,24 @@ class LedgerWriter:
         writes = [write for entry in group for write in entry.writes]
         try:
             committed = await asyncio.get_running_loop().run_in_executor(self._thread, self._ledger.write, writes)
-        except ConcordatError as error:
+        except Exception as error:  # noqa: BLE001 -- whatever it was, those who wait must hear that it failed
             if len(group) > 1:
                 # One write that the ledger cannot take must not take the others with it.
                 for entry in group:
                     await self._commit([entry])
-                return
-            _log.exception("the ledger did not take a write")
-            self._settle(group, error)
-            return
-        except Exception as error:  # noqa: BLE001 -- whatever it was, those who wait must hear that it failed
-            _log.exception("the ledger failed")
-            self._settle(group, UnavailableError("the ledger failed"), cause=error)
+            else:
+                _log.exception("the ledger did not take a write")
+                self._settle(group, error)
             return
         self._on_committed([number for entry in group for number in entry.numbers], committed)
         for entry in group:
             if entry.waiter is not None and not entry.waiter.done():
                 entry.waiter.set_result(None)
 
-    def _settle(self, group: list[_Entry], error: ConcordatError, cause: Exception | None = None) -> None:
+    def _settle(self, group: list[_Entry], cause: Exception) -> None:
         self._on_failed([number for entry in group for number in entry.numbers])
-        error.__cause__ = error.__cause__ or cause
+        error = UnavailableError("the ledger did not take a write")
+        error.__cause__ = cause
         for entry in group:
             if entry.waiter is not None:
                 with suppress(asyncio.InvalidStateError):

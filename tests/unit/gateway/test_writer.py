@@ -1,0 +1,102 @@
+"""Group commit: one transaction at a time, and all that waits shares the next."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from concordat.errors import UnavailableError
+from gateway.ledger import Committed, Ledger, LedgerWrite, PublishedSequence
+from gateway.writer import LedgerWriter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+
+class SlowLedger(Ledger):
+    """Writes when it is let, and cannot take sequence 13."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+
+    def write(self, writes: Sequence[LedgerWrite]) -> Committed:
+        """Note the group once the gate is open."""
+        self.entered.set()
+        assert self.gate.wait(10)
+        numbers = [write.sequence for write in writes if isinstance(write, PublishedSequence)]
+        if 13 in numbers:
+            raise ValueError("a fault that nobody foresaw")
+        self.groups.append(numbers)
+        return Committed(len(self.groups))
+
+
+class Heard:
+    """What the writer tells the exchange."""
+
+    def __init__(self) -> None:
+        self.durable: list[int] = []
+        self.failed: list[int] = []
+
+    def on_committed(self, numbers: Sequence[int], _committed: Committed) -> None:
+        self.durable += numbers
+
+    def on_failed(self, numbers: Sequence[int]) -> None:
+        self.failed += numbers
+
+
+def sequence(number: int) -> tuple[PublishedSequence]:
+    return (PublishedSequence("A", number),)
+
+
+@pytest.fixture
+async def slow() -> AsyncIterator[tuple[LedgerWriter, SlowLedger, Heard]]:
+    ledger, heard = SlowLedger(), Heard()
+    writer = LedgerWriter(ledger, on_committed=heard.on_committed, on_failed=heard.on_failed)
+    writer.start()
+    yield writer, ledger, heard
+    ledger.gate.set()
+    await writer.stop()
+
+
+async def test_what_comes_during_a_commit_shares_the_next(slow: tuple[LedgerWriter, SlowLedger, Heard]) -> None:
+    writer, ledger, heard = slow
+    writer.submit(1, sequence(1))
+    await asyncio.to_thread(ledger.entered.wait, 10)
+    for number in (2, 3, 4):
+        writer.submit(number, sequence(number))
+    ledger.gate.set()
+    await writer.write(sequence(5))
+    assert ledger.groups == [[1], [2, 3, 4, 5]]
+    assert heard.durable == [1, 2, 3, 4]
+
+
+async def test_one_write_that_cannot_be_taken_does_not_take_the_others_with_it(
+    slow: tuple[LedgerWriter, SlowLedger, Heard],
+) -> None:
+    writer, ledger, heard = slow
+    writer.submit(1, sequence(1))
+    await asyncio.to_thread(ledger.entered.wait, 10)
+    writer.submit(2, sequence(2))
+    writer.submit(3, sequence(13))
+    ledger.gate.set()
+    with pytest.raises(UnavailableError):
+        await writer.write(sequence(13))
+    await writer.write(sequence(4))
+    assert ledger.groups == [[1], [2], [4]]
+    assert (heard.durable, heard.failed) == ([1, 2], [3])
+
+
+async def test_what_waits_is_written_before_the_writer_stops(slow: tuple[LedgerWriter, SlowLedger, Heard]) -> None:
+    writer, ledger, heard = slow
+    writer.submit(1, sequence(1))
+    writer.submit(2, sequence(2))
+    ledger.gate.set()
+    await writer.stop()
+    assert heard.durable == [1, 2]
+    with pytest.raises(UnavailableError):
+        writer.submit(3, sequence(3))
