@@ -168,7 +168,9 @@ def show_records(
     if as_json:
         _print_json({"records": [asdict(one) for one in found]})
         return
-    table = Table("where", "typed", "kind", "region", "case", "state")
+    table = Table()
+    for title in ("where", "typed", "kind", "region", "case", "state"):
+        table.add_column(title, overflow="fold")
     for one in found:
         state = f"refused: {one.reason} [{one.code}]" if one.code else "known before" if one.known else "accepted"
         region = f"{one.region or ''}{' (assumed)' if one.region_assumed else ''}"
@@ -276,7 +278,9 @@ def show(*, home: HomeFolder, as_json: AsJson = False) -> None:
     if as_json:
         _print_json({"cases": [one.model_dump(mode="json") for one in found]})
         return
-    table = Table("reference", "authority", "officer", "purpose", "offence", "valid until")
+    table = Table()
+    for title in ("reference", "authority", "officer", "purpose", "offence", "valid until"):
+        table.add_column(title, overflow="fold")
     for one in found:
         offence = one.offence.value if one.offence else ""
         cells = (one.reference, one.authority, one.officer, one.purpose.value, offence, one.valid_until.isoformat())

@@ -37,18 +37,22 @@ def as_dict(match: MatchRow) -> dict[str, Any]:
 
 def as_table(matches: Iterable[MatchRow]) -> Table:
     """Return matches as people read them, one row per own record and other party."""
-    table = Table("own record", "where", "case", "other party", "grade", "handle", "told", title_justify="left")
+    table = Table()
+    table.add_column("own record", overflow="fold")
+    table.add_column("other party")
+    table.add_column("grade")
+    # A handle that is cut is of no use.
+    table.add_column("handle", no_wrap=True)
+    table.add_column("told (UTC)", no_wrap=True)
     for match in matches:
         look = " (looks once)" if match.look_once and not match.asked else ""
         # What an officer typed is text, and never read as markup.
         table.add_row(
-            Text(f"{match.typed} ({match.kind})"),
-            Text(f"{match.file_name}:{match.line}"),
-            Text(match.case_reference),
+            Text(f"{match.typed} ({match.kind})\n{match.file_name}:{match.line}, {match.case_reference}"),
             Text(match.other.rpartition("/")[2] + look),
             GRADES.get(match.grade, "unknown"),
             Text(match.handle),
-            _time(match.told_at_ms),
+            _time(match.told_at_ms)[: len("2026-11-24 12:00")],
         )
     return table
 

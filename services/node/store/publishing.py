@@ -15,6 +15,7 @@ from services.node.store.rows import Hit, PublishBatch
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
+    from datetime import date
 
 _LOOKUP_CHUNK: Final = 500
 
@@ -57,14 +58,15 @@ def snapshot(db: sqlite3.Connection, epochs: Sequence[int]) -> tuple[int, bytes]
     return sequence, b"".join([row[0] for row in rows])
 
 
-def all_published(db: sqlite3.Connection) -> bool:
-    """Tell whether every kept value has a published token of each epoch that it is to have."""
+def all_published(db: sqlite3.Connection, today: date) -> bool:
+    """Tell whether every kept value of a case that has not ended has a published token of each epoch."""
     through = meta.get_int(db, meta.PUBLISHED_THROUGH)
     waiting = db.execute(
-        "SELECT EXISTS (SELECT 1 FROM to_tokenise u JOIN value v ON v.id = u.value_id WHERE v.kept = 1)"
+        "SELECT EXISTS (SELECT 1 FROM to_tokenise u JOIN value v ON v.id = u.value_id"
+        " JOIN case_profile c ON c.id = u.case_id WHERE v.kept = 1 AND c.valid_until >= :today)"
         " OR EXISTS (SELECT 1 FROM token t JOIN value v ON v.id = t.value_id WHERE t.sequence IS NULL AND v.kept = 1)"
-        " OR EXISTS (SELECT 1 FROM token WHERE sequence > ?)",
-        (through,),
+        " OR EXISTS (SELECT 1 FROM token WHERE sequence > :through)",
+        {"through": through, "today": today.isoformat()},
     ).fetchone()[0]
     return not waiting
 

@@ -101,6 +101,7 @@ CREATE TABLE to_tokenise (
     case_id INTEGER NOT NULL REFERENCES case_profile (id),   -- whose justification the request carries (I5)
     PRIMARY KEY (epoch, key_class, case_id, value_id)
 ) WITHOUT ROWID;
+CREATE INDEX to_tokenise_by_value ON to_tokenise (value_id);
 
 -- to do: this value is to be checked for this purpose; deleted in the transaction that puts it into a batch
 CREATE TABLE to_check (

@@ -262,7 +262,7 @@ class Store:
     def all_published(self) -> bool:
         """Tell whether every kept value has a published token of each epoch that it is to have."""
         with self.read() as db:
-            return publishing.all_published(db)
+            return publishing.all_published(db, self._today())
 
     def lookup(self, tokens: bytes, epoch: int) -> list[Hit]:
         """Return the numbered, kept values that these packed tokens stand for, in the order of the tokens."""

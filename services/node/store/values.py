@@ -68,13 +68,34 @@ def add_value(
         if keep and not row[1]:
             db.execute("UPDATE value SET kept = 1 WHERE id = ?", (value_id,))
             _forget_batches(db, value_id)
+        _prolong(db, value_id, asking)
     _ask_about(db, value_id, asking)
     return value_id
 
 
-def _forget_batches(db: sqlite3.Connection, value_id: int) -> None:
-    batches = db.execute("SELECT DISTINCT batch_id FROM batch_item WHERE value_id = ?", (value_id,)).fetchall()
-    db.execute("DELETE FROM batch_item WHERE value_id = ?", (value_id,))
+def _prolong(db: sqlite3.Connection, value_id: int, asking: Asking) -> None:
+    """Let work that waits for a value go on under the case that lasts longer; it stops with the end of its case."""
+    ends_before = "(SELECT valid_until FROM case_profile c WHERE c.id = case_id) < :until"
+    until = db.execute("SELECT valid_until FROM case_profile WHERE id = ?", (asking.case_id,)).fetchone()[0]
+    names = {"value": value_id, "case": asking.case_id, "until": until}
+    db.execute(f"UPDATE to_tokenise SET case_id = :case WHERE value_id = :value AND {ends_before}", names)  # noqa: S608 -- a constant
+    db.execute(f"UPDATE to_check SET case_id = :case WHERE value_id = :value AND {ends_before}", names)  # noqa: S608 -- a constant
+    waits = db.execute(
+        "SELECT 1 FROM batch_item i JOIN batch b ON b.id = i.batch_id JOIN case_profile c ON c.id = b.case_id"
+        " WHERE i.value_id = :value AND i.purpose = :purpose AND c.valid_until < :until"
+        " AND EXISTS (SELECT 1 FROM pending p WHERE p.batch_id = b.id) LIMIT 1",
+        {**names, "purpose": asking.purpose},
+    ).fetchone()
+    if waits is not None:
+        _forget_batches(db, value_id, purpose=asking.purpose)
+
+
+def _forget_batches(db: sqlite3.Connection, value_id: int, *, purpose: str | None = None) -> None:
+    """Take a value out of its batches, so that it is asked about anew."""
+    which = "value_id = :value AND (:purpose IS NULL OR purpose = :purpose)"
+    names = {"value": value_id, "purpose": purpose}
+    batches = db.execute(f"SELECT DISTINCT batch_id FROM batch_item WHERE {which}", names).fetchall()  # noqa: S608 -- a constant
+    db.execute(f"DELETE FROM batch_item WHERE {which}", names)  # noqa: S608 -- a constant
     empty = "batch_id = ? AND NOT EXISTS (SELECT 1 FROM batch_item i WHERE i.batch_id = pending.batch_id)"
     db.executemany(f"DELETE FROM pending WHERE {empty}", batches)  # noqa: S608 -- a constant
 

@@ -1,0 +1,74 @@
+"""3.4 (3), (4): a notice is kept once, in order, with what it told; what is shown stands beside own records only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from concordat.errors import ProtocolError
+from services.node.store.rows import ToldRow
+
+if TYPE_CHECKING:
+    from tests.unit.node_store.conftest import Desk
+
+OTHER = "spiffe://test.example/node/DE"
+
+
+def told(own_reference: bytes, *, edge: int = 1, state: str = "shown") -> ToldRow:
+    return ToldRow(
+        edge_id=bytes([edge]) * 16,
+        own_reference=own_reference,
+        other=OTHER,
+        other_reference=b"r" * 16,
+        handle=f"M-{edge}",
+        grade=1,
+        told_at_ms=1_000,
+        asked=True,
+        check_id=b"c" * 16,
+        sweep_id=None,
+        look_once=False,
+        state=state,
+    )
+
+
+def test_a_notice_and_its_cursor_are_written_at_once_and_only_once(desk: Desk) -> None:
+    desk.put("a@mail.example")
+    row = told(desk.reference("a@mail.example"))
+    assert desk.store.receive_notice(1, b"content", told=row, at=5.0)
+    assert not desk.store.receive_notice(1, b"content", told=row, at=6.0)
+    desk.reopen()
+    assert desk.store.notice_cursor() == 1
+    assert desk.store.told(row.edge_id) == row
+    assert desk.store.all_told() == [row]
+
+
+def test_a_gap_in_the_notices_is_refused_and_changes_nothing(desk: Desk) -> None:
+    with pytest.raises(ProtocolError):
+        desk.store.receive_notice(2, b"content", at=5.0)
+    assert desk.store.notice_cursor() == 0
+
+
+def test_a_match_shows_with_every_own_record_of_the_value(desk: Desk) -> None:
+    desk.put("a@mail.example", "b@mail.example")
+    desk.put("a@mail.example")
+    desk.store.receive_notice(1, b"content", told=told(desk.reference("a@mail.example")), at=5.0)
+    shown = desk.store.matches()
+    assert [(one.typed, one.file_name, one.line, one.other, one.handle) for one in shown] == [
+        ("a@mail.example", "1.csv", 1, OTHER, "M-1"),
+        ("a@mail.example", "2.csv", 1, OTHER, "M-1"),
+    ]
+
+
+def test_what_was_refused_or_voided_does_not_show(desk: Desk) -> None:
+    desk.put("a@mail.example")
+    reference = desk.reference("a@mail.example")
+    desk.store.receive_notice(1, b"1", told=told(reference, edge=1), at=5.0)
+    desk.store.receive_notice(2, b"2", told=told(reference, edge=2, state="refused"), at=5.0)
+    desk.store.receive_notice(3, b"3", told=told(reference, edge=3), at=5.0)
+    desk.store.receive_notice(4, b"4", voided=bytes([1]) * 16, at=5.0)
+    assert [one.handle for one in desk.store.matches()] == ["M-3"]
+    desk.store.set_told_state(bytes([3]) * 16, "voided")
+    assert desk.store.matches() == []
+    with pytest.raises(ValueError, match="told"):
+        desk.store.set_told_state(bytes([3]) * 16, "gone")
