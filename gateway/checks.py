@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from concordat.identity.keys import SigningKey
     from concordat.protocol.check import SignedHeader
     from gateway.ledger import LedgerWrite
-    from gateway.roster import Hub, Roster, Session
+    from gateway.roster import Roster, Session, Shared
 
 MS: Final = 1000
 MAX_WORD: Final = 64
@@ -36,7 +36,7 @@ _DECISIONS: Final = ASKER_TOLD | HOLDER_TOLD
 class Checks:
     """The running tick, the ticks whose window is open, and the checks in them."""
 
-    hub: Hub
+    shared: Shared
     roster: Roster
     key: SigningKey
     running: Tick
@@ -70,11 +70,11 @@ class Checks:
         try:
             check = self._accept(session, header, message, now)
         except ConcordatError as error:
-            self.hub.out.put(Note(f"a check was refused: {error.message} [{error.code}]", session.party))
+            self.shared.out.put(Note(f"a check was refused: {error.message} [{error.code}]", session.party))
             refused = session_pb2.HubFrame(check_refused=wire.CheckRefused(check_id=check_id, code=error.code))
-            self.hub.out.send(session.number, check_refused=refused.check_refused)
+            self.shared.out.send(session.number, check_refused=refused.check_refused)
             return
-        self.hub.out.send(session.number, check_received=wire.CheckReceived(check_id=check_id, tick=check.tick))
+        self.shared.out.send(session.number, check_received=wire.CheckReceived(check_id=check_id, tick=check.tick))
 
     def _accept(self, session: Session, header: SignedHeader, message: wire.Check, now: float) -> LiveCheck:
         # Step 3.4 (1): nothing of a check is taken before its header, items and audience are accepted.
@@ -84,13 +84,13 @@ class Checks:
                 raise RefusedError("a check id that is in use", code="request_reused")
             return known
         size = message.ByteSize()
-        limits = self.hub.limits
+        limits = self.shared.limits
         if (
             self._bytes[session.party] + size > limits.bytes_in_flight
             or self._count[session.party] >= limits.checks_in_flight
         ):
             raise RefusedError("too much in flight", code="busy")
-        manifest = self.hub.manifest
+        manifest = self.shared.manifest
         accept_header(header, manifest=manifest, asker=session.party, now=now)
         if header.fields.count > limits.max_items:
             raise ProtocolError("a check has too many items", code="too_large")
@@ -99,7 +99,7 @@ class Checks:
         if max(len(header.fields.purpose), len(header.fields.operation)) > MAX_WORD:
             raise ProtocolError("the check's purpose or operation is too long", code="too_large")
         named = {*message.only_holders, *(party for one in message.audience_sets for party in one.parties)}
-        if not named <= set(self.hub.table.parties):
+        if not named <= set(self.shared.table.parties):
             raise RefusedError("the check names a holder that is no node")
         check = self._admit(header, message)
         self._bytes[session.party] += size
@@ -112,18 +112,18 @@ class Checks:
 
     def _admit(self, header: SignedHeader, message: wire.Check) -> LiveCheck:
         """Decide from the published opt-in table, before any look-up, whom a check concerns."""
-        manifest, asker = self.hub.manifest, header.fields.asker
+        manifest, asker = self.shared.manifest, header.fields.asker
         asker_class = manifest.party_by_id(asker).party_class
         only = set(message.only_holders)
         listed = [p for p in manifest.nodes if p.id != asker and (not only or p.id in only)]
         outside = frozenset(party.id for party in listed if not manifest.may_ask(asker_class, party.name))
-        allowed = sum(1 << self.hub.table.index(party.id) for party in listed if party.id not in outside)
+        allowed = sum(1 << self.shared.table.index(party.id) for party in listed if party.id not in outside)
         names = tuple(sorted(party.id for party in listed))
         return LiveCheck(header, message, np.uint64(allowed), outside, names, self.running.number)
 
     def _ask(self, check: LiveCheck) -> None:
         """Send each item to every party whose plane says 'maybe' and that it was not sent to."""
-        table = self.hub.table
+        table = self.shared.table
         check.versions = table.versions.copy()
         may = check.allowed & self.roster.mask(check.header.fields.epoch)
         fresh = table.route(check.message.items.tokens) & may & ~check.sent
@@ -134,7 +134,7 @@ class Checks:
             session = self.roster.current(party)
             assert session is not None  # the mask has the bits of sessions only
             positions = np.flatnonzero(fresh & table.bit(party))
-            self.hub.out.send(session.number, tick=check.tick, question=check.question(positions))
+            self.shared.out.send(session.number, tick=check.tick, question=check.question(positions))
         check.sent |= fresh
 
     def answer(self, session: Session, answer: wire.Answer) -> None:
@@ -147,17 +147,17 @@ class Checks:
         check = self._by_id.get(answer.check_id)
         if check is None:
             # After the certificate: the holder was timed out, and the asker asks again.
-            self.hub.out.put(Note("an answer came after its certificate", session.party, warning=False))
+            self.shared.out.put(Note("an answer came after its certificate", session.party, warning=False))
             return
         tick = self._tick(check.tick)
         asked = tick.asked.get(session.party)
         if answer.refused:
-            self.hub.out.put(Note(f"a holder refused a question [{answer.refused[:32]!r}]", session.party))
+            self.shared.out.put(Note(f"a holder refused a question [{answer.refused[:32]!r}]", session.party))
             self._withdraw(tick, session)
             return
         if asked is not None and asked.replied:
             # Its barrier said that all its answers had come.
-            self.hub.out.put(Note("an answer came after its party's barrier reply", session.party))
+            self.shared.out.put(Note("an answer came after its party's barrier reply", session.party))
             asked.withdrawn = True
         candidates = list(self._candidates(session, check, answer))
         if candidates:
@@ -172,7 +172,7 @@ class Checks:
             tick.withdrawn.add(session.party)
 
     def _candidates(self, session: Session, check: LiveCheck, answer: wire.Answer) -> Iterator[EdgeCandidate]:
-        bit = self.hub.table.bit(session.party)
+        bit = self.shared.table.bit(session.party)
         for position, reference, decision, mac, namespace in _rows(answer):
             # Only what this party was asked, only strong, and each item once.
             if position >= check.count or not check.sent[position] & bit or not check.strong(position):
@@ -204,21 +204,21 @@ class Checks:
             ProtocolError: Unreadable.
         """
         # Step 3.4 (4): a refusal is as good as its signature.
-        body = accept_refusal(refusal, signer=session.party, manifest=self.hub.manifest)
+        body = accept_refusal(refusal, signer=session.party, manifest=self.shared.manifest)
 
         def done(durable: bool) -> None:  # noqa: FBT001 -- the outbox's callback
             if not durable:
-                self.hub.out.put(Note("a refusal could not be stored", session.party))
+                self.shared.out.put(Note("a refusal could not be stored", session.party))
 
-        self.hub.out.write([VoidEdge(body.edge_id, session.party, body.other, body.reason[:32])], done)
+        self.shared.out.write([VoidEdge(body.edge_id, session.party, body.other, body.reason[:32])], done)
 
     def close_tick(self, following: Tick) -> None:
         """End the running tick and read the sequences for its barriers."""
         # 3.4 (5), C3: the ledger is read after the last check of the tick arrived.
         tick, self.running = self.running, following
         self.closed[tick.number] = tick
-        self.hub.out.put(ReadSequences(tick.number))
-        if not self.hub.rules.read_sequence_after_arrival:
+        self.shared.out.put(ReadSequences(tick.number))
+        if not self.shared.rules.read_sequence_after_arrival:
             self._send_barriers(tick, self._sequences)
 
     def sequences_read(self, number: int, sequences: Mapping[str, int]) -> None:
@@ -229,9 +229,9 @@ class Checks:
             self._send_barriers(tick, sequences)
 
     def _send_barriers(self, tick: Tick, sequences: Mapping[str, int]) -> None:
-        rules = self.hub.rules
+        rules = self.shared.rules
         for check in tick.checks:
-            if rules.reroute_before_barrier and np.any(check.versions != self.hub.table.versions):
+            if rules.reroute_before_barrier and np.any(check.versions != self.shared.table.versions):
                 self._ask(check)
         for session in self.roster.sessions():
             if not self.roster.attached(session):
@@ -242,7 +242,9 @@ class Checks:
             asked.withdrawn = session.party in tick.withdrawn
             tick.asked[session.party] = asked
             session.unanswered.append((tick.number, tick.ends_at))
-            self.hub.out.send(session.number, barrier=session_pb2.Barrier(tick=tick.number, required_sequence=required))
+            self.shared.out.send(
+                session.number, barrier=session_pb2.Barrier(tick=tick.number, required_sequence=required)
+            )
         # A session without its plane is here, but covers nothing.
         tick.present = frozenset(session.party for session in self.roster.sessions())
         tick.barriers_sent = True
@@ -268,9 +270,9 @@ class Checks:
 
     def session_ended(self, session: Session) -> None:
         """Route the items that an ended session carried to its party's next one, where the barrier has not left."""
-        if not self.hub.rules.same_session_answers:
+        if not self.shared.rules.same_session_answers:
             return
-        bit = self.hub.table.bit(session.party)
+        bit = self.shared.table.bit(session.party)
         for tick in (self.running, *self.closed.values()):
             if not tick.barriers_sent:
                 for check in tick.checks:
@@ -292,23 +294,23 @@ class Checks:
             session = self.roster.current(check.asker)
             if session is not None and session.welcomed:
                 certificate = sign_certificate(self._certificate(tick, check, now), self.key)
-                self.hub.out.send(session.number, certificate=certificate)
+                self.shared.out.send(session.number, certificate=certificate)
         # I2: nothing of the tick stays, nor in a queue that a slow node did not take.
         tick.checks.clear()
-        self.hub.out.put(Forget(tick.number))
+        self.shared.out.put(Forget(tick.number))
 
     def _certificate(self, tick: Tick, check: LiveCheck, now: float) -> wire.CertificateBody:
-        manifest, wait = self.hub.manifest, self.hub.rules.wait_for_edges
+        manifest, wait = self.shared.manifest, self.shared.rules.wait_for_edges
         return wire.CertificateBody(
             federation=manifest.federation,
             manifest_hash=manifest.hash,
-            gateway=self.hub.identity,
+            gateway=self.shared.identity,
             check_id=check.check_id,
             header_hash=check.header.hash,
             tick=tick.number,
             epoch=check.header.fields.epoch,
             issued_at_ms=int(now * MS),
-            ledger_incarnation=self.hub.ledger_incarnation,
+            ledger_incarnation=self.shared.ledger_incarnation,
             ledger_position=self.roster.position,
             holders=[
                 wire.HolderCoverage(
@@ -331,7 +333,7 @@ class Checks:
             tick.writes_open -= 1
             tick.failed = tick.failed or not durable
 
-        self.hub.out.write(writes, done)
+        self.shared.out.write(writes, done)
 
 
 def _log_row(header: SignedHeader) -> LoggedCheck:

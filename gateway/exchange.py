@@ -19,7 +19,7 @@ from concordat.errors import ConcordatError, ProtocolError
 from gateway.checks import MS, Checks
 from gateway.effects import Close, Note, Outbox
 from gateway.planes import RoutingTable
-from gateway.roster import Hub, Roster
+from gateway.roster import Roster, Shared
 from gateway.rules import Limits, Rules
 from gateway.tick import Tick
 
@@ -79,15 +79,15 @@ class Exchange:
         self._clock = clock
         self._out = Outbox()
         table = table or make_table(manifest)
-        self._hub = Hub(
+        self._shared = Shared(
             manifest, table, self._out, rules or Rules(), limits or Limits(), signer.identity, ledger.incarnation
         )
         self._tick_s, self._window_s = manifest.tick_ms / MS, manifest.window_ms / MS
-        self._roster = Roster(self._hub, position=ledger.position)
+        self._roster = Roster(self._shared, position=ledger.position)
         # Numbers go on after a restart, so that no node takes a new tick for one it has answered.
         number = int(clock.now() / self._tick_s)
         running = Tick(number, clock.monotonic() + self._tick_s, self._window_s)
-        self._checks = Checks(self._hub, self._roster, signer.key, running)
+        self._checks = Checks(self._shared, self._roster, signer.key, running)
         self._roster.tick = number
 
     def __repr__(self) -> str:
@@ -111,8 +111,9 @@ class Exchange:
 
         Raises:
             IdentityError: The manifest names no such node.
+            UnavailableError: The party has too many streams already.
         """
-        return self._roster.open(party).number
+        return self._roster.open(party, self._clock.monotonic()).number
 
     def detach(self, session: int) -> None:
         """Note that a stream has ended."""
@@ -135,7 +136,7 @@ class Exchange:
             return
         found.frames += 1
         try:
-            if found.frames > self._hub.limits.frames_per_tick:
+            if found.frames > self._shared.limits.frames_per_tick:
                 raise ProtocolError("more frames in a tick than the hub takes", code="busy")
             self._dispatch(found, frame)
         except ConcordatError as error:

@@ -12,20 +12,38 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, and_, func, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from concordat.errors import ConfigError, UnavailableError
 from concordat.wire.v1 import check_pb2 as wire
 from gateway import ledger_schema as schema
 from gateway.database import READ_ONLY
-from gateway.edges import Edge, EdgeBook, EdgeCandidate, Telling
+from gateway.edges import EdgeBook, EdgeCandidate, Telling
+from gateway.ledger_rows import (
+    append_notices,
+    bury,
+    in_chunks,
+    live_edges,
+    raise_sequences,
+    read_number,
+    store_edges,
+)
+from gateway.ledger_writes import (
+    Committed,
+    LedgerNotice,
+    LedgerWrite,
+    LoggedCheck,
+    PublishedSequence,
+    Tombstone,
+    VoidEdge,
+)
 from gateway.rules import Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "Committed",
@@ -42,68 +60,7 @@ __all__ = [
 VERSION: Final = b"1"
 INCARNATION_BYTES: Final = 16
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_CHUNK: Final = 400
 _COUNTED: Final = (schema.check_log, schema.notice, schema.party_sequence)
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedSequence:
-    """A party's values are published up to this number."""
-
-    party: str
-    sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedCheck:
-    """Who asked for what, without what was asked (I5)."""
-
-    asker: str
-    check_id: bytes
-    purpose: str
-    operation: str
-    justification_hash: bytes
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class VoidEdge:
-    """A recipient refuses an edge that it was told of."""
-
-    edge_id: bytes
-    refuser: str
-    other: str
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Tombstone:
-    """A party has withdrawn a reference."""
-
-    party: str
-    reference: bytes
-
-
-LedgerWrite = PublishedSequence | LoggedCheck | VoidEdge | Tombstone | EdgeCandidate
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerNotice:
-    """One entry of a recipient's list: a serialised `Notice`."""
-
-    recipient: str
-    cursor: int
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """What one transaction made durable."""
-
-    position: int
-    notices: tuple[LedgerNotice, ...] = ()
-    refused: tuple[VoidEdge, ...] = ()
-    """Edges that became void: the parties named in the log."""
 
 
 @dataclass(slots=True)
@@ -168,7 +125,7 @@ class Ledger:
     def position(self) -> int:
         """Return the number of transactions so far."""
         with self._reader.begin() as connection:
-            return _number(connection, "position")
+            return read_number(connection, "position")
 
     def sequences(self) -> dict[str, int]:
         """Return every party's published sequence.
@@ -219,7 +176,7 @@ class Ledger:
         references = sorted({reference for pair in pairs for _, reference in pair})
         try:
             with self._reader.begin() as connection:
-                edges = _live_edges(connection, references)
+                edges = live_edges(connection, references)
         except SQLAlchemyError as error:
             raise UnavailableError("the ledger cannot be read") from error
         found = {frozenset(edge.references.items()): edge.edge_id for edge in edges}
@@ -234,10 +191,10 @@ class Ledger:
         edge, count = schema.edge, func.count()
         try:
             with self._reader.begin() as connection:
-                rows = connection.execute(select(edge.c.state, count).group_by(edge.c.state))
-                states: dict[str, int] = {state: number for state, number in rows}  # noqa: C416 -- as in sequences
+                found = connection.execute(select(edge.c.state, count).group_by(edge.c.state))
+                states: dict[str, int] = {state: number for state, number in found}  # noqa: C416 -- as in sequences
                 sizes = {one.name: connection.scalar(select(count).select_from(one)) or 0 for one in _COUNTED}
-                position = _number(connection, "position")
+                position = read_number(connection, "position")
         except SQLAlchemyError as error:
             raise UnavailableError("the ledger cannot be read") from error
         return {
@@ -276,21 +233,21 @@ class Ledger:
         return found["incarnation"], found["handle_secret"]
 
     def _write(self, connection: Connection, writes: Sequence[LedgerWrite]) -> Committed:
-        position = _number(connection, "position") + 1
+        position = read_number(connection, "position") + 1
         connection.execute(
             update(schema.meta).where(schema.meta.c.key == "position").values(value=str(position).encode())
         )
         draft = _Draft()
-        _raise_sequences(connection, [write for write in writes if isinstance(write, PublishedSequence)])
+        raise_sequences(connection, [write for write in writes if isinstance(write, PublishedSequence)])
         self._log_checks(connection, [write for write in writes if isinstance(write, LoggedCheck)])
-        _bury(connection, [write for write in writes if isinstance(write, Tombstone)])
+        bury(connection, [write for write in writes if isinstance(write, Tombstone)])
         for write in writes:
             if isinstance(write, VoidEdge):
                 self._void(connection, write, draft)
         candidates = [write for write in writes if isinstance(write, EdgeCandidate)]
         if candidates:
             self._open_edges(connection, candidates, draft)
-        return Committed(position, _append_notices(connection, draft.notices), tuple(draft.refused))
+        return Committed(position, append_notices(connection, draft.notices), tuple(draft.refused))
 
     def _log_checks(self, connection: Connection, checks: list[LoggedCheck]) -> None:
         log, now_ms = schema.check_log, self._now_ms()
@@ -340,9 +297,9 @@ class Ledger:
     def _open_edges(self, connection: Connection, candidates: list[EdgeCandidate], draft: _Draft) -> None:
         references = sorted({r for candidate in candidates for r in (candidate.reference_a, candidate.reference_b)})
         book = EdgeBook(new_id=lambda: self._random_bytes(16), unique=self._rules.unique_edges)
-        book.know(_live_edges(connection, references))
+        book.know(live_edges(connection, references))
         told, dead = schema.told.c, schema.tombstone.c
-        for some in _chunks(references):
+        for some in in_chunks(references):
             rows = connection.execute(
                 select(told.recipient, told.reference, told.other).where(told.reference.in_(some))
             )
@@ -353,7 +310,7 @@ class Ledger:
         for candidate in candidates:
             book.take(candidate)
         now_ms = self._now_ms()
-        _store_edges(connection, book, now_ms)
+        store_edges(connection, book, now_ms)
         draft.notices += [(telling.recipient, self._notice(telling, now_ms)) for telling in book.tellings]
 
     def _notice(self, telling: Telling, now_ms: int) -> wire.Notice:
@@ -374,127 +331,3 @@ class Ledger:
             look_once=candidate.look_once,
         )
         return wire.Notice(told=told)
-
-
-def _number(connection: Connection, key: str) -> int:
-    value = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == key)).scalar_one()
-    return int(value)
-
-
-def _chunks(references: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    for start in range(0, len(references), _CHUNK):
-        yield references[start : start + _CHUNK]
-
-
-def _live_edges(connection: Connection, references: Sequence[bytes]) -> Iterable[Edge]:
-    edge = schema.edge.c
-    found: dict[bytes, Edge] = {}
-    for some in _chunks(references):
-        for column in (edge.reference_a, edge.reference_b):
-            for row in connection.execute(select(schema.edge).where(column.in_(some), schema.LIVE)):
-                references_of = {row.party_a: row.reference_a, row.party_b: row.reference_b}
-                found[row.edge_id] = Edge(row.edge_id, references_of, _origin(row))
-    return found.values()
-
-
-def _origin(row: Any) -> EdgeCandidate:
-    return EdgeCandidate(
-        party_a=row.party_a,
-        reference_a=row.reference_a,
-        party_b=row.party_b,
-        reference_b=row.reference_b,
-        namespace=row.namespace,
-        told_a=True,
-        told_b=True,
-        grade=row.grade,
-        check_id=row.check_id,
-        sweep_id=row.sweep_id,
-    )
-
-
-def _store_edges(connection: Connection, book: EdgeBook, now_ms: int) -> None:
-    edge, told = schema.edge, schema.told
-    # Keys move between rows, so all rows that give one up do so before any row takes one.
-    for edge_id, root in book.merged.items():
-        connection.execute(update(edge).where(_is(edge_id)).values(state="merged", merged_into=root))
-        connection.execute(update(edge).where(edge.c.merged_into == edge_id).values(merged_into=root))
-    for edge_id in book.changed:
-        connection.execute(update(edge).where(_is(edge_id)).values(state="merged"))
-    for changed in book.changed.values():
-        connection.execute(update(edge).where(_is(changed.edge_id)).values(state="live", **_sides(changed)))
-    rows = [_row(opened, book.merged.get(opened.edge_id), now_ms) for opened in book.opened.values()]
-    if rows:
-        connection.execute(insert(edge), rows)
-    tellings = [
-        {
-            "recipient": telling.recipient,
-            "reference": telling.reference,
-            "other": telling.other,
-            "edge_id": telling.edge_id,
-        }
-        for telling in book.tellings
-    ]
-    if tellings:
-        connection.execute(insert(told), tellings)
-
-
-def _is(edge_id: bytes) -> ColumnElement[bool]:
-    return schema.edge.c.edge_id == edge_id
-
-
-def _sides(edge: Edge) -> dict[str, Any]:
-    (party_a, reference_a, party_b), (_, reference_b, _) = edge.sides()
-    return {"party_a": party_a, "reference_a": reference_a, "party_b": party_b, "reference_b": reference_b}
-
-
-def _row(edge: Edge, merged_into: bytes | None, now_ms: int) -> dict[str, Any]:
-    origin = edge.origin
-    return {
-        "edge_id": edge.edge_id,
-        **_sides(edge),
-        "namespace": origin.namespace,
-        "grade": origin.grade,
-        "check_id": origin.check_id,
-        "sweep_id": origin.sweep_id,
-        "state": "live" if merged_into is None else "merged",
-        "merged_into": merged_into,
-        "opened_at_ms": now_ms,
-    }
-
-
-def _raise_sequences(connection: Connection, writes: list[PublishedSequence]) -> None:
-    table = schema.party_sequence
-    highest: dict[str, int] = {}
-    for write in writes:
-        highest[write.party] = max(highest.get(write.party, 0), write.sequence)
-    for party, sequence in highest.items():
-        held = connection.execute(select(table.c.sequence).where(table.c.party == party)).scalar_one_or_none()
-        if held is None:
-            connection.execute(insert(table).values(party=party, sequence=sequence))
-        elif sequence > held:
-            connection.execute(update(table).where(table.c.party == party).values(sequence=sequence))
-
-
-def _bury(connection: Connection, writes: list[Tombstone]) -> None:
-    table = schema.tombstone
-    for write in dict.fromkeys(writes):
-        same = and_(table.c.party == write.party, table.c.reference == write.reference)
-        if connection.execute(select(table.c.party).where(same)).first() is None:
-            connection.execute(insert(table).values(party=write.party, reference=write.reference))
-
-
-def _append_notices(connection: Connection, drafts: list[tuple[str, wire.Notice]]) -> tuple[LedgerNotice, ...]:
-    table = schema.notice
-    last: dict[str, int] = {}
-    notices: list[LedgerNotice] = []
-    for recipient, notice in drafts:
-        if recipient not in last:
-            query = select(func.max(table.c.cursor)).where(table.c.recipient == recipient)
-            last[recipient] = connection.execute(query).scalar() or 0
-        last[recipient] += 1
-        notice.cursor = last[recipient]
-        notices.append(LedgerNotice(recipient, notice.cursor, notice.SerializeToString(deterministic=True)))
-    if notices:
-        rows = [{"recipient": n.recipient, "cursor": n.cursor, "content": n.content} for n in notices]
-        connection.execute(insert(table), rows)
-    return tuple(notices)

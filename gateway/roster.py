@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from concordat.errors import IdentityError, ProtocolError, RefusedError
+from concordat.errors import IdentityError, ProtocolError, RefusedError, UnavailableError
 from concordat.wire.v1 import check_pb2, session_pb2
 from gateway.effects import Close, Note, ReadNotices
 from gateway.ledger import LedgerNotice, PublishedSequence
@@ -28,7 +28,7 @@ _PAGE: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Hub:
+class Shared:
     """What all parts of the exchange share."""
 
     manifest: Manifest
@@ -46,6 +46,7 @@ class Session:
 
     number: int
     party: str
+    opened_at: float
     epochs: frozenset[int] = frozenset()
     greeted: bool = False
     welcomed: bool = False
@@ -68,7 +69,7 @@ class Session:
 class Roster:
     """All sessions; at most one a party counts."""
 
-    hub: Hub
+    shared: Shared
     tick: int = 0
     position: int = 0
     data_minutes: dict[str, int] = field(default_factory=dict)
@@ -77,15 +78,18 @@ class Roster:
     _latest: dict[str, int] = field(default_factory=dict)
     _next: int = 1
 
-    def open(self, party: str) -> Session:
+    def open(self, party: str, now: float) -> Session:
         """Take a stream that a node has opened.
 
         Raises:
             IdentityError: The manifest names no such node.
+            UnavailableError: The party has too many streams already.
         """
-        if party not in self.hub.table.parties:
+        if party not in self.shared.table.parties:
             raise IdentityError("the manifest names no such node")
-        session = Session(self._next, party)
+        if sum(1 for one in self._sessions.values() if one.party == party) >= self.shared.limits.sessions:
+            raise UnavailableError("the party has too many streams", code="busy")
+        session = Session(self._next, party, now)
         self._next += 1
         self._sessions[session.number] = session
         return session
@@ -105,7 +109,7 @@ class Roster:
     def attached(self, session: Session) -> bool:
         """Tell whether a session's party may be asked, and so be covered."""
         # 3.4 (6), C1: a session without its complete plane covers nothing.
-        return session.welcomed and (session.complete or not self.hub.rules.require_complete_plane)
+        return session.welcomed and (session.complete or not self.shared.rules.require_complete_plane)
 
     def attached_parties(self) -> list[str]:
         """Return the parties that `Presence` names, ascending."""
@@ -116,7 +120,7 @@ class Roster:
         mask = 0
         for session in self._current.values():
             if self.attached(session) and epoch in session.epochs:
-                mask |= 1 << self.hub.table.index(session.party)
+                mask |= 1 << self.shared.table.index(session.party)
         return np.uint64(mask)
 
     def greet(self, session: Session, hello: session_pb2.Hello) -> Session | None:
@@ -132,18 +136,18 @@ class Roster:
         self._accept(hello)
         session.greeted, session.epochs = True, frozenset(hello.epochs)
         # A ledger that was restored numbers its notices anew (C10).
-        same = not hello.ledger_incarnation or hello.ledger_incarnation == self.hub.ledger_incarnation
+        same = not hello.ledger_incarnation or hello.ledger_incarnation == self.shared.ledger_incarnation
         session.sent_cursor = session.acked_cursor = hello.notice_cursor if same else 0
         replaced = self._current.get(session.party)
         if replaced is not None:
-            self.hub.out.put(Close(replaced.number, "session_replaced"))
+            self.shared.out.put(Close(replaced.number, "session_replaced"))
             self.end(replaced)
         self._current[session.party] = session
         self._read(session)
         return replaced
 
     def _accept(self, hello: session_pb2.Hello) -> None:
-        manifest = self.hub.manifest
+        manifest = self.shared.manifest
         if hello.federation != manifest.federation:
             raise RefusedError("hello: another federation")
         if hello.manifest_hash != manifest.hash:
@@ -165,8 +169,8 @@ class Roster:
             # Step 3.2 (2): welcome first, then every notice above the cursor.
             session.welcomed = True
             # Whatever plane a former session left is not known to be whole.
-            self.hub.table.touch(session.party)
-            self.hub.out.send(session.number, welcome=self._welcome(sequence))
+            self.shared.table.touch(session.party)
+            self.shared.out.send(session.number, welcome=self._welcome(sequence))
         for notice in notices:
             self._send_notice(session, notice)
         session.behind = len(notices) == _PAGE or bool(notices and notices[-1].cursor > session.sent_cursor)
@@ -175,14 +179,14 @@ class Roster:
 
     def _welcome(self, sequence: int) -> session_pb2.Welcome:
         return session_pb2.Welcome(
-            gateway=self.hub.identity,
-            manifest_hash=self.hub.manifest.hash,
-            ledger_incarnation=self.hub.ledger_incarnation,
+            gateway=self.shared.identity,
+            manifest_hash=self.shared.manifest.hash,
+            ledger_incarnation=self.shared.ledger_incarnation,
             ledger_position=self.position,
             ledger_sequence=sequence,
-            plane_log2_slots=self.hub.table.log2_slots,
-            plane_hashes=self.hub.table.hashes,
-            max_items=self.hub.limits.max_items,
+            plane_log2_slots=self.shared.table.log2_slots,
+            plane_hashes=self.shared.table.hashes,
+            max_items=self.shared.limits.max_items,
             presence=session_pb2.Presence(attached=self.attached_parties()),
             tick=self.tick,
         )
@@ -213,16 +217,16 @@ class Roster:
     def _send_notice(self, session: Session, notice: LedgerNotice) -> None:
         # A gap would be a lost match; what does not fit the window is read again after the next acknowledgement.
         if notice.cursor == session.sent_cursor + 1 and self._window(session) > 0:
-            self.hub.out.send(session.number, notice=check_pb2.Notice.FromString(notice.content))
+            self.shared.out.send(session.number, notice=check_pb2.Notice.FromString(notice.content))
             session.sent_cursor = notice.cursor
 
     def _window(self, session: Session) -> int:
-        return self.hub.limits.unacknowledged_notices - (session.sent_cursor - session.acked_cursor)
+        return self.shared.limits.unacknowledged_notices - (session.sent_cursor - session.acked_cursor)
 
     def _read(self, session: Session) -> None:
         if not session.reading and (self._window(session) > 0 or not session.welcomed):
             session.reading = True
-            self.hub.out.put(ReadNotices(session.number, session.party, session.sent_cursor, _PAGE))
+            self.shared.out.put(ReadNotices(session.number, session.party, session.sent_cursor, _PAGE))
 
     def begin_snapshot(self, session: Session, begin: session_pb2.SnapshotBegin) -> None:
         """Start to build a plane beside the live one.
@@ -230,7 +234,7 @@ class Roster:
         Raises:
             ProtocolError: Another shape than in the welcome, or a snapshot that lacks what was published before it.
         """
-        table = self.hub.table
+        table = self.shared.table
         if (begin.log2_slots, begin.hashes) != (table.log2_slots, table.hashes):
             raise ProtocolError("a snapshot has another shape than the welcome said")
         _require_sequence(begin.sequence)
@@ -240,7 +244,7 @@ class Roster:
             begin.sequence,
             log2_slots=begin.log2_slots,
             hashes=begin.hashes,
-            keep_deltas=self.hub.rules.merge_deltas_into_snapshot,
+            keep_deltas=self.shared.rules.merge_deltas_into_snapshot,
         )
 
     def take_chunk(self, session: Session, chunk: session_pb2.SnapshotChunk) -> None:
@@ -249,7 +253,7 @@ class Roster:
         Raises:
             ProtocolError: No snapshot was begun, or the chunk does not follow.
         """
-        if session.builder is None or len(chunk.bits) > self.hub.limits.chunk_bytes:
+        if session.builder is None or len(chunk.bits) > self.shared.limits.chunk_bytes:
             raise ProtocolError("a chunk belongs to no snapshot or is too large")
         session.builder.chunk(chunk.offset, chunk.bits)
 
@@ -263,7 +267,7 @@ class Roster:
         if session.builder is None:
             raise ProtocolError("a snapshot ends that was not begun")
         builder, session.builder = session.builder, None
-        self.hub.table.install(session.party, builder.finish(end.bitmap_hash))
+        self.shared.table.install(session.party, builder.finish(end.bitmap_hash))
         session.sequence = max(session.sequence, builder.sequence)
         sequence = builder.sequence
 
@@ -272,12 +276,12 @@ class Roster:
                 return
             fresh = not session.complete
             session.complete = True
-            self.hub.table.touch(session.party)
-            self.hub.out.send(session.number, snapshot_installed=session_pb2.SnapshotInstalled(sequence=sequence))
+            self.shared.table.touch(session.party)
+            self.shared.out.send(session.number, snapshot_installed=session_pb2.SnapshotInstalled(sequence=sequence))
             if fresh:
                 self.announce()
 
-        self.hub.out.write([PublishedSequence(session.party, sequence)], installed)
+        self.shared.out.write([PublishedSequence(session.party, sequence)], installed)
 
     def publish(self, session: Session, publish: session_pb2.Publish) -> None:
         """Merge a delta into the live plane, and into the one that is being built.
@@ -287,26 +291,26 @@ class Roster:
         """
         _require_sequence(publish.sequence)
         # Step 3.3 (2): 'published' means in the plane and durable in the ledger.
-        if len(publish.slots) > 4 * self.hub.limits.delta_slots:
+        if len(publish.slots) > 4 * self.shared.limits.delta_slots:
             raise ProtocolError("a delta has too many slots", code="too_large")
-        slots = self.hub.table.slots(publish.slots)
-        self.hub.table.merge_delta(session.party, slots)
+        slots = self.shared.table.slots(publish.slots)
+        self.shared.table.merge_delta(session.party, slots)
         if session.builder is not None:
             session.builder.delta(publish.sequence, slots)
         session.sequence = max(session.sequence, publish.sequence)
 
         def published(durable: bool) -> None:  # noqa: FBT001 -- the outbox's callback
             if self._alive(session, durable=durable):
-                self.hub.out.send(session.number, published=session_pb2.Published(sequence=publish.sequence))
+                self.shared.out.send(session.number, published=session_pb2.Published(sequence=publish.sequence))
 
-        self.hub.out.write([PublishedSequence(session.party, publish.sequence)], published)
+        self.shared.out.write([PublishedSequence(session.party, publish.sequence)], published)
 
     def _alive(self, session: Session, *, durable: bool) -> bool:
         if self._current.get(session.party) is not session:
             return False
         if not durable:
             # The node cannot know whether its sequence was stored; a new attach settles it.
-            self.hub.out.put(Close(session.number, "unavailable"))
+            self.shared.out.put(Close(session.number, "unavailable"))
             self.end(session)
         return durable
 
@@ -318,7 +322,7 @@ class Roster:
             return False
         del self._current[session.party]
         # Items that were routed to this session are routed again to the next one.
-        self.hub.table.touch(session.party)
+        self.shared.table.touch(session.party)
         if session.complete:
             self.announce()
         return True
@@ -327,20 +331,21 @@ class Roster:
         """Send who is attached to every session (3.2 (4))."""
         presence = session_pb2.Presence(attached=self.attached_parties())
         for session in self.sessions():
-            self.hub.out.send(session.number, presence=presence)
+            self.shared.out.send(session.number, presence=presence)
 
     def absent(self, now: float) -> list[Session]:
-        """Return the sessions that have left too many barriers without a reply (3.4 (6))."""
-        limits = self.hub.limits
-        window_s = self.hub.manifest.window_ms / 1000
+        """Return the sessions that left too many barriers without a reply (3.4 (6)), or never said hello."""
+        limits = self.shared.limits
+        window_s = self.shared.manifest.window_ms / 1000
         late = []
         for session in self.sessions():
             over = sum(1 for _, sent in session.unanswered if now >= sent + window_s)
             oldest = session.unanswered[0][1] if session.unanswered else now
             if over >= limits.absent_after_barriers or now - oldest >= limits.absent_after_s:
-                self.hub.out.put(Note("a party left its barriers without a reply and is absent", session.party))
+                self.shared.out.put(Note("a party left its barriers without a reply and is absent", session.party))
                 late.append(session)
-        return late
+        silent = [one for one in self._sessions.values() if not one.greeted]
+        return late + [session for session in silent if now - session.opened_at >= limits.absent_after_s]
 
 
 def _require_sequence(sequence: int) -> None:

@@ -41,6 +41,9 @@ class Rules:
 class Limits(Settings):
     """What one party may ask of the hub's memory and time."""
 
+    sessions: int = Field(
+        default=4, ge=2, description="Streams of one party at once, those among them that have not said hello yet."
+    )
     max_items: int = Field(default=MAX_ITEMS, ge=1, le=MAX_ITEMS, description="Items in a check.")
     bytes_in_flight: int = Field(
         default=24 << 20, ge=1 << 20, description="Bytes of one party's checks whose certificate has not left."
@@ -66,5 +69,7 @@ class Limits(Settings):
         default=3, ge=1, description="Unanswered barriers after which a party is absent and its session is closed."
     )
     absent_after_s: float = Field(
-        default=5.0, gt=0, description="Age in seconds of an unanswered barrier at which its party is absent."
+        default=5.0,
+        gt=0,
+        description="Seconds after which an unanswered barrier makes its party absent, or a stream without hello ends.",
     )

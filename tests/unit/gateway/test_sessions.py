@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from concordat.errors import IdentityError
+from concordat.errors import IdentityError, UnavailableError
 from concordat.wire.v1 import check_pb2, session_pb2
 from tests.unit.gateway.world import Link, told_once
 
@@ -234,6 +234,18 @@ def test_a_frame_that_breaks_the_protocol_ends_its_session_and_no_other(world: W
     world.settle()
     assert de.link.closed == "protocol_violation"
     assert nl.link.closed is None
+
+
+def test_a_stream_without_a_hello_ends_and_one_party_cannot_open_many(world: World) -> None:
+    hub, party = world.hubs[0], world.federation.id("DE")
+    links = [Link(world.node("DE"), hub, hub.exchange.open(party)) for _ in range(4)]
+    hub.links |= {link.session: link for link in links}
+    with pytest.raises(UnavailableError):
+        hub.exchange.open(party)
+    assert world.attached("NL").link.closed is None
+    world.advance(5.3)
+    assert [link.closed for link in links] == ["deadline"] * 4
+    assert world.attached("DE").link.closed is None
 
 
 def test_nothing_is_taken_before_the_welcome(world: World) -> None:

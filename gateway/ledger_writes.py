@@ -1,0 +1,67 @@
+"""What goes into the ledger, and what comes out of a transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.edges import EdgeCandidate
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedSequence:
+    """A party's values are published up to this number."""
+
+    party: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedCheck:
+    """Who asked for what, without what was asked (I5)."""
+
+    asker: str
+    check_id: bytes
+    purpose: str
+    operation: str
+    justification_hash: bytes
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class VoidEdge:
+    """A recipient refuses an edge that it was told of."""
+
+    edge_id: bytes
+    refuser: str
+    other: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A party has withdrawn a reference."""
+
+    party: str
+    reference: bytes
+
+
+LedgerWrite = PublishedSequence | LoggedCheck | VoidEdge | Tombstone | EdgeCandidate
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerNotice:
+    """One entry of a recipient's list: a serialised `Notice`."""
+
+    recipient: str
+    cursor: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What one transaction made durable."""
+
+    position: int
+    notices: tuple[LedgerNotice, ...] = ()
+    refused: tuple[VoidEdge, ...] = ()
+    """Edges that became void: the parties named in the log."""
