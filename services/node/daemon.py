@@ -18,6 +18,7 @@ import random
 import secrets
 import signal
 import socket
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 
 LOCK_FILE: Final = "daemon.lock"
 CONDITIONS_POLL_S: Final = 1.0
+# Each statement of SQLite gives the interpreter away; with the usual 5 ms a thread that makes tokens would keep an
+# answer waiting that long for every one of them.
+SWITCH_INTERVAL_S: Final = 0.0005
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -141,7 +145,8 @@ class Node:
                 shown = text
                 self.emit(Waiting(CONDITION, text.removeprefix("waiting: ")))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), CONDITIONS_POLL_S)
+                async with asyncio.timeout(CONDITIONS_POLL_S):
+                    await stop.wait()
 
 
 async def run_node(home: Path, *, stop: asyncio.Event, events: EventSink, ready: asyncio.Event | None = None) -> None:
@@ -197,6 +202,7 @@ def run(homes: Sequence[Path], *, json_output: bool) -> None:
             loop.add_signal_handler(number, stop.set)
         await run_nodes(homes, EventWriter(json_output=json_output), stop=stop)
 
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
 

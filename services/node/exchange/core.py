@@ -195,7 +195,8 @@ class NodeCore:
         if self._publisher.attach(welcome):
             self._store.renew_incarnation()
         # Before the first notice: a ledger that was restored numbers its notices anew, and may have lost matches (C10).
-        self._store.follow_ledger(welcome.ledger_incarnation, self._identity.holders)
+        if self._store.follow_ledger(welcome.ledger_incarnation, self._identity.holders):
+            self._inbox.expect_repeats()
         self._welcome = welcome
         self._presence = tuple(welcome.presence.attached)
         return [wire.NodeFrame(refusal=refusal) for refusal in self._inbox.refusals()]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from services.node.events import Event, EventSink
     from services.node.exchange.asker import Asker
     from services.node.exchange.identity import Identity
+    from services.node.store.rows import SentCheck
     from services.node.store.store import Store
 
 EDGE_ID_BYTES: Final = 16
@@ -51,6 +52,8 @@ class Inbox:
         self._asker = asker
         self._clock = clock
         self._emit = emit
+        self._repeats = False
+        self._last_sent: SentCheck | None = None
 
     def use_identity(self, identity: Identity) -> None:
         """Sign under another identity and manifest from now on."""
@@ -72,6 +75,10 @@ class Inbox:
                 return None
             case _:
                 raise ProtocolError("a notice has no content")
+
+    def expect_repeats(self) -> None:
+        """Take notices that come again, as a restored ledger sends them, for what they are (C10)."""
+        self._repeats = True
 
     def refusals(self) -> list[wire.Refusal]:
         """Return all refusals anew: one may have been lost with the session that was to carry it."""
@@ -144,7 +151,7 @@ class Inbox:
         return None if self._answer_is_proven(told) else WRONG_ANSWER_MAC
 
     def _answer_is_proven(self, told: wire.Told) -> bool:
-        sent = self._store.sent_check(told.check_id)
+        sent = self._sent(told.check_id)
         if sent is None or not told.decision & macs.ASKER_TOLD or told.decision > macs.ASKER_TOLD | macs.HOLDER_TOLD:
             return False
         epoch = parse_header(sent.header, b"").fields.epoch
@@ -155,8 +162,14 @@ class Inbox:
         expected = macs.answer_mac(secret, sent.header_hash, told.other, references, told.decision)
         return macs.equal(expected, told.answer_mac)
 
+    def _sent(self, check_id: bytes) -> SentCheck | None:
+        # Many notices in a row are about one check.
+        if self._last_sent is None or self._last_sent.check_id != check_id:
+            self._last_sent = self._store.sent_check(check_id)
+        return self._last_sent
+
     def _reopening(self, row: ToldRow) -> _Reopening | None:
-        sent = self._store.sent_check(row.check_id) if row.asked and row.check_id else None
+        sent = self._sent(row.check_id) if row.asked and row.check_id else None
         known = row.other in self._identity.holders
         return _Reopening(sent.check_id, sent.batch_id, row.other) if sent is not None and known else None
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,6 +41,9 @@ POLL_S: Final = 1.0
 BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 QUEUE_FRAMES: Final = 512
 FRAMES_AT_ONCE: Final = 64
+NOTICES_AT_ONCE: Final = 256
+# More than a gateway may have sent and not yet seen acknowledged.
+MAX_NOTICES: Final = 1 << 14
 GOOD_BYE_S: Final = 1.0
 # After these the folder is read again before the next attempt: there may be a newer manifest in it.
 _READ_HOME_AFTER: Final = frozenset({"stale_manifest", "stale_epoch", "stale_rules", "bad_identity", "bad_signature"})
@@ -52,6 +56,8 @@ class _Stream:
 
     call: grpc.aio.StreamStreamCall[wire.NodeFrame, wire.HubFrame]
     incoming: asyncio.Queue[wire.HubFrame] = field(default_factory=lambda: asyncio.Queue(QUEUE_FRAMES))
+    notices: deque[wire.HubFrame] = field(default_factory=deque)
+    """Notices wait apart: however many there are, questions and barriers are answered in time."""
     outgoing: asyncio.Queue[wire.NodeFrame] = field(default_factory=lambda: asyncio.Queue(QUEUE_FRAMES))
 
 
@@ -109,7 +115,8 @@ class Session:
                     await self._in_worker(self._read_home)
                 pause_s = BACKOFF_S[min(failures, len(BACKOFF_S)) - 1] * self._rng.uniform(0.5, 1.0)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), pause_s)
+                    async with asyncio.timeout(pause_s):
+                        await stop.wait()
         finally:
             self._worker.shutdown(wait=True)
 
@@ -138,7 +145,12 @@ class Session:
     async def _read(self, stream: _Stream) -> None:
         try:
             async for frame in stream.call:
-                await stream.incoming.put(frame)
+                if frame.HasField("notice"):
+                    stream.notices.append(frame)
+                    if len(stream.notices) > MAX_NOTICES:
+                        raise ProtocolError("the gateway sends notices without waiting for their acknowledgement")
+                else:
+                    await stream.incoming.put(frame)
                 self._ping.set()
         except grpc.aio.AioRpcError as error:
             raise translate(error, "the gateway") from error
@@ -160,10 +172,12 @@ class Session:
         self._work_at = 0.0
         while True:
             self._ping.clear()
-            if stream.incoming.empty() and not self._woken:
+            if stream.incoming.empty() and not stream.notices and not self._woken:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._ping.wait(), max(0.0, self._work_at - self._clock.monotonic()))
-            step = await self._in_worker(partial(self._step, _drain(stream.incoming)))
+                    # Not `wait_for`: in Python 3.11 it can swallow the cancellation that ends this task.
+                    async with asyncio.timeout(max(0.0, self._work_at - self._clock.monotonic())):
+                        await self._ping.wait()
+            step = await self._in_worker(partial(self._step, _drain(stream)))
             for frame in step.frames:
                 await stream.outgoing.put(frame)
             for event in step.operations:
@@ -189,7 +203,8 @@ class Session:
         with contextlib.suppress(TimeoutError, asyncio.QueueFull):
             stream.outgoing.put_nowait(wire.NodeFrame(bye=wire.Bye()))
             if not writer.done():
-                await asyncio.wait_for(stream.outgoing.join(), GOOD_BYE_S)
+                async with asyncio.timeout(GOOD_BYE_S):
+                    await stream.outgoing.join()
 
     def _read_home(self) -> None:
         try:
@@ -203,10 +218,13 @@ class Session:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
 
-def _drain(incoming: asyncio.Queue[wire.HubFrame]) -> list[wire.HubFrame]:
+def _drain(stream: _Stream) -> list[wire.HubFrame]:
+    """Return the next frames, notices last."""
     frames: list[wire.HubFrame] = []
-    while len(frames) < FRAMES_AT_ONCE and not incoming.empty():
-        frames.append(incoming.get_nowait())
+    while len(frames) < FRAMES_AT_ONCE and not stream.incoming.empty():
+        frames.append(stream.incoming.get_nowait())
+    # The welcome comes first in any case: a gateway sends nothing before it.
+    frames += [stream.notices.popleft() for _ in range(min(NOTICES_AT_ONCE, len(stream.notices)))]
     return frames
 
 

@@ -165,9 +165,12 @@ class Store:
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         with self._turn:
-            if self._grouped and (self._db.in_transaction or begin != "BEGIN"):
+            if self._grouped and begin != "BEGIN":
                 with self._part() as db:
                     yield db
+                return
+            if self._grouped and self._db.in_transaction:
+                yield self._db
                 return
             self._db.execute(begin)
             try:
