@@ -25,6 +25,7 @@ SECRET_BYTES: Final = 32
 REFERENCE_BYTES: Final = 16
 OUTPUT_BYTES: Final = 64
 MASK_KEY_BYTES: Final = 32
+MAX_PART_BYTES: Final = 2**16 - 1
 
 NAMESPACE_NUMBERS: Final = {
     "e164": 1,
@@ -47,7 +48,12 @@ def length_prefixed(*parts: bytes) -> bytes:
     """Join parts so that no two different lists of parts give the same bytes.
 
     Each part is preceded by its length as two bytes, big-endian (as RFC 9497 does with its inputs).
+
+    Raises:
+        ProtocolError: A part is longer than two bytes can say.
     """
+    if any(len(part) > MAX_PART_BYTES for part in parts):
+        raise ProtocolError(f"a part of more than {MAX_PART_BYTES} bytes has no length prefix", code="too_large")
     return b"".join(len(part).to_bytes(2, "big") + part for part in parts)
 
 
@@ -60,6 +66,9 @@ def token_input(domain: str, namespace: str, rules_version: int, epoch: int, can
         rules_version: Version of the namespace's canonical form.
         epoch: Epoch of the key.
         canonical: Canonical value.
+
+    Raises:
+        ProtocolError: The canonical value is longer than 65 535 bytes.
     """
     return length_prefixed(
         domain.encode(),

@@ -179,8 +179,15 @@ class SealingPublicKey:
         return base64.b64encode(self.raw).decode()
 
     def seal(self, info: bytes, plaintext: bytes) -> bytes:
-        """Encrypt for the holder of the private half; only the same `info` opens it (HPKE base mode, one message)."""
-        return _SUITE.encrypt(plaintext, self._key, info=info)
+        """Encrypt for the holder of the private half; only the same `info` opens it (HPKE base mode, one message).
+
+        Raises:
+            IdentityError: If it is no key, or a curve point of small order, with which there is no agreement.
+        """
+        try:
+            return _SUITE.encrypt(plaintext, self._key, info=info)
+        except ValueError as error:
+            raise IdentityError("nothing can be sealed to this key") from error
 
     @cached_property
     def _key(self) -> MLKEM768X25519PublicKey:

@@ -83,8 +83,7 @@ def accept_header(header: SignedHeader, *, manifest: Manifest, asker: str, now: 
     # (2) It belongs to this federation and to the manifest in force.
     if fields.federation != manifest.federation:
         raise RefusedError("the header names another federation")
-    if fields.manifest_hash != manifest.hash:
-        raise RefusedError("the header names another manifest", code="stale_manifest")
+    accept_manifest(fields.manifest_hash, manifest=manifest, now=now)
     if fields.epoch not in manifest.live_epochs:
         raise RefusedError("the header names an epoch that is not in force", code="stale_epoch")
     # (3) It is neither expired nor from the future, and lives no longer than the federation allows.
@@ -94,6 +93,20 @@ def accept_header(header: SignedHeader, *, manifest: Manifest, asker: str, now: 
         raise RefusedError("the header has no justification or purpose", code="justification_missing")
     if not 1 <= fields.count <= MAX_ITEMS:
         raise ProtocolError(f"a check has 1 to {MAX_ITEMS} items, not {fields.count}")
+
+
+def accept_manifest(manifest_hash: bytes, *, manifest: Manifest, now: float) -> None:
+    """Refuse what was signed under another manifest, and all of it once the manifest in force has expired.
+
+    Folders are checked when a process starts; one that is never restarted must not go on under an old manifest.
+
+    Raises:
+        RefusedError: code `stale_manifest`.
+    """
+    if manifest_hash != manifest.hash:
+        raise RefusedError("the request names another manifest", code="stale_manifest")
+    if now >= manifest.expires:
+        raise RefusedError("the manifest in force has expired", code="stale_manifest")
 
 
 def accept_times(issued_at_ms: int, expires_at_ms: int, *, manifest: Manifest, now: float) -> None:

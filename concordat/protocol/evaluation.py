@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.message import DecodeError
 
 from concordat.errors import IdentityError, ProtocolError, RefusedError
+from concordat.protocol.check import accept_manifest
 from concordat.wire.v1 import custodian_pb2 as wire
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ def accept_evaluation(
     # (2) It is meant for this custodian, this federation and this manifest.
     if fields.federation != manifest.federation or fields.custodian != custodian:
         raise IdentityError("the request is meant for another federation or custodian")
-    if fields.manifest_hash != manifest.hash:
-        raise RefusedError("the request names another manifest", code="stale_manifest")
+    accept_manifest(fields.manifest_hash, manifest=manifest, now=now)
     if fields.key_class not in KEY_CLASSES or fields.epoch not in manifest.live_epochs:
         raise RefusedError("the request names a key that is not in force", code="stale_epoch")
     # (3) It has not expired, and lives no longer than the federation allows.

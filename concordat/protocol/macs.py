@@ -47,10 +47,12 @@ def answer_mac(secret: bytes, header_hash: bytes, holder: str, references: tuple
         holder: SPIFFE id of the party that answers.
         references: The asker's and the holder's reference, in this order.
         decision: `ASKER_TOLD` and `HOLDER_TOLD` as bits.
+
+    Raises:
+        ProtocolError: A reference that has not 16 bytes, or a decision that is no byte.
     """
-    asker_reference, holder_reference = references
-    message = length_prefixed(b"answer", header_hash, holder.encode()) + asker_reference + holder_reference
-    return hmac.digest(secret, message + bytes([decision]), "sha256")
+    message = length_prefixed(b"answer", header_hash, holder.encode()) + _fixed(references, decision)
+    return hmac.digest(secret, message, "sha256")
 
 
 def confirm_macs(secrets: bytes, sweep_id: bytes) -> bytes:
@@ -70,10 +72,20 @@ def pair_mac(
         parties: SPIFFE ids of sender and addressee.
         references: The sender's and the addressee's reference.
         decision: bit 0 the addressee may be told, bit 1 the sender is told.
+
+    Raises:
+        ProtocolError: A reference that has not 16 bytes, or a decision that is no byte.
     """
     sender, addressee = parties
-    message = length_prefixed(b"pair", sweep_id, sender.encode(), addressee.encode()) + references[0] + references[1]
-    return hmac.digest(secret, message + bytes([decision]), "sha256")
+    message = length_prefixed(b"pair", sweep_id, sender.encode(), addressee.encode()) + _fixed(references, decision)
+    return hmac.digest(secret, message, "sha256")
+
+
+def _fixed(references: tuple[bytes, bytes], decision: int) -> bytes:
+    """Join what stands without a length prefix, so must have one size only; some of it comes from a peer."""
+    if any(len(reference) != REFERENCE_BYTES for reference in references) or not 0 <= decision <= 255:
+        raise ProtocolError("a MAC is over two references of 16 bytes and a decision of one byte")
+    return references[0] + references[1] + bytes([decision])
 
 
 def equal(left: bytes, right: bytes) -> bool:

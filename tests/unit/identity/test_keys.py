@@ -94,6 +94,13 @@ def test_a_sealing_key_that_is_no_point_is_refused_when_it_is_used() -> None:
         SealingPublicKey(b"\xff" * 1216).seal(b"", b"x")
 
 
+def test_a_sealing_key_whose_curve_point_has_a_small_order_is_refused_when_it_is_used() -> None:
+    lattice = SealingKey.generate().public.raw[:1184]
+    for point in (bytes(32), b"\x01" + bytes(31)):
+        with pytest.raises(IdentityError):
+            SealingPublicKey(lattice + point).seal(b"", b"x")
+
+
 @KEY_TYPES
 @pytest.mark.parametrize("umask", [0, 0o277])
 def test_a_key_file_is_0600_whatever_the_umask_and_reads_back(kind: Any, umask: int, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from concordat.identity.keys import SigningKey
+from concordat.identity.keys import SealingKey, SigningKey
 from concordat.oprf import group
 from concordat.oprf.keygen import KeygenAbortError, Participant, Plan, equivocates, play, run_keygen
 from concordat.oprf.keygen_checks import prove_possession
@@ -294,7 +294,13 @@ def test_an_opening_other_than_the_commitment_names_its_sender() -> None:
     assert caught.value.accused == SENDER
 
 
-@pytest.mark.parametrize("keys", [[], ["aa" * 1216], ["aa" * 1216] * 2, ["ff" * 1216, "fe" * 1216], ["ab", "cd"]])
+# Whole lattice keys, each with a curve point of small order, which no key agreement takes.
+SMALL_ORDER = [SealingKey.generate().public.raw[:1184].hex() + point for point in ("00" * 32, "01" + "00" * 31)]
+
+
+@pytest.mark.parametrize(
+    "keys", [[], ["aa" * 1216], ["aa" * 1216] * 2, ["ff" * 1216, "fe" * 1216], ["ab", "cd"], SMALL_ORDER]
+)
 def test_sealing_keys_that_are_missing_repeated_or_none_name_their_sender(keys: list[str]) -> None:
     liar = Liar(PLAN, SENDER, lambda _, m: change(m, SENDER, keys=keys) if m[:1] == b"1" else m)
     with pytest.raises(KeygenAbortError) as caught:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concordat.clock import SystemClock
-from concordat.errors import ConcordatError
+from concordat.errors import ConcordatError, ProtocolError
 from concordat.identity.home import Home, load_home
 from concordat.protocol.check import (
     SignedHeader,
@@ -104,6 +104,16 @@ def test_a_header_that_breaks_a_rule_is_refused_with_its_code(
     assert accepted(home, sign_header(body, home.signing_key)) == code
 
 
+def test_a_header_is_refused_once_the_manifest_itself_has_expired(homes: dict[str, Home]) -> None:
+    """A process that started in time and was never restarted must not go on for ever under an old manifest."""
+    home = next(iter(homes.values()))
+    late = float(home.manifest.expires)
+    body = fields(home)
+    body.issued_at_ms, body.expires_at_ms = int(late * 1000), int(late * 1000) + 60_000
+    assert accepted(home, sign_header(body, home.signing_key), now=late - 1) == "accepted"
+    assert accepted(home, sign_header(body, home.signing_key), now=late) == "stale_manifest"
+
+
 def test_a_header_is_refused_after_its_expiry(homes: dict[str, Home]) -> None:
     home = next(iter(homes.values()))
     assert accepted(home, sign_header(fields(home), home.signing_key), now=NOW + 61) == "expired"
@@ -156,6 +166,15 @@ def test_columns_that_do_not_fit_the_header_are_refused(columns: wire.CheckItems
 def test_a_holder_may_get_fewer_items_than_the_header_counts() -> None:
     accept_items(items(1), count=2, exact=False)
     accept_items(items(2), count=2, exact=True)
+
+
+def test_an_audience_set_that_no_length_prefix_can_hold_is_a_refusal_and_no_crash(homes: dict[str, Home]) -> None:
+    home = next(iter(homes.values()))
+    header = sign_header(fields(home), home.signing_key)
+    with pytest.raises(ProtocolError):
+        accept_audience(header, SALT, [wire.AudienceSet(parties=["p" * 70_000])], bytes(2))
+    with pytest.raises(ProtocolError):
+        accept_audience(header, bytes(70_000), EVERYONE, bytes(2))
 
 
 def test_audience_sets_other_than_the_signed_ones_are_refused(homes: dict[str, Home]) -> None:

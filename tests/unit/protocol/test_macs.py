@@ -41,6 +41,20 @@ def test_columns_of_different_length_are_refused() -> None:
         ask_macs(SECRET[:31], HASH, TOKEN, OWN)
 
 
+@pytest.mark.parametrize("references", [(OWN[:8], PEER + OWN[8:]), (OWN + PEER[:1], PEER[1:]), (OWN, b""), (b"", PEER)])
+def test_references_that_could_slide_into_each_other_make_no_mac(references: tuple[bytes, bytes]) -> None:
+    with pytest.raises(ProtocolError):
+        pair_mac(SECRET, HASH[:16], ("spiffe://f/node/A", "spiffe://f/node/B"), references, 3)
+    with pytest.raises(ProtocolError):
+        answer_mac(SECRET, HASH, "spiffe://f/node/A", references, 3)
+
+
+@pytest.mark.parametrize("decision", [-1, 256, 1 << 31])
+def test_a_decision_that_is_no_byte_makes_no_mac(decision: int) -> None:
+    with pytest.raises(ProtocolError):
+        answer_mac(SECRET, HASH, "spiffe://f/node/A", (OWN, PEER), decision)
+
+
 @settings(max_examples=50)
 @given(st.lists(st.tuples(*(st.binary(min_size=n, max_size=n) for n in (32, 16, 16))), max_size=20))
 def test_a_batch_gives_the_macs_of_its_items_in_order(rows: list[tuple[bytes, bytes, bytes]]) -> None:
