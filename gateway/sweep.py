@@ -308,7 +308,6 @@ class SweepHub:
                 held.pop(member.index, None)
             for window in self._open.values():
                 window.awaited.discard(party)
-                window.answers.pop(member.index, None)
             if self._board is not None:
                 self._board.cancel(member.index)
         return [Send(party, wire.SweepDown(done=wire.SweepDone(dropped=code)), last=True)]

@@ -215,6 +215,37 @@ def test_a_participant_answers_a_want_once_and_proves_candidates_only() -> None:
         party.receive(_listed(second.reference(ANN), number=1))
 
 
+def test_a_participant_proves_to_participants_of_the_charter_only() -> None:
+    party = planned()
+    party.receive(_want(0, 1))
+    with pytest.raises(ProtocolError):
+        party.receive(_listed(entry(1).reference(ANN), peer=CIA))
+    assert len(party.receive(_listed(entry(1).reference(ANN))).frames) == 1
+
+
+def test_a_participant_judges_a_proof_once() -> None:
+    party = planned()
+    party.receive(_want(0, 1))
+    party.receive(_listed(entry(1).reference(ANN)))
+    mac = pair_mac(entry(1).secret, SWEEP_ID, (BEN, ANN), (bytes(16), entry(1).reference(ANN)), 3)
+    proof = wire.SweepDown(pair_proofs=wire.PairProofs(peer=BEN, pairs=bytes(8), macs=mac, decisions=b"\x03"))
+    step = party.receive(proof)
+    assert [(pair.own_reference, pair.peer) for pair in step.verified] == [(entry(1).reference(ANN), BEN)]
+    assert step.frames[0].pair_verdicts.verdicts == b"\x01"
+    with pytest.raises(ProtocolError):
+        party.receive(proof)
+
+
+def test_windows_of_a_dropped_participant_are_forgotten_at_once() -> None:
+    world = three()
+    for party in (ANN, BEN, CIA):
+        world.apply(world.hub.receive(party, world.parties[party].join(), 0.0))
+    world.apply(world.hub.receive(CIA, world.up[CIA].popleft(), 0.0))
+    assert [set(held) for held in world.hub._held.values()] == [{2}]
+    world.apply(world.hub.gone(CIA, 0.0))
+    assert [set(held) for held in world.hub._held.values()] == [set()]
+
+
 def test_a_plan_of_too_many_windows_is_refused() -> None:
     with pytest.raises(ProtocolError):
         planned(bits=40)
