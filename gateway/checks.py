@@ -147,7 +147,8 @@ class Checks:
         check = self._by_id.get(answer.check_id)
         if check is None:
             # After the certificate: the holder was timed out, and the asker asks again.
-            self.shared.out.put(Note("an answer came after its certificate", session.party, warning=False))
+            if answer.positions:
+                self.shared.out.put(Note("an answer came after its certificate", session.party, warning=False))
             return
         tick = self._tick(check.tick)
         asked = tick.asked.get(session.party)
@@ -182,6 +183,9 @@ class Checks:
             if decision & HOLDER_TOLD and not check.audience_has(position, session.party):
                 raise ProtocolError("a holder decides to be told of a record whose audience leaves it out")
             check.answered[position] |= bit
+            if not decision:
+                # Nobody is told, and nothing is written: a silent holder leaves no trace here (I11).
+                continue
             yield EdgeCandidate(
                 party_a=check.asker,
                 reference_a=check.reference(position),
@@ -311,7 +315,7 @@ class Checks:
             epoch=check.header.fields.epoch,
             issued_at_ms=int(now * MS),
             ledger_incarnation=self.shared.ledger_incarnation,
-            ledger_position=self.roster.position,
+            ledger_position=int(now * MS),
             holders=[
                 wire.HolderCoverage(
                     holder=holder,

@@ -51,7 +51,7 @@ class ReadSequences:
 
 @dataclass(frozen=True, slots=True)
 class ReadNotices:
-    """Read a party's sequence, the ledger's position and the party's next notices."""
+    """Read a party's sequence and its next notices."""
 
     session: int
     party: str

@@ -1,6 +1,6 @@
 """The live exchange without any I/O: frames, time and the ledger's results in; effects out (docs/protocol.md 3.2, 3.4).
 
-    exchange = Exchange(manifest, signer=Signer(identity, key), ledger=LedgerState(...), clock=...)
+    exchange = Exchange(manifest, signer=Signer(identity, key), ledger_incarnation=..., clock=...)
     session = exchange.open("spiffe://example/node/NL")
     exchange.frame(session, node_frame)
     for effect in exchange.effects(): ...        # send, close, write, read, forget, note
@@ -43,14 +43,6 @@ class Signer:
     key: SigningKey
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerState:
-    """Which ledger it is, and its position."""
-
-    incarnation: bytes
-    position: int
-
-
 class Exchange:
     """The hub's part of every live check."""
 
@@ -59,7 +51,7 @@ class Exchange:
         manifest: Manifest,
         *,
         signer: Signer,
-        ledger: LedgerState,
+        ledger_incarnation: bytes,
         clock: Clock,
         rules: Rules | None = None,
         limits: Limits | None = None,
@@ -70,7 +62,7 @@ class Exchange:
         Args:
             manifest: In force.
             signer: This gateway.
-            ledger: Which ledger, and how far it is.
+            ledger_incarnation: Which ledger it is, 16 bytes.
             clock: Of this process.
             rules: All on, but in tests.
             limits: What one party may ask.
@@ -80,10 +72,10 @@ class Exchange:
         self._out = Outbox()
         table = table or make_table(manifest)
         self._shared = Shared(
-            manifest, table, self._out, rules or Rules(), limits or Limits(), signer.identity, ledger.incarnation
+            manifest, table, self._out, rules or Rules(), limits or Limits(), signer.identity, ledger_incarnation
         )
         self._tick_s, self._window_s = manifest.tick_ms / MS, manifest.window_ms / MS
-        self._roster = Roster(self._shared, position=ledger.position)
+        self._roster = Roster(self._shared)
         # Numbers go on after a restart, so that no node takes a new tick for one it has answered.
         number = int(clock.now() / self._tick_s)
         running = Tick(number, clock.monotonic() + self._tick_s, self._window_s)
@@ -178,14 +170,12 @@ class Exchange:
 
     def committed(self, numbers: Iterable[int], committed: Committed) -> None:
         """Take what the ledger has made durable: settle the writes, send the notices."""
-        self._roster.position = max(self._roster.position, committed.position)
         for number in numbers:
             self._out.settle(number, durable=True)
         self.deliver(committed)
 
     def deliver(self, committed: Committed) -> None:
         """Send the notices of a transaction that was not this exchange's own, such as a sweep's."""
-        self._roster.position = max(self._roster.position, committed.position)
         self._roster.deliver(committed.notices)
         for void in committed.refused:
             # 3.4 (4): the refused party is named.
@@ -200,11 +190,11 @@ class Exchange:
         """Take the ledger's sequences for the barriers of a tick; without them nobody is covered."""
         self._checks.sequences_read(tick, sequences)
 
-    def notices_read(self, session: int, *, sequence: int, position: int, notices: list[LedgerNotice]) -> None:
+    def notices_read(self, session: int, *, sequence: int, notices: list[LedgerNotice]) -> None:
         """Take a party's sequence and next notices."""
         found = self._roster.get(session)
         if found is not None:
-            self._roster.read(found, sequence=sequence, position=position, notices=notices)
+            self._roster.read(found, sequence=sequence, notices=notices, now_ms=int(self._clock.now() * MS))
 
     def notices_unread(self, session: int) -> None:
         """Note that the ledger could not be read for a session: it ends, and the node comes again."""

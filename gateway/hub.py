@@ -185,18 +185,18 @@ class Hub:
 
     async def _read_notices(self, effect: ReadNotices) -> None:
         try:
-            sequence, position, notices = await self._read(self._notices_of, effect)
+            sequence, notices = await self._read(self._notices_of, effect)
         except ConcordatError:
             _log.exception("a party's notices could not be read", extra={"party": effect.party})
             self._exchange.notices_unread(effect.session)
         else:
-            self._exchange.notices_read(effect.session, sequence=sequence, position=position, notices=notices)
+            self._exchange.notices_read(effect.session, sequence=sequence, notices=notices)
         self._carry_out()
 
     def _notices_of(self, effect: ReadNotices) -> Any:
         ledger = self._ledger
         notices = ledger.notices_above(effect.party, effect.above, limit=effect.limit)
-        return ledger.sequence_of(effect.party), ledger.position(), notices
+        return ledger.sequence_of(effect.party), notices
 
     async def _read(self, read: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._reader, partial(read, *arguments))

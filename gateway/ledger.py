@@ -123,7 +123,7 @@ class Ledger:
         return self.write(candidates).notices
 
     def position(self) -> int:
-        """Return the number of transactions so far."""
+        """Return the position: Unix milliseconds of the last transaction, ascending with each."""
         with self._reader.begin() as connection:
             return read_number(connection, "position")
 
@@ -233,7 +233,8 @@ class Ledger:
         return found["incarnation"], found["handle_secret"]
 
     def _write(self, connection: Connection, writes: Sequence[LedgerWrite]) -> Committed:
-        position = read_number(connection, "position") + 1
+        # A time, and not a count of transactions: how many there were would show what silent holders do (I11).
+        position = max(read_number(connection, "position") + 1, self._now_ms())
         connection.execute(
             update(schema.meta).where(schema.meta.c.key == "position").values(value=str(position).encode())
         )

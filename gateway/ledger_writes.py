@@ -62,6 +62,7 @@ class Committed:
     """What one transaction made durable."""
 
     position: int
+    """Unix milliseconds, ascending with each transaction."""
     notices: tuple[LedgerNotice, ...] = ()
     refused: tuple[VoidEdge, ...] = ()
     """Edges that became void: the parties named in the log."""

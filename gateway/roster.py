@@ -71,7 +71,6 @@ class Roster:
 
     shared: Shared
     tick: int = 0
-    position: int = 0
     data_minutes: dict[str, int] = field(default_factory=dict)
     _sessions: dict[int, Session] = field(default_factory=dict)
     _current: dict[str, Session] = field(default_factory=dict)
@@ -161,28 +160,27 @@ class Roster:
         if len(hello.incarnation) != ID_BYTES:
             raise ProtocolError("hello: field incarnation has not 16 bytes")
 
-    def read(self, session: Session, *, sequence: int, position: int, notices: list[LedgerNotice]) -> None:
+    def read(self, session: Session, *, sequence: int, notices: list[LedgerNotice], now_ms: int) -> None:
         """Take what the ledger holds for a session: greet the node, then send its notices in order."""
         session.reading = False
-        self.position = max(self.position, position)
         if not session.welcomed:
             # Step 3.2 (2): welcome first, then every notice above the cursor.
             session.welcomed = True
             # Whatever plane a former session left is not known to be whole.
             self.shared.table.touch(session.party)
-            self.shared.out.send(session.number, welcome=self._welcome(sequence))
+            self.shared.out.send(session.number, welcome=self._welcome(sequence, now_ms))
         for notice in notices:
             self._send_notice(session, notice)
         session.behind = len(notices) == _PAGE or bool(notices and notices[-1].cursor > session.sent_cursor)
         if session.behind or self._latest.get(session.party, 0) > session.sent_cursor:
             self._read(session)
 
-    def _welcome(self, sequence: int) -> session_pb2.Welcome:
+    def _welcome(self, sequence: int, now_ms: int) -> session_pb2.Welcome:
         return session_pb2.Welcome(
             gateway=self.shared.identity,
             manifest_hash=self.shared.manifest.hash,
             ledger_incarnation=self.shared.ledger_incarnation,
-            ledger_position=self.position,
+            ledger_position=now_ms,
             ledger_sequence=sequence,
             plane_log2_slots=self.shared.table.log2_slots,
             plane_hashes=self.shared.table.hashes,

@@ -17,7 +17,7 @@ from concordat.wire.v1.sweep_pb2_grpc import add_SweepServiceServicer_to_server
 from gateway import sabotage
 from gateway.authorisation import TABLE
 from gateway.database import open_engine
-from gateway.exchange import Exchange, LedgerState, Signer, make_table
+from gateway.exchange import Exchange, Signer, make_table
 from gateway.hub import Hub
 from gateway.ledger import Ledger
 from gateway.operations import OperationServicer
@@ -121,7 +121,7 @@ def _hub(foundation: Foundation) -> Hub:
     exchange = Exchange(
         home.manifest,
         signer=Signer(str(home.identity), home.signing_key),
-        ledger=LedgerState(ledger.incarnation, ledger.position()),
+        ledger_incarnation=ledger.incarnation,
         clock=foundation.clock,
         limits=foundation.settings.limits,
         table=table,

@@ -440,7 +440,7 @@ class CertificateBody(_message.Message):
     ledger_incarnation: _builtins.bytes
     """Incarnation of the ledger, 16 bytes."""
     ledger_position: _builtins.int
-    """Position of the ledger."""
+    """Unix milliseconds up to which the ledger holds all edges; a time and no count, so that nobody's work shows (I11)."""
     partial: _builtins.bool
     """True where only some holders were asked (only_holders); the others are not listed."""
     @_builtins.property

@@ -245,7 +245,7 @@ class Welcome(_message.Message):
     ledger_incarnation: _builtins.bytes
     """Incarnation of the ledger, 16 bytes."""
     ledger_position: _builtins.int
-    """Position of the ledger."""
+    """As in CertificateBody."""
     ledger_sequence: _builtins.int
     """The party's published sequence in the ledger."""
     plane_log2_slots: _builtins.int

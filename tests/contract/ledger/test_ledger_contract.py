@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+NOW_MS = 1_800_000_000_000
 CHECK, SWEEP = b"c" * 16, b"s" * 16
 
 
@@ -271,10 +272,10 @@ def test_a_check_is_logged_once_and_without_what_was_asked(ledger: Ledger) -> No
     assert ledger.figures()["checks"] == 2
 
 
-def test_the_position_rises_by_one_a_transaction(ledger: Ledger) -> None:
+def test_the_position_is_a_time_that_rises_with_each_transaction(ledger: Ledger) -> None:
     positions = [ledger.write([pair(f"A:{n}", f"B:{n}"), PublishedSequence("A", n)]).position for n in range(3)]
-    assert positions == [1, 2, 3]
-    assert ledger.position() == 3
+    assert positions == [NOW_MS, NOW_MS + 1, NOW_MS + 2]
+    assert ledger.position() == NOW_MS + 2
 
 
 def test_a_ledger_that_is_opened_again_is_the_same(open_ledger: Callable[[], Ledger]) -> None:
@@ -283,7 +284,7 @@ def test_a_ledger_that_is_opened_again_is_the_same(open_ledger: Callable[[], Led
     second = open_ledger()
     assert second.incarnation == first.incarnation
     assert second.handle("A", b"r" * 16) == first.handle("A", b"r" * 16)
-    assert second.position() == 1
+    assert second.position() == first.position()
     assert second.open_edges([pair("B:x", "A:x")]) == ()
 
 
@@ -305,7 +306,7 @@ def test_a_group_larger_than_one_query_is_one_transaction(ledger: Ledger) -> Non
     pairs = [pair(f"A:{number}", f"B:{number}") for number in range(1000)]
     assert len(ledger.open_edges(pairs)) == 2000
     assert ledger.open_edges(pairs) == ()
-    assert ledger.position() == 2
+    assert ledger.position() == NOW_MS + 1
 
 
 def test_a_group_that_cannot_be_written_leaves_nothing(ledger: Ledger) -> None:

@@ -23,7 +23,7 @@ from concordat.protocol.macs import ASKER_TOLD, HOLDER_TOLD, answer_mac, ask_mac
 from concordat.tokens import column
 from concordat.wire.v1 import check_pb2, session_pb2
 from gateway.effects import Close, Effect, Forget, Note, ReadNotices, ReadSequences, Send, Write
-from gateway.exchange import Exchange, LedgerState, Signer
+from gateway.exchange import Exchange, Signer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,6 @@ class Hub:
             self.exchange.notices_read(
                 effect.session,
                 sequence=self.ledger.sequence_of(effect.party),
-                position=self.ledger.position(),
                 notices=self.ledger.notices_above(effect.party, effect.above, limit=effect.limit),
             )
         elif isinstance(effect, Forget):
@@ -398,7 +397,7 @@ class World:
         exchange = Exchange(
             manifest,
             signer=Signer(gateway.id, self.federation.keys["gateway"]),
-            ledger=LedgerState(self.ledger.incarnation, self.ledger.position()),
+            ledger_incarnation=self.ledger.incarnation,
             clock=self.clock,
             rules=self.rules,
             limits=self.limits,
