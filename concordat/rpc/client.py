@@ -24,7 +24,7 @@ from concordat.errors import (
     RefusedError,
     UnavailableError,
 )
-from concordat.rpc.guard import CODE_TRAILER, DETAIL_TRAILER
+from concordat.rpc.guard import CODE_TRAILER, DETAIL_TRAILER, accepted_detail
 from concordat.rpc.limits import MAX_MESSAGE_BYTES, Options, keepalive, message_limits
 
 if TYPE_CHECKING:
@@ -101,12 +101,12 @@ def translate(error: grpc.aio.AioRpcError, party: str) -> ConcordatError:
     """Return the error that a failed call stands for, naming the party that was called.
 
     The code comes from the trailers, the sentence from the catalogue; nothing else that a peer writes is repeated, but
-    the detail that it has flagged as public.
+    the detail that it has flagged as public, if it is short and printable.
     """
     trailers = dict(error.trailing_metadata() or ())
     code = _text(trailers.get(CODE_TRAILER))
     if code is not None and code in CATALOGUE:
-        detail = _text(trailers.get(DETAIL_TRAILER))
+        detail = accepted_detail(_text(trailers.get(DETAIL_TRAILER)))
         sentence = CATALOGUE[code].public if detail is None else f"{CATALOGUE[code].public} ({detail})"
         return _TYPES.get(code, RefusedError)(f"{party}: {sentence}", code=code, public_detail=detail)
     if error.code() is grpc.StatusCode.UNAVAILABLE and any(sign in (error.details() or "") for sign in _WRONG_SERVER):

@@ -1,8 +1,9 @@
 """The one wrapper around every handler of a server, unary and stream alike.
 
-Whatever its kind, a handler runs inside the same coroutine: (1) who calls and whether he may, (2) a deadline where the
-caller set none, (3) a span, (4) every error turned into its row of the catalogue. So no kind can miss a step.
-Handlers are coroutines or async generators; a synchronous one is refused when the server is built.
+Whatever its kind, a handler runs inside the same coroutine: (1) who calls, whether he may, and whether he has his part
+of the calls at once already, (2) the server's deadline for unary calls, (3) a span, (4) every error turned into its row
+of the catalogue. So no kind can miss a step. Handlers are coroutines or async generators; a synchronous one is refused
+when the server is built.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import asyncio
 import inspect
 import logging
 import re
-from contextlib import aclosing
+from collections import Counter
+from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
@@ -24,13 +26,15 @@ from concordat.errors import CATALOGUE, ConcordatError, IdentityError, RefusedEr
 from concordat.identity.certificates import peer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from concordat.identity.names import SpiffeId
     from concordat.rpc.auth import AuthorisationTable
 
 CODE_TRAILER: Final = "concordat-error"
 DETAIL_TRAILER: Final = "concordat-detail"
+# One party may hold this part of all calls at once: streams cost their caller nothing, and others must get through.
+PARTY_PART: Final = 4
 _DETAIL: Final = re.compile(r"[ -~]{1,400}", re.ASCII)
 
 _log = logging.getLogger(__name__)
@@ -64,6 +68,8 @@ class Guard(grpc.aio.ServerInterceptor):
         self._known = known
         self._deadline_s = deadline_s
         self._free = max_concurrent
+        self._most_per_party = max(1, max_concurrent // PARTY_PART)
+        self._held: Counter[SpiffeId] = Counter()
         self._tracer = telemetry.tracer()
 
     async def intercept_service(
@@ -137,9 +143,9 @@ class Guard(grpc.aio.ServerInterceptor):
             telemetry.note_peer_role(caller.role)
             self._table.check(method, caller, self._known)
             _peer.set(caller)
-            if not unary or context.time_remaining() is not None:
-                return await body()
-            return await self._before_deadline(body)
+            with self._counted(caller):
+                # A caller's own deadline is enforced by gRPC; one that is later than the server's does not count.
+                return await (self._before_deadline(body) if unary else body())
         except grpc.aio.AbortError:
             raise
         except ConcordatError as error:
@@ -149,6 +155,18 @@ class Guard(grpc.aio.ServerInterceptor):
             # The catalogue's sentence goes out; what happened stays in the local log.
             _log.exception("call failed unexpectedly", extra={"rpc_method": method})
             await _abort(context, ConcordatError("internal error"))
+
+    @contextmanager
+    def _counted(self, caller: SpiffeId) -> Iterator[None]:
+        if self._held[caller] >= self._most_per_party:
+            raise UnavailableError("this party has too many calls at once", code="busy")
+        self._held[caller] += 1
+        try:
+            yield
+        finally:
+            self._held[caller] -= 1
+            if not self._held[caller]:
+                del self._held[caller]
 
     async def _before_deadline(self, body: Callable[[], Awaitable[Any]]) -> Any:
         limit = asyncio.timeout(self._deadline_s)
@@ -161,12 +179,17 @@ class Guard(grpc.aio.ServerInterceptor):
             raise UnavailableError("the handler took longer than the server allows", code="deadline") from error
 
 
+def accepted_detail(detail: str | None) -> str | None:
+    """Return a public detail as it may cross, in either direction; None where it is longer or not printable ASCII."""
+    return detail if detail is not None and _DETAIL.fullmatch(detail) else None
+
+
 async def _abort(context: Context, error: ConcordatError) -> NoReturn:
     code = error.code if error.code in CATALOGUE else "internal"
     entry = CATALOGUE[code]
     trailers = [(CODE_TRAILER, code)]
-    detail = error.public_detail
-    if detail is not None and _DETAIL.fullmatch(detail):
+    detail = accepted_detail(error.public_detail)
+    if detail is not None:
         trailers.append((DETAIL_TRAILER, detail))
     await context.abort(grpc.StatusCode[entry.status], entry.public, tuple(trailers))
     raise AssertionError("abort returns to nobody")

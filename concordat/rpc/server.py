@@ -41,8 +41,10 @@ class ServerSettings(Settings):
 
     address: Address = Field(description="HOST:PORT to listen on; port 0 takes a free one.")
     max_message_bytes: int = Field(default=MAX_MESSAGE_BYTES, ge=1024, le=256 << 20)
-    max_concurrent: int = Field(default=1024, ge=1, description="Calls at once, sessions included.")
-    deadline_s: float = Field(default=30.0, gt=0, description="For unary calls whose caller set none.")
+    max_concurrent: int = Field(
+        default=1024, ge=1, description="Calls at once, sessions included; a quarter of them for one party."
+    )
+    deadline_s: float = Field(default=30.0, gt=0, description="For unary calls; a caller may set an earlier one.")
     drain_s: float = Field(default=5.0, ge=0, description="How long running calls may finish when stopping.")
 
 

@@ -178,6 +178,18 @@ def test_a_peer_cannot_put_text_of_its_own_into_our_errors() -> None:
     assert isinstance(translate(error, "NL"), RefusedError)
 
 
+@pytest.mark.parametrize("detail", ["\x1b[2J", "a\nb", "d" * 401, "", "\u202e"])
+def test_a_detail_that_a_server_of_ours_would_not_send_is_not_shown(detail: str) -> None:
+    error = grpc.aio.AioRpcError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        initial_metadata=grpc.aio.Metadata(),
+        trailing_metadata=grpc.aio.Metadata(("concordat-error", "quota_exhausted"), ("concordat-detail", detail)),
+    )
+    back = translate(error, "c1")
+    assert back.message == "c1: The quota of this period is used up."
+    assert back.public_detail is None
+
+
 def test_a_log_line_holds_the_text_of_our_errors_and_never_that_of_foreign_ones() -> None:
     try:
         try:

@@ -115,6 +115,40 @@ async def test_calls_over_the_limit_are_told_to_come_back(parties: Parties, echo
     assert (type(back), back.code) == (UnavailableError, "busy")
 
 
+async def test_one_party_cannot_hold_so_many_calls_that_others_get_none(parties: Parties, echo: Echo) -> None:
+    """A stream costs its caller nothing; health can be watched by everybody."""
+    settings = ServerSettings(address="127.0.0.1:0", max_concurrent=8, drain_s=0)
+    async with (
+        serving(parties.custodian, echo, settings=settings) as server,
+        dialled(server, home=parties.gateway, to=parties.custodian.identity) as greedy,
+        dialled(server, home=parties.node, to=parties.custodian.identity) as modest,
+    ):
+        stub: Any = health_pb2_grpc.HealthStub(greedy.channel)
+        watches = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=10) for _ in range(8)]
+        ends = [await _first(watch) for watch in watches]
+        assert (ends.count("answered"), ends.count("busy")) == (2, 6)
+        assert await modest.replies(UNARY, b"0:ok") == [b"ok"]
+
+
+async def _first(watch: Any) -> str:
+    try:
+        await watch.read()
+    except grpc.aio.AioRpcError as error:
+        return translate(error, "c1").code
+    return "answered"
+
+
+async def test_a_caller_cannot_ask_for_a_longer_deadline_than_the_servers(parties: Parties, echo: Echo) -> None:
+    settings = ServerSettings(address="127.0.0.1:0", deadline_s=0.1, drain_s=0)
+    async with (
+        serving(parties.custodian, echo, settings=settings) as server,
+        dialled(server, home=parties.node, to=parties.custodian.identity) as calls,
+    ):
+        error = await calls.failure(UNARY, b"0:slow", timeout_s=5)
+    # The server's word; when the caller's own deadline passes, there are no trailers.
+    assert dict(error.trailing_metadata() or ())["concordat-error"] == "deadline"
+
+
 async def test_every_known_party_may_read_health(parties: Parties, echo: Echo) -> None:
     async with (
         serving(parties.custodian, echo) as server,
