@@ -49,7 +49,7 @@ LOCK_FILE: Final = "daemon.lock"
 CONDITIONS_POLL_S: Final = 1.0
 # Each statement of SQLite gives the interpreter away; with the usual 5 ms a thread that makes tokens would keep an
 # answer waiting that long for every one of them.
-SWITCH_INTERVAL_S: Final = 0.0005
+SWITCH_INTERVAL_S: Final = 0.0001
 _LOG: Final = logging.getLogger(__name__)
 
 

@@ -195,8 +195,8 @@ class NodeCore:
         if self._publisher.attach(welcome):
             self._store.renew_incarnation()
         # Before the first notice: a ledger that was restored numbers its notices anew, and may have lost matches (C10).
-        if self._store.follow_ledger(welcome.ledger_incarnation, self._identity.holders):
-            self._inbox.expect_repeats()
+        new_ledger = self._store.follow_ledger(welcome.ledger_incarnation, self._identity.holders)
+        self._inbox.attach(new_ledger=new_ledger)
         self._welcome = welcome
         self._presence = tuple(welcome.presence.attached)
         return [wire.NodeFrame(refusal=refusal) for refusal in self._inbox.refusals()]
@@ -225,7 +225,7 @@ class NodeCore:
 
     def _on_notice(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
         refusal = self._inbox.receive(frame.notice)
-        ack = wire.NodeFrame(notice_ack=NoticeAck(cursor=self._store.notice_cursor()))
+        ack = wire.NodeFrame(notice_ack=NoticeAck(cursor=self._inbox.cursor))
         return [ack] if refusal is None else [wire.NodeFrame(refusal=refusal), ack]
 
     def _on_presence(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:

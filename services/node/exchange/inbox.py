@@ -52,6 +52,8 @@ class Inbox:
         self._asker = asker
         self._clock = clock
         self._emit = emit
+        self.cursor = 0
+        """Highest notice that was taken in this session or before it."""
         self._repeats = False
         self._last_sent: SentCheck | None = None
 
@@ -65,8 +67,13 @@ class Inbox:
         Raises:
             ProtocolError: A notice before it is missing, or it says nothing that can be read.
         """
-        if notice.cursor <= self._store.notice_cursor():
+        if notice.cursor <= self.cursor:
             return None
+        refusal = self._take(notice)
+        self.cursor = notice.cursor
+        return refusal
+
+    def _take(self, notice: wire.Notice) -> wire.Refusal | None:
         match notice.WhichOneof("content"):
             case "told":
                 return self._told(notice)
@@ -76,9 +83,10 @@ class Inbox:
             case _:
                 raise ProtocolError("a notice has no content")
 
-    def expect_repeats(self) -> None:
-        """Take notices that come again, as a restored ledger sends them, for what they are (C10)."""
-        self._repeats = True
+    def attach(self, *, new_ledger: bool) -> None:
+        """Go on above the stored cursor; a ledger that was restored sends notices that were here before (C10)."""
+        self.cursor = self._store.notice_cursor()
+        self._repeats = self._repeats or new_ledger
 
     def refusals(self) -> list[wire.Refusal]:
         """Return all refusals anew: one may have been lost with the session that was to carry it."""
