@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -16,6 +18,9 @@ from demo.generate import generate
 from demo.run import Outcome, run_demo
 from demo.scenario import load_scenario
 from demo.show import Screen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 app = App(name="demo", help="Run a whole federation on this machine and check its report.")
 
@@ -59,13 +64,34 @@ def demo(
     chosen = load_scenario(scenario) if scenario is not None else generate(seed, standing=standing)
     console = Console(stderr=json_path is not None and str(json_path) == "-")
     screen = Screen(console)
-    with tempfile.TemporaryDirectory(prefix="concordat-demo-") as temporary:
+    with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="concordat-demo-") as temporary:
         folder = keep or Path(temporary)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         outcome = run_demo(chosen, folder, screen=screen, hosts=hosts, fault=break_, linger=_linger(once=once))
     if json_path is not None:
         _write(outcome, json_path)
     return 0 if outcome.score.right else 1
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Turn the first SIGTERM or Ctrl-C into an ordinary end, so that everything that was started is stopped.
+
+    Further ones are ignored: they would cut that short. Python's own answer to SIGTERM would leave all processes there.
+    """
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def end(number: int, _frame: object) -> NoReturn:
+        for one in numbers:
+            signal.signal(one, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    before = {one: signal.signal(one, end) for one in numbers}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _linger(*, once: bool) -> bool:
