@@ -116,7 +116,10 @@ class LedgerWriter:
                 _log.exception("the ledger did not take a write")
                 self._settle(group, error)
             return
-        self._on_committed([number for entry in group for number in entry.numbers], committed)
+        try:
+            self._on_committed([number for entry in group for number in entry.numbers], committed)
+        except Exception:  # noqa: BLE001 -- a hub whose writer has died would cover nobody ever again
+            _log.exception("the hub failed to take what became durable")
         for entry in group:
             if entry.waiter is not None and not entry.waiter.done():
                 entry.waiter.set_result(None)

@@ -19,6 +19,7 @@ from concordat.wire.v1 import registry_pb2, session_pb2
 from concordat.wire.v1.registry_pb2_grpc import RegistryServiceStub
 from concordat.wire.v1.session_pb2_grpc import SessionServiceStub
 from gateway.config import GatewaySettings
+from gateway.edges import EdgeCandidate
 from gateway.service import open_foundation, open_gateway
 from tests.unit.gateway.world import Federation, Node, told_once
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from concordat.clock import ManualClock
     from concordat.identity.home import Home
+    from gateway.hub import Hub
 
 PATIENCE_S = 20.0
 
@@ -62,6 +64,11 @@ class RemoteLink:
             yield await self.frames.get()
 
 
+def kinds(link: RemoteLink) -> list[str | None]:
+    """Return the kinds of the frames that came, in order."""
+    return [frame.WhichOneof("frame") for frame in link.seen]
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until something holds."""
     async with asyncio.timeout(PATIENCE_S):
@@ -76,13 +83,20 @@ def load(folder: Path, name: str) -> Home:
 @asynccontextmanager
 async def serving(folder: Path, ledger: Path) -> AsyncIterator[str]:
     """Run a gateway; give its address."""
+    async with serving_hub(folder, ledger) as (address, _):
+        yield address
+
+
+@asynccontextmanager
+async def serving_hub(folder: Path, ledger: Path) -> AsyncIterator[tuple[str, Hub]]:
+    """Run a gateway; give its address and its hub."""
     home = load(folder, "gateway/g1")
     settings = GatewaySettings(address="127.0.0.1:0", ledger=str(ledger))
     with open_foundation(home, settings, clock=SystemClock()) as foundation:
         async with open_gateway(foundation, settings.server(home)) as (server, hub):
             await server.start()
             try:
-                yield f"127.0.0.1:{server.port}"
+                yield f"127.0.0.1:{server.port}", hub
             finally:
                 await hub.stop()
                 await server.stop(None)
@@ -156,6 +170,47 @@ async def test_notices_survive_a_restart_of_the_gateway(federation_folder: Path,
         # A node that lost its disk reads its list from the start.
         await until(lambda: again.cursor == 1)
         assert again.told == de.told
+
+
+async def test_a_sweep_opens_edges_and_sends_events_through_the_hub(federation_folder: Path, tmp_path: Path) -> None:
+    async with (
+        serving_hub(federation_folder, tmp_path / "ledger.db") as (address, hub),
+        attached(federation_folder, address, "DE", "x") as (de, de_link),
+        attached(federation_folder, address, "NL", "x") as (nl, _),
+    ):
+        assert hub.attached() == [de.id, nl.id]
+        ends = ((de.id, de.values["x"]), (nl.id, nl.values["x"]))
+        assert await hub.live_edges([ends]) == [None]
+        candidate = EdgeCandidate(
+            party_a=de.id,
+            reference_a=de.values["x"],
+            party_b=nl.id,
+            reference_b=nl.values["x"],
+            namespace=1,
+            told_a=True,
+            told_b=True,
+            sweep_id=b"s" * 16,
+        )
+        await hub.open_edges([candidate])
+        await hub.open_edges([candidate])
+        (edge,) = await hub.live_edges([ends])
+        await until(lambda: told_once(nl, de))
+        assert [told.edge_id for told in nl.told] == [edge]
+        event = session_pb2.OperationEvent(operation="op", kind=session_pb2.OperationEvent.KIND_REPORTED)
+        hub.send_event(de.id, event)
+        hub.send_event("spiffe://test.example/node/FR", event)
+        await until(lambda: "operation_event" in kinds(de_link))
+
+
+async def test_a_gateway_that_stops_says_so(federation_folder: Path, tmp_path: Path) -> None:
+    async with (
+        serving_hub(federation_folder, tmp_path / "ledger.db") as (address, hub),
+        attached(federation_folder, address, "DE") as (_, link),
+    ):
+        await hub.stop()
+        await until(lambda: link.error is not None)
+        assert link.error is not None
+        assert link.error.code == "stopping"
 
 
 async def test_a_party_that_is_no_node_may_not_attach(federation_folder: Path, tmp_path: Path) -> None:

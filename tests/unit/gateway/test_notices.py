@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from concordat.wire.v1 import session_pb2
+from gateway.effects import Write
 from gateway.rules import Limits
-from tests.unit.gateway.world import Link
+from tests.unit.gateway.world import Link, told_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,32 @@ def test_a_party_that_was_away_gets_what_came_meanwhile(world: World) -> None:
     world.settle()
     assert link.kinds()[:2] == ["welcome", "notice"]
     assert cursors(link) == [2]
+
+
+def test_what_was_durable_when_the_hub_died_is_told_at_the_next_attach(world: World) -> None:
+    """I9: the edge is in the ledger, and the hub is killed before its notices leave."""
+    de, nl = world.attached("DE", "x"), world.attached("NL", "x")
+    hub = world.hubs[0]
+    nl.check("x")
+    hub.hold_writes = True
+    world.settle()
+    for effect in hub.held:
+        assert isinstance(effect, Write)
+        world.ledger.write(effect.writes)
+    world.stop(hub)
+    assert (nl.told, de.told) == ([], [])
+    again = world.hub()
+    for node in (de, nl):
+        link = node.dial(again)
+        world.settle()
+        node.snapshot(link)
+        world.settle()
+    assert told_once(nl, de)
+    # Asking again, as both must after the certificate that never came, tells nobody anew.
+    nl.check("x")
+    de.check("x")
+    world.window()
+    assert told_once(nl, de)
 
 
 def test_a_restored_node_reads_its_list_again_from_its_cursor(world: World) -> None:

@@ -91,6 +91,22 @@ async def test_one_write_that_cannot_be_taken_does_not_take_the_others_with_it(
     assert (heard.durable, heard.failed) == ([1, 2], [3])
 
 
+async def test_a_hub_that_fails_on_a_result_does_not_stop_the_writer(
+    slow: tuple[LedgerWriter, SlowLedger, Heard],
+) -> None:
+    writer, ledger, heard = slow
+    ledger.gate.set()
+
+    def fail(_numbers: Sequence[int], _committed: Committed) -> None:
+        raise LookupError
+
+    writer._on_committed = fail
+    await writer.write(sequence(1))
+    writer._on_committed = heard.on_committed
+    await writer.write(sequence(2))
+    assert ledger.groups == [[1], [2]]
+
+
 async def test_what_waits_is_written_before_the_writer_stops(slow: tuple[LedgerWriter, SlowLedger, Heard]) -> None:
     writer, ledger, heard = slow
     writer.submit(1, sequence(1))
