@@ -24,7 +24,7 @@ JOIN record r ON r.file_id = f.id
 JOIN record_value rv ON rv.record_id = r.id
 JOIN value v ON v.id = rv.value_id
 LEFT JOIN token t ON t.value_id = v.id AND t.epoch = ?
-WHERE f.operation = ? AND r.status = 'accepted' AND r.look_once = 0 AND v.kept = 1 AND v.grade = ?
+WHERE f.operation = ? AND r.status = 'accepted' AND r.look_once = 0 AND v.grade = ?
 GROUP BY v.id
 """
 

@@ -58,6 +58,14 @@ def test_weak_refused_look_once_and_unnamed_namespaces_stay_out(node: Store) -> 
     assert read(node).classes == bytes([class_byte("url", 0, 0)])
 
 
+def test_a_value_looked_up_once_in_this_operation_and_kept_in_another_stays_out(node: Store) -> None:
+    submit(node, "op", [Held("e164", "+447700900003")], look_once=True)
+    submit(node, "other", [Held("e164", "+447700900003")])
+    tokenise(node)
+    assert read(node).classes == b""
+    assert read(node, "other").classes == bytes([class_byte("e164", 0, 0)])
+
+
 def test_a_set_whose_values_wait_for_tokens_is_not_given(node: Store) -> None:
     submit(node, "op", [Held("e164", "+447700900001"), Held("e164", "+447700900002")])
     with pytest.raises(UnavailableError, match="2 values"):
