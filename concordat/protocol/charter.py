@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.message import DecodeError
 
 from concordat.errors import IdentityError, ProtocolError, RefusedError
+from concordat.identity.names import Role
 from concordat.tokens import MaskKey, length_prefixed
 from concordat.wire.v1 import operations_pb2 as wire
 
@@ -61,7 +62,7 @@ def accept_charter(raw: bytes, signature: bytes, *, manifest: Manifest) -> wire.
     Raises:
         ProtocolError: Unreadable or out of limits.
         IdentityError: Unknown party or wrong signature.
-        RefusedError: Another federation, or an epoch that is not in force.
+        RefusedError: Another federation, an epoch that is not in force, or a participant that is no node.
     """
     charter = parse_charter(raw)
     if charter.federation != manifest.federation:
@@ -69,7 +70,9 @@ def accept_charter(raw: bytes, signature: bytes, *, manifest: Manifest) -> wire.
     if charter.epoch not in manifest.live_epochs:
         raise RefusedError("the charter names an epoch that is not in force", code="stale_epoch")
     for participant in charter.participants:
-        manifest.party_by_id(participant)
+        # Each gets the operation key; with it the hub's own console could tell labels from sweep tokens.
+        if manifest.party_by_id(participant).spiffe.role is not Role.NODE:
+            raise RefusedError("the charter names a participant that is no node")
     accept_signature(raw, charter.opener, signature, manifest=manifest)
     return charter
 
