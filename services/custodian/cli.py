@@ -18,7 +18,6 @@ from concordat.identity.home import load_home
 from concordat.identity.names import Role
 from concordat.rpc.server import serve
 from services.custodian.config import load_settings
-from services.custodian.quotas import QuotaStore
 from services.custodian.sabotage import sabotaged
 from services.custodian.service import open_custodian, server_of
 
@@ -98,13 +97,12 @@ def quota(*, home: Path, spend_today: Annotated[bool, Parameter(negative=())] = 
         Print one JSON object and nothing else.
     """
     clock = SystemClock()
-    store = QuotaStore.open(load_home(home, clock=clock).path, now=clock.now())
-    try:
+    # Opened whole, as the log may show that the quotas were deleted, which looking must not hide.
+    with open_custodian(load_home(home, clock=clock), clock=clock) as custodian:
+        store = custodian.quotas
         if spend_today:
             store.spend(clock.now())
         rows, spent = store.all_used(now=clock.now()), store.spent(now=clock.now())
-    finally:
-        store.close()
     if as_json:
         charged = [{"authority": authority, "class": key_class, "used": used} for authority, key_class, used in rows]
         print(json.dumps({"spent": spent, "charged": charged}))

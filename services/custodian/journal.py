@@ -28,10 +28,13 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             self._file = os.open(path, flags, 0o600)
         except OSError as error:
             raise ConfigError(f"{path}: the log cannot be opened ({error.strerror})") from error
+        # A line that a crash or a full disk has cut must not swallow the next one.
+        size = os.fstat(self._file).st_size
+        self._torn = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
 
     @property
     def used(self) -> bool:
@@ -43,7 +46,7 @@ class Journal:
         os.close(self._file)
 
     def note(self, request: Request, *, repeat: bool, at: float) -> None:
-        """Append a request.
+        """Append a request; on disk when this returns.
 
         Raises:
             UnavailableError: The line cannot be written; then nothing may be evaluated.
@@ -57,9 +60,11 @@ class Journal:
             "justification": request.justification_hash.hex(),
             "repeat": repeat,
         }
-        data = json.dumps(line).encode() + b"\n"
+        data = b"\n" * self._torn + json.dumps(line).encode() + b"\n"
         try:
             written = os.write(self._file, data)
+            self._torn = written != len(data)
+            os.fdatasync(self._file)
         except OSError as error:
             raise UnavailableError("the custodian's log cannot be written; nothing is evaluated") from error
         if written != len(data):
