@@ -145,7 +145,10 @@ class CustodianPool:
         Raises:
             UnavailableError: Fewer than t custodians answer now.
             RefusedError: `quota_exhausted`: enough answer, but the quotas of too many are used up.
+            ConfigError: The manifest's public shares of this class do not give its group key.
         """
+        # Before anybody is asked: shares that do not fit each other would cost quota at each attempt.
+        key = self._group_key(key_class)
         job = await self._job(tuple(inputs), key_class, epoch, case)
         tried = set(job.verified)
         while missing := self._manifest.threshold - len(job.verified):
@@ -156,7 +159,6 @@ class CustodianPool:
             tried.update(one.custodian.index for one in subset)
             job.verified.update({one.index: one for one in answers if one is not None})
         del self._unfinished[key_class]
-        key = self._group_key(key_class)
         return await asyncio.to_thread(finalize, inputs, job.blinded, list(job.verified.values()), key)
 
     async def _job(self, inputs: tuple[bytes, ...], key_class: KeyClass, epoch: int, case: CaseProfile) -> _Job:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from concordat.clock import SystemClock
-from concordat.errors import RefusedError, UnavailableError
-from concordat.identity.manifest import KeyClass
+from concordat.errors import ConfigError, RefusedError, UnavailableError
+from concordat.identity.manifest import KeyClass, Manifest
 from services.node.custodians import CustodianPool, Liar
 from tests.unit.custodian.running import BUDGETS, CASE, RunningCustodians, home_of, make_federation
 
@@ -50,6 +51,21 @@ async def test_every_subset_gives_the_same_outputs_and_they_rotate_evenly(large_
         outputs = {await ask(pool) for _ in range(6)}
         assert len(outputs) == 1
         assert pool.asked(KeyClass.STRONG) == {1: 12, 2: 12, 3: 12}
+
+
+async def test_public_shares_that_do_not_give_the_group_key_are_found_before_a_custodian_is_asked(
+    large_quotas: Path,
+) -> None:
+    """Found after, each of the node's attempts would cost its quota once more."""
+    home = home_of(large_quotas, "node/NL")
+    form = home.manifest.model_dump()
+    keys = form["group_keys"]
+    keys[KeyClass.STRONG], keys[KeyClass.WEAK] = keys[KeyClass.WEAK], keys[KeyClass.STRONG]
+    crossed = replace(home, manifest=Manifest.model_validate(form))
+    async with CustodianPool(crossed, clock=SystemClock()) as pool:
+        with pytest.raises(ConfigError):
+            await ask(pool)
+        assert set(pool.asked(KeyClass.STRONG).values()) == {0}
 
 
 async def test_with_one_custodian_down_all_works(large_quotas: Path) -> None:
