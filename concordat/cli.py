@@ -7,6 +7,7 @@ on stderr, or with `--json` one object on stdout. Exit codes: 0 done, 2 wrong in
 from __future__ import annotations
 
 import json
+import resource
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -37,6 +38,8 @@ for _name, (_target, _extra, _help) in _COMMANDS.items():
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    # Keys, labels, match secrets and tokens are in this process's memory; none of them may end in a core file (I2).
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     given = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(run(given))
 

@@ -49,6 +49,21 @@ def read_public(path: Path) -> bytes:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def read_pinned(path: Path) -> bytes:
+    """Read a file that is no secret but on which all trust rests: nobody else may be able to change it.
+
+    Raises:
+        ConfigError: As `read_public`, or if its group or others may write it.
+    """
+    try:
+        with path.open("rb") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o022:
+                raise ConfigError(f"{path}: others can change what is pinned here; run: chmod 644 {path}")
+            return _limited(path, file.read(MAX_BYTES + 1))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+
+
 def write_private(path: Path, data: bytes) -> None:
     """Write a secret: 0600 from its first byte, all of it or nothing, on disk when this returns.
 

@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from concordat.config import explain
 from concordat.errors import IdentityError
 from concordat.identity.envelope import Envelope
-from concordat.identity.files import read_public
+from concordat.identity.files import read_pinned, read_public
 from concordat.identity.keys import SigningKey, VerifyKey
 from concordat.identity.manifest import Manifest, Part, VerifyHex
 
@@ -50,11 +50,11 @@ class RootKeys(Part):
         """Read the pinned root keys.
 
         Raises:
-            ConfigError: If the file cannot be read.
+            ConfigError: If the file cannot be read, or others can change it.
             IdentityError: If it does not hold root keys, or fewer distinct ones than its threshold.
         """
         try:
-            roots = cls.model_validate_json(read_public(path))
+            roots = cls.model_validate_json(read_pinned(path))
         except ValidationError as error:
             raise IdentityError(f"{path}: {explain(error)}") from None
         if len(set(roots.keys.values())) != len(roots.keys) or roots.threshold > len(roots.keys):

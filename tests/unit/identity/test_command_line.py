@@ -76,6 +76,18 @@ def test_help_and_version_need_no_extra() -> None:
         assert command in done.stdout
 
 
+def test_no_command_leaves_its_memory_in_a_core_file() -> None:
+    """Keys, labels and match secrets are in it; and the hub writes no token anywhere (I2)."""
+    program = (
+        "import resource, sys, concordat.cli as c\n"
+        "_, hard = resource.getrlimit(resource.RLIMIT_CORE); resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))\n"
+        "try: c.main(['--version'])\n"
+        "except SystemExit: print(resource.getrlimit(resource.RLIMIT_CORE))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.endswith("(0, 0)\n"), done.stderr
+
+
 @pytest.mark.parametrize(
     ("module", "told"),
     [("sqlalchemy", "pip install 'concordat[gateway]'"), ("gateway.cli", "has no 'gateway' yet")],

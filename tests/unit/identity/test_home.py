@@ -63,6 +63,13 @@ def test_a_secret_that_others_can_open_stops_the_service(federation: Path, secre
         _load(path.parent)
 
 
+@pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
+def test_pinned_root_keys_that_others_can_change_pin_nothing(federation: Path, mode: int) -> None:
+    (federation / "node/NL/root-keys.json").chmod(mode)
+    with pytest.raises(ConfigError, match="chmod"):
+        _load(federation / "node/NL")
+
+
 @pytest.mark.parametrize(
     "name", ["tls.key", "tls.crt", "tls-roots.crt", "sign.key", "seal.key", "root-keys.json", "manifest.json"]
 )
