@@ -106,7 +106,8 @@ class Checks:
         self._count[session.party] += 1
         self._by_id[check.check_id] = check
         self.running.checks.append(check)
-        self._write(self.running, [_log_row(header)])
+        # The log's row shares the transaction of the first answers, which would otherwise wait behind it.
+        self._write(self.running, [_log_row(header)], urgent=False)
         self._ask(check)
         return check
 
@@ -330,14 +331,14 @@ class Checks:
     def _tick(self, number: int) -> Tick:
         return self.running if number == self.running.number else self.closed[number]
 
-    def _write(self, tick: Tick, writes: Sequence[LedgerWrite]) -> None:
+    def _write(self, tick: Tick, writes: Sequence[LedgerWrite], *, urgent: bool = True) -> None:
         tick.writes_open += 1
 
         def done(durable: bool) -> None:  # noqa: FBT001 -- the outbox's callback
             tick.writes_open -= 1
             tick.failed = tick.failed or not durable
 
-        self.shared.out.write(writes, done)
+        self.shared.out.write(writes, done, urgent=urgent)
 
 
 def _log_row(header: SignedHeader) -> LoggedCheck:

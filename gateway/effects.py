@@ -40,6 +40,8 @@ class Write:
 
     number: int
     writes: tuple[LedgerWrite, ...]
+    urgent: bool = True
+    """False where nobody waits for it: it may go with the next write that somebody does wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +96,9 @@ class Outbox:
         """Append a frame, given as the one field of `HubFrame` that it sets."""
         self.put(Send(session, wire.HubFrame(**content), tick))  # type: ignore[arg-type]  # one of the oneof's fields
 
-    def write(self, writes: Sequence[LedgerWrite], then: Callable[[bool], None]) -> None:
+    def write(self, writes: Sequence[LedgerWrite], then: Callable[[bool], None], *, urgent: bool = True) -> None:
         """Append a write; `then` hears whether it is durable."""
-        self.put(Write(self._next, tuple(writes)))
+        self.put(Write(self._next, tuple(writes), urgent))
         self._waiting[self._next] = then
         self._next += 1
 

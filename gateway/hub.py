@@ -134,7 +134,7 @@ class Hub:
             if self._stopping:
                 self._exchange.failed([effect.number])
             else:
-                self._writer.submit(effect.number, effect.writes)
+                self._writer.submit(effect.number, effect.writes, urgent=effect.urgent)
         elif isinstance(effect, ReadSequences):
             self._spawn(self._read_sequences(effect))
         elif isinstance(effect, ReadNotices):

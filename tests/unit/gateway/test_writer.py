@@ -91,6 +91,20 @@ async def test_one_write_that_cannot_be_taken_does_not_take_the_others_with_it(
     assert (heard.durable, heard.failed) == ([1, 2], [3])
 
 
+async def test_what_nobody_waits_for_goes_with_what_comes_next_or_by_itself(
+    slow: tuple[LedgerWriter, SlowLedger, Heard],
+) -> None:
+    writer, ledger, heard = slow
+    ledger.gate.set()
+    writer.submit(1, sequence(1), urgent=False)
+    await writer.write(sequence(2))
+    assert ledger.groups == [[1, 2]]
+    writer.submit(3, sequence(3), urgent=False)
+    while heard.durable != [1, 3]:  # noqa: ASYNC110 -- what is waited for has no event
+        await asyncio.sleep(0.001)
+    assert ledger.groups == [[1, 2], [3]]
+
+
 async def test_a_hub_that_fails_on_a_result_does_not_stop_the_writer(
     slow: tuple[LedgerWriter, SlowLedger, Heard],
 ) -> None:
