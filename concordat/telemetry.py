@@ -16,9 +16,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from concordat.errors import ConcordatError, ConfigError
 
@@ -91,6 +88,11 @@ def setup(service_name: str, *, otlp: str | None = None, level: int = logging.IN
     sys.excepthook = _log_uncaught
     if otlp is None:
         return
+    # Loaded only where spans go somewhere: every command starts sooner without it.
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
     provider = TracerProvider(resource=Resource({"service.name": service_name}))
     provider.add_span_processor(BatchSpanProcessor(_exporter(otlp)))
     trace.set_tracer_provider(provider)
