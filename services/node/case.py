@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from concordat.errors import InputError
+from concordat.tokens import length_prefixed
 from services.node.record import RowDefaults
 from services.node.vocabulary import (
     Aim,
@@ -40,8 +41,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from concordat.identity.keys import SigningKey
+
 JUSTIFICATION_DOMAIN: Final = b"concordat/v1/justification\0"
 SALT_BYTES_AT_LEAST: Final = 16
+SALT_DOMAIN: Final = "justification-salt"
 CASE_FILE_BYTES: Final = 64 * 1024
 _PLACE: Final = re.compile(r"at line (\d+)")
 
@@ -92,6 +96,20 @@ class CaseDefaults(BaseModel):
     information_evaluation: Annotated[InformationEvaluation, BeforeValidator(_word(InformationEvaluation))] = (
         InformationEvaluation.FOUR
     )
+
+
+def justification_salt(key: SigningKey, step: str, name: bytes) -> bytes:
+    """Return the salt of one request's justification hash, 16 bytes.
+
+    Only the party can make it, and can make it again to open the hash in an audit; nothing is stored.
+
+    Args:
+        key: The party's.
+        step: What is asked for, such as `evaluate`.
+        name: What names the request in the other side's log.
+    """
+    signed = key.sign(SALT_DOMAIN, length_prefixed(step.encode(), name))
+    return hashlib.sha256(signed).digest()[:SALT_BYTES_AT_LEAST]
 
 
 class CaseProfile(BaseModel):

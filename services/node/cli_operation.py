@@ -23,7 +23,7 @@ from concordat.errors import ConfigError, InputError
 from concordat.identity.home import Home, load_home
 from concordat.rpc.client import channel
 from concordat.wire.v1 import operations_pb2 as wire
-from services.node.case import load_case
+from services.node.case import justification_salt, load_case
 from services.node.operations import (
     OperationPlan,
     Proposal,
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 _CLOCK: Final = SystemClock()
 _DAY_S: Final = 86_400
-_SALT_BYTES: Final = 16
 _STATE: Final = "OPERATION_STATE_"
 
 app = App(name="operation", help="Take part in operations and their sweeps.")
@@ -91,20 +90,21 @@ def open_(  # noqa: PLR0913 -- each parameter is an option of the command line
     """
     profile = load_case(case, today=datetime.fromtimestamp(_CLOCK.now(), UTC).date())
     now = int(_CLOCK.now())
-    plan = OperationPlan(
-        operation=operation,
-        title=title,
-        participants=_split(participants),
-        purpose=profile.purpose.value,
-        namespaces=_split(namespaces),
-        starts_at=now,
-        ends_at=now + days * _DAY_S,
-        justification_hash=profile.justification_hash(secrets.token_bytes(_SALT_BYTES)),
-        exercise=exercise,
-    )
 
     async def do() -> bytes:
         async with _gateway(home) as (loaded, link):
+            salt = justification_salt(loaded.signing_key, "charter", operation.encode())
+            plan = OperationPlan(
+                operation=operation,
+                title=title,
+                participants=_split(participants),
+                purpose=profile.purpose.value,
+                namespaces=_split(namespaces),
+                starts_at=now,
+                ends_at=now + days * _DAY_S,
+                justification_hash=profile.justification_hash(salt),
+                exercise=exercise,
+            )
             return await open_operation(loaded, link, plan, random_bytes=secrets.token_bytes)
 
     digest = asyncio.run(do())

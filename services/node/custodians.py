@@ -27,6 +27,7 @@ from concordat.protocol.evaluation import REQUEST_ID_BYTES, sign_evaluation
 from concordat.rpc.client import call, channel
 from concordat.wire.v1 import custodian_pb2 as wire
 from concordat.wire.v1.custodian_pb2_grpc import CustodianServiceStub
+from services.node.case import justification_salt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from concordat.oprf.client import Blinded, VerifiedEvaluation
     from services.node.case import CaseProfile
 
-SALT_BYTES: Final = 16
 FIRST_REST_S: Final = 0.5
 LONGEST_REST_S: Final = 30.0
 CALL_TIMEOUT_S: Final = 20.0
@@ -231,18 +231,21 @@ class CustodianPool:
 
     def _request(self, custodian: Custodian, job: _Job) -> wire.EvaluateRequest:
         elements = job.blinded.elements
+        request_id = self._random_bytes(REQUEST_ID_BYTES)
+        # From the id, which is in the custodian's log: with it the party can open the hash in an audit.
+        salt = justification_salt(self._home.signing_key, "evaluate", request_id)
         signed = sign_evaluation(
             wire.EvaluateBody(
                 federation=self._manifest.federation,
                 manifest_hash=self._manifest.hash,
                 requester=str(self._home.identity),
                 custodian=custodian.id,
-                request_id=self._random_bytes(REQUEST_ID_BYTES),
+                request_id=request_id,
                 key_class=job.key_class.value,
                 epoch=job.epoch,
                 count=len(job.blinded),
                 elements_hash=hashlib.sha256(elements).digest(),
-                justification_hash=job.case.justification_hash(self._random_bytes(SALT_BYTES)),
+                justification_hash=job.case.justification_hash(salt),
                 expires_at_ms=int(job.ends_at * MS),
             ),
             self._home.signing_key,

@@ -12,6 +12,7 @@ import pytest
 from concordat.clock import SystemClock
 from concordat.errors import ConfigError, RefusedError, UnavailableError
 from concordat.identity.manifest import KeyClass, Manifest
+from services.node.case import justification_salt
 from services.node.custodians import CustodianPool, Liar
 from tests.unit.custodian.running import BUDGETS, CASE, RunningCustodians, home_of, make_federation
 
@@ -66,6 +67,21 @@ async def test_public_shares_that_do_not_give_the_group_key_are_found_before_a_c
         with pytest.raises(ConfigError):
             await ask(pool)
         assert set(pool.asked(KeyClass.STRONG).values()) == {0}
+
+
+async def test_a_node_can_open_the_justification_hash_in_a_custodians_log(large_quotas: Path) -> None:
+    """Evidence that nobody can open is none (I5): the salt comes back from the logged request id."""
+    key = home_of(large_quotas, "node/NL").signing_key
+    log = large_quotas / "custodian/c1/custodian.log"
+    async with RunningCustodians(large_quotas) as running, pool_of(large_quotas) as pool:
+        await running.start(1, 2)
+        await ask(pool)
+        await ask(pool)
+    lines = [json.loads(line) for line in log.read_text().splitlines()[-2:]]
+    for line in lines:
+        salt = justification_salt(key, "evaluate", bytes.fromhex(line["request"]))
+        assert CASE.justification_hash(salt).hex() == line["justification"]
+    assert lines[0]["justification"] != lines[1]["justification"]
 
 
 async def test_with_one_custodian_down_all_works(large_quotas: Path) -> None:
