@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from concordat.errors import IdentityError
-from concordat.identity.names import SpiffeId
+from concordat.identity.names import Role, SpiffeId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,10 +66,13 @@ class LocalAuthority:
             days: From now; negative for a certificate that has expired already.
 
         Raises:
-            IdentityError: If the party is of another federation.
+            IdentityError: If the party is of another federation, or a host is the TLS name of another party.
         """
         if spiffe.federation != self._federation:
             raise IdentityError("the party is of another federation than this authority")
+        if any(_is_tls_name(host, self._federation) for host in hosts if host.lower() != spiffe.dns_name):
+            # Callers check the TLS name and nothing else.
+            raise IdentityError("a host name in a certificate is the TLS name of another party")
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.UniformResourceIdentifier(str(spiffe)), x509.DNSName(spiffe.dns_name), *map(_host, hosts)]
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
@@ -160,6 +163,10 @@ def _alternative_names(pem: bytes) -> x509.SubjectAlternativeName:
         return _certificate(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError) as error:
         raise IdentityError("a party's certificate has exactly one URI name") from error
+
+
+def _is_tls_name(host: str, federation: str) -> bool:
+    return any(host.lower().endswith(f".{role}.{federation}") for role in Role)
 
 
 def _host(host: str) -> x509.GeneralName:

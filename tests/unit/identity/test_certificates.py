@@ -49,6 +49,14 @@ def test_a_leaf_names_its_party_once_and_carries_what_callers_check() -> None:
     assert "PRIVATE" not in repr(pair)
 
 
+@pytest.mark.parametrize("host", ["g1.gateway.eu.example", "G1.Gateway.eu.example", "de.node.eu.example"])
+def test_a_host_name_that_is_another_partys_tls_name_is_refused(host: str) -> None:
+    """Callers check the TLS name only, so with it in its certificate a node would pass for the gateway."""
+    with pytest.raises(IdentityError):
+        LocalAuthority.create("eu.example", clock=CLOCK).issue(NL, hosts=("localhost", host))
+    LocalAuthority.create("eu.example", clock=CLOCK).issue(NL, hosts=("nl.eu.example", "nl.node.eu.example"))
+
+
 def test_an_authority_issues_for_its_own_federation_only() -> None:
     with pytest.raises(IdentityError):
         LocalAuthority.create("other.example", clock=CLOCK).issue(NL)

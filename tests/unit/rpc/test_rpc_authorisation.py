@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from concordat.errors import IdentityError, RefusedError, UnavailableError
+from concordat.identity.certificates import TlsPair
 from concordat.identity.names import Role, SpiffeId
 from concordat.rpc.auth import HEALTH_METHODS, AuthorisationTable
 from concordat.rpc.client import translate
@@ -23,6 +27,29 @@ if TYPE_CHECKING:
 
 NL = SpiffeId(FEDERATION, Role.NODE, "NL")
 DE = SpiffeId(FEDERATION, Role.NODE, "DE")
+
+
+def issued_by(issuer: TlsPair, spiffe: SpiffeId) -> TlsPair:
+    """Return a certificate for a name that another party's leaf has signed, with that leaf behind it."""
+    parent = x509.load_pem_x509_certificate(issuer.certificate_pem)
+    signer = serialization.load_pem_private_key(issuer.key_pem, None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = [x509.UniformResourceIdentifier(str(spiffe)), x509.DNSName(spiffe.dns_name)]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, spiffe.name)]))
+        .issuer_name(parent.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(parent.not_valid_before_utc)
+        .not_valid_after(parent.not_valid_after_utc)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(signer, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return TlsPair(private, certificate.public_bytes(pem) + issuer.certificate_pem)
 
 
 def _trusting(home: Home, parties: Parties, roots: bytes | None = None) -> Home:
@@ -140,6 +167,38 @@ async def test_a_server_that_is_not_the_one_expected_is_an_identity_error(
     translated = translate(error, "custodian 1")
     assert isinstance(translated, IdentityError), error.details()
     assert translated.message.startswith("custodian 1")
+    assert echo.calls == 0
+
+
+@pytest.mark.parametrize("victim", ["node/NL", "gateway/g1"])
+async def test_a_partys_own_certificate_issues_no_other(parties: Parties, echo: Echo, victim: str) -> None:
+    """A node that signs a certificate for another name with its own TLS key is no authority."""
+    role, name = victim.split("/")
+    forged = issued_by(parties.authority.issue(DE), SpiffeId(FEDERATION, Role(role), name))
+    forger = _trusting(replace(parties.node, tls=forged), parties)
+    async with (
+        serving(parties.custodian, echo) as server,
+        dialled(server, home=forger, to=parties.custodian.identity) as calls,
+    ):
+        error = await calls.failure(UNARY, b"0:ok")
+    assert isinstance(translate(error, "custodian 1"), UnavailableError)
+    async with (
+        serving(replace(parties.custodian, tls=forged), echo) as server,
+        dialled(server, home=parties.node, to=SpiffeId(FEDERATION, Role(role), name)) as calls,
+    ):
+        error = await calls.failure(UNARY, b"0:ok")
+    assert isinstance(translate(error, victim), IdentityError)
+    assert echo.calls == 0
+
+
+async def test_a_nodes_certificate_does_not_serve_as_the_gateways(parties: Parties, echo: Echo) -> None:
+    """It may serve by its key usage, so the name alone must stop it, whatever host was dialled."""
+    async with (
+        serving(parties.node, echo) as server,
+        dialled(server, home=parties.node, to=parties.gateway.identity) as calls,
+    ):
+        error = await calls.failure(UNARY, b"0:ok")
+    assert isinstance(translate(error, "gateway"), IdentityError)
     assert echo.calls == 0
 
 
