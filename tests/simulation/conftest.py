@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from concordat.clock import SystemClock
+from concordat.clock import ManualClock, SystemClock
 from concordat.identity.federation import init_federation
 from concordat.identity.home import load_home
 from concordat.identity.manifest import Manifest
@@ -55,7 +55,7 @@ def make_live(federation: parties.Federation, tmp_path: Path) -> Iterator[Callab
             random_bytes=lambda size: next(drawn).to_bytes(size, "big"),
             rules=rules,
         )
-        hubs = world.World(shared, ledger, clock=world.ManualClock(parties.START), rules=rules)
+        hubs = world.World(shared, ledger, clock=ManualClock(parties.START), rules=rules)
         hubs.hub()
         nodes = {
             name: RealNode(name, shared, hubs.clock, party=parties.Party(name, federation, folder, hubs.clock))

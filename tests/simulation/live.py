@@ -1,4 +1,4 @@
-"""Real node cores with real stores, the real hub core with a real ledger, frames carried by hand, time moved by hand."""
+"""Real node cores and stores, the real hub core and ledger; frames are carried and time is moved by hand."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from concordat.errors import ConcordatError
-from tests.unit.exchange.parties import Party
 from tests.unit.gateway.world import Hub, Link, Node, World
 
 if TYPE_CHECKING:
     from concordat.wire.v1 import session_pb2
     from tests.unit.exchange import parties
+    from tests.unit.exchange.parties import Party
 
 STEP_S = 0.25
 

@@ -25,7 +25,7 @@ def once(*names: str) -> dict[tuple[str, str], int]:
     return {(one, two): 1 for one in names for two in names if one != two}
 
 
-def test_two_that_submit_one_after_the_other_are_both_told_before_the_certificate(
+def test_two_that_submit_one_after_the_other_are_told_before_the_certificate(
     make_live: Callable[..., Live],
 ) -> None:
     live = make_live("NL", "DE")
