@@ -34,6 +34,7 @@ from services.node import operations
 from services.node.operations import OperationPlan
 from services.node.store.rows import PairRow
 from services.node.store.store import Store
+from services.node.store.sweep_set import read_sweep_set
 from tests.unit.operations.charters import NOW, proposed
 from tests.unit.operations.held import Held, submit, tokenise
 
@@ -223,6 +224,37 @@ def _check_verified(homes: Homes, stores: dict[str, Store], sweep_id: bytes) -> 
     pair = PairRow(own["AT"], str(homes["BE"].identity), own["BE"], sweep_id)
     assert stores["AT"].has_verified_pair(pair)
     assert not stores["AT"].has_verified_pair(pair._replace(sweep_id=bytes(16)))
+
+
+async def test_the_gateways_disk_holds_references_and_no_token(
+    homes: Homes, stores: dict[str, Store], tmp_path: Path
+) -> None:
+    """I1, I2: neither label, match secret nor sweep token is in the database or its log."""
+    async with running(homes, tmp_path) as hub, dialled(hub, homes, *PARTICIPANTS) as channels:
+        await agree(homes, channels)
+        sweep_id = await operations.start_sweep(channels[0], "action-day")
+        await asyncio.gather(
+            *(
+                operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id)
+                for name, one in zip(PARTICIPANTS, channels, strict=True)
+            )
+        )
+        # While the gateway runs, so that the write-ahead log is there too.
+        disk = _database(tmp_path)
+    held = operations.load_operation(homes["AT"], "action-day")
+    rules = dict.fromkeys(held.charter.namespaces, 1)
+    with stores["AT"].read() as db:
+        own = read_sweep_set(db, "action-day", epoch=1, rules_versions=rules)
+        shared = db.execute("SELECT reference FROM value WHERE namespace = 'e164'").fetchone()[0]
+    assert shared in disk
+    for packed, width in ((own.labels, 16), (own.secrets, 32), (held.key.apply(own.labels), 16)):
+        entries = [packed[at : at + width] for at in range(0, len(packed), width)]
+        assert len(entries) == 4
+        assert not any(one in disk or one.hex().encode() in disk for one in entries)
+
+
+def _database(folder: Path) -> bytes:
+    return b"|".join(path.read_bytes() for path in sorted(folder.glob("gateway.sqlite*")))
 
 
 async def test_a_second_sweep_after_a_failed_one_makes_the_report(
