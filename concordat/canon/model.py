@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_TYPED_CHARS: Final = 2048
+# One typed character may become 18 (U+FDFA) and each of those 6 bytes in a URL; the input of a token has 64 KiB.
+MAX_CANONICAL_BYTES: Final = 32 * 1024
 
 
 class Namespace(StrEnum):
@@ -155,11 +157,19 @@ RULES_VERSIONS: Final[Mapping[Namespace, int]] = MappingProxyType(dict.fromkeys(
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One canonical value, ready for the token input."""
+    """One canonical value, ready for the token input.
+
+    Raises:
+        InputError: `too_long`, where it would not fit into one.
+    """
 
     namespace: Namespace
     canonical: str
     grade: Grade
+
+    def __post_init__(self) -> None:
+        if len(self.canonical) > MAX_CANONICAL_BYTES // 4 and len(self.canonical.encode()) > MAX_CANONICAL_BYTES:
+            raise InputError(f"the canonical form has more than {MAX_CANONICAL_BYTES} bytes", code="too_long")
 
 
 @dataclass(frozen=True, slots=True)
