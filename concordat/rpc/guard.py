@@ -138,6 +138,7 @@ class Guard(grpc.aio.ServerInterceptor):
             self._free += 1
 
     async def _checked(self, method: str, context: Context, body: Callable[[], Awaitable[Any]], *, unary: bool) -> Any:
+        caller = None
         try:
             caller = _caller(context)
             telemetry.note_peer_role(caller.role)
@@ -149,7 +150,9 @@ class Guard(grpc.aio.ServerInterceptor):
         except grpc.aio.AbortError:
             raise
         except ConcordatError as error:
-            _log.info("call refused or failed: %s [%s]", error.message, error.code, extra={"rpc_method": method})
+            # Who: many refusals of one party, such as of its quota, are what its operator looks for.
+            extra = {"rpc_method": method, "party": str(caller)}
+            _log.info("call refused or failed: %s [%s]", error.message, error.code, extra=extra)
             await _abort(context, error)
         except Exception:  # noqa: BLE001 -- the boundary: no foreign exception passes it
             # The catalogue's sentence goes out; what happened stays in the local log.

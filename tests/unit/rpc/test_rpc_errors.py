@@ -75,6 +75,20 @@ async def test_a_stream_delivers_what_came_before_its_error(
     assert caught.value.code == "quota_exhausted"
 
 
+async def test_who_is_refused_is_named_in_the_servers_own_log(
+    parties: Parties, echo: Echo, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="concordat.rpc.guard"):
+        async with (
+            serving(parties.custodian, echo) as server,
+            dialled(server, home=parties.node, to=parties.custodian.identity) as calls,
+        ):
+            await calls.failure(KINDS[0], b"0:refused")
+    (line,) = caplog.records
+    assert getattr(line, "party") == str(parties.node.identity)  # noqa: B009 -- a field that only this log call adds
+    assert "quota_exhausted" in line.getMessage()
+
+
 @pytest.mark.parametrize("method", KINDS)
 async def test_an_unexpected_exception_leaks_nothing(
     parties: Parties, echo: Echo, method: str, caplog: pytest.LogCaptureFixture
