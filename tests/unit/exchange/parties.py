@@ -20,11 +20,13 @@ from services.node.store.store import Store
 from services.node.store.values import STRONG, Asking, CanonicalValue, add_value
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from concordat.clock import ManualClock
     from concordat.identity.keys import SigningKey
     from concordat.identity.manifest import Manifest
+    from services.node.case import CaseProfile
     from services.node.events import Event
 
 START = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
@@ -39,6 +41,30 @@ def token(value: str, epoch: int = 1) -> bytes:
 
 def secret(value: str, epoch: int = 1) -> bytes:
     return hashlib.sha256(f"secret{epoch}{value}".encode()).digest()
+
+
+def put_values(
+    store: Store,
+    values: list[CanonicalValue],
+    asking: Asking,
+    *,
+    case: CaseProfile,
+    at: float,
+    random_bytes: Callable[[int], bytes],
+) -> None:
+    """Store values of a case and their tokens at once, as submit and a tokeniser would one after the other."""
+    with store.group():
+        with store.write() as db:
+            placed = asking._replace(case_id=cases.put_case(db, case, at))
+            for value in values:
+                add_value(db, value, placed, random_bytes)
+        for epoch, key_class in itertools.product(asking.epochs, ("strong", "weak")):
+            while (batch := store.untokenised(epoch, key_class, 500)) is not None:
+                rows = [
+                    (row.value_id, b"l" * 16, secret(row.canonical, epoch), token(row.canonical, epoch))
+                    for row in batch.rows
+                ]
+                store.store_tokens(batch, rows)
 
 
 @dataclass(frozen=True)
@@ -95,22 +121,10 @@ class Party:
 
     def submit(self, *values: str, look_once: bool = False, grade: int = STRONG, namespace: str = "e164") -> None:
         """Store values with all that is to be done for them, and tokenise them."""
-        with self.store.write() as db:
-            case_id = cases.put_case(db, TEMPLATE_CASE, self.clock.now())
-            asking = Asking(case_id, "investigation", "", look_once, self.federation.manifest.live_epochs)
-            for value in values:
-                add_value(db, CanonicalValue(namespace, 1, value, grade), asking, self.rng.randbytes)
-        self.tokenise()
-
-    def tokenise(self) -> None:
         epochs = self.federation.manifest.live_epochs
-        for epoch, key_class in itertools.product(epochs, ("strong", "weak")):
-            while (batch := self.store.untokenised(epoch, key_class, 500)) is not None:
-                rows = [
-                    (row.value_id, b"l" * 16, secret(row.canonical, epoch), token(row.canonical, epoch))
-                    for row in batch.rows
-                ]
-                self.store.store_tokens(batch, rows)
+        asking = Asking(0, "investigation", "", look_once, epochs)
+        rows = [CanonicalValue(namespace, 1, value, grade) for value in values]
+        put_values(self.store, rows, asking, case=TEMPLATE_CASE, at=self.clock.now(), random_bytes=self.rng.randbytes)
 
     def publish(self) -> None:
         """Give all tokens their sequence, as if a gateway had acknowledged them."""
