@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from services.custodian.core import Custodian
 
 _SERVICE: Final = "/concordat.wire.v1.CustodianService"
-# A gateway may carry a partner's request (3.9): who is charged is who signed, whoever dials.
+# Who is charged is who signed, whoever of these dials.
 TABLE: Final = AuthorisationTable.of(
     {
-        f"{_SERVICE}/Evaluate": (Role.NODE, Role.PARTNER, Role.GATEWAY),
+        f"{_SERVICE}/Evaluate": (Role.NODE, Role.PARTNER),
         f"{_SERVICE}/GetQuota": (Role.NODE, Role.PARTNER),
     }
 )

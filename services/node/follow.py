@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
 
 from services.node.store import overview
 from services.node.submit import WAKE_SOCKET
@@ -41,31 +42,40 @@ def progress_of(store: Store, file_id: int, epoch: int) -> FileProgress:
         return overview.file_progress(db, file_id, epoch=epoch)
 
 
-def follow(store: Store, file_id: int, *, epoch: int, console: Console, quiet: bool = False) -> FileProgress:
+def follow(
+    store: Store, file_id: int, *, epoch: int, console: Console, quiet: bool = False, patience_s: float = PATIENCE_S
+) -> FileProgress:
     """Show progress until everything is asked and answered, nothing moves for a while, or Ctrl-C.
+
+    While the node says what it waits for, as for custodians, this says it too and waits with it.
 
     Args:
         store: The node's store, which the running node writes.
         file_id: The file that was submitted.
         epoch: The epoch in force.
         console: Where the bars go.
-        quiet: Show nothing, as with --json.
+        quiet: Show no bars, as with --json; why something waits is said all the same.
+        patience_s: How long nothing may move without a reason given.
     """
     bar = Progress(
         TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), console=console, disable=quiet
     )
     found = progress_of(store, file_id, epoch)
-    moved = time.monotonic()
+    moved, said = time.monotonic(), ""
     with bar:
         tasks = {field: bar.add_task(label, total=found.values) for label, field in _STEPS}
         try:
             while True:
                 for field, task in tasks.items():
                     bar.update(task, completed=getattr(found, field), total=found.values)
-                if found.done or time.monotonic() - moved > PATIENCE_S:
+                why = "; ".join(one.text for one in store.conditions())
+                if why and why != said:
+                    bar.console.print(Text(why, style="yellow"))
+                if found.done or (not why and time.monotonic() - moved > patience_s):
                     return found
                 time.sleep(POLL_S)
                 now = progress_of(store, file_id, epoch)
-                found, moved = now, moved if now == found else time.monotonic()
+                moved = moved if now == found and not why else time.monotonic()
+                found, said = now, why
         except KeyboardInterrupt:
             return found

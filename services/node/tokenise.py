@@ -90,7 +90,13 @@ class Tokeniser:
         try:
             while not stop.is_set():
                 self._work.clear()
-                if await self.run_once():
+                try:
+                    made = await self.run_once()
+                except ConcordatError as error:
+                    # The store itself: its disk is full, or another process holds it.
+                    _log.warning("tokenising waits: %s [%s]", error.message, error.code)
+                    made = 0
+                if made:
                     continue
                 work = asyncio.ensure_future(self._work.wait())
                 await asyncio.wait({work, stopped}, timeout=self._pause_s(), return_when=asyncio.FIRST_COMPLETED)

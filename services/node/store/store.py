@@ -10,23 +10,21 @@ written in the modules beside this one, which take the connection.
 
 from __future__ import annotations
 
-import os
 import random
 import secrets
 import sqlite3
-import stat
-import threading
-from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final, Self
 
 from concordat.clock import SystemClock
 from concordat.errors import ConfigError
 from services.node.store import checks, conditions, inbox, meta, publishing, values
+from services.node.store.database import Database
 from services.node.store.schema import SCHEMA, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from concordat.clock import Clock
@@ -46,18 +44,15 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "store.sqlite"
 INCARNATION_BYTES: Final = 16
-_BUSY_S: Final = 60.0
 _SYSTEM_CLOCK: Final = SystemClock()
 
 
 class Store:
     """An open store; see the module."""
 
-    def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
-        self._db = connection
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
         self._clock = clock
-        self._turn = threading.RLock()
-        self._grouped = False
 
     @classmethod
     def open(
@@ -73,40 +68,18 @@ class Store:
         Raises:
             ConfigError: It cannot be opened, others may read it, or it is of another version of the program.
         """
+        database = Database.open(path)
         try:
-            if not path.exists():
-                # Only a new file is touched: closing a file drops every POSIX lock that this process has on it, those
-                # of a store that is open already too, and another process would then remove the log under it.
-                with suppress(FileExistsError):
-                    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            if stat.S_IMODE(path.stat().st_mode) & 0o177:
-                raise ConfigError(f"{path}: others can open the store; run: chmod 600 {path}")
-            connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-            store = cls(connection, clock)
-            store._prepare(random_bytes)
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be opened ({error.strerror})") from error
-        except sqlite3.DatabaseError as error:
-            raise ConfigError(f"{path}: is no store, or is damaged") from error
-        return store
-
-    def _prepare(self, random_bytes: Callable[[int], bytes]) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA foreign_keys = ON")
-        with self.write() as db:
-            if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
-                for statement in _statements(SCHEMA):
-                    db.execute(statement)
-                meta.put(db, meta.SCHEMA_VERSION, VERSION)
-                meta.put(db, meta.INCARNATION, random_bytes(INCARNATION_BYTES))
-            if meta.get_int(db, meta.SCHEMA_VERSION) != VERSION:
-                raise ConfigError("the store was made by another version of this program")
+            with database.write() as db:
+                _prepare(db, random_bytes)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, clock)
 
     def close(self) -> None:
         """Close the file; what was written is on disk already."""
-        with self._turn:
-            self._db.close()
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -117,70 +90,17 @@ class Store:
     def _today(self) -> date:
         return datetime.fromtimestamp(self._clock.now(), UTC).date()
 
-    @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
+    def write(self) -> AbstractContextManager[sqlite3.Connection]:
         """Give a connection inside a writing transaction: all of it is on disk afterwards, or nothing."""
-        with self._transaction("BEGIN IMMEDIATE") as db:
-            yield db
+        return self._database.write()
 
-    @contextmanager
-    def read(self) -> Iterator[sqlite3.Connection]:
+    def read(self) -> AbstractContextManager[sqlite3.Connection]:
         """Give a connection that sees one moment of the store."""
-        with self._transaction("BEGIN") as db:
-            yield db
+        return self._database.read()
 
-    @contextmanager
-    def group(self) -> Iterator[None]:
-        """Make all writing transactions of the block durable together, at its end: one wait for the disk for all.
-
-        One that fails takes back itself only; when the block fails, nothing of it is kept. Whatever tells others of
-        these writes has to wait for the end of the block.
-        """
-        with self._turn:
-            self._grouped = True
-            try:
-                yield
-                if self._db.in_transaction:
-                    self._db.execute("COMMIT")
-            finally:
-                self._grouped = False
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-
-    @contextmanager
-    def _part(self) -> Iterator[sqlite3.Connection]:
-        """Run a transaction as a part of the group's."""
-        if not self._db.in_transaction:
-            self._db.execute("BEGIN IMMEDIATE")
-        self._db.execute("SAVEPOINT part")
-        try:
-            yield self._db
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK TO part")
-                self._db.execute("RELEASE part")
-            raise
-        self._db.execute("RELEASE part")
-
-    @contextmanager
-    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with self._turn:
-            if self._grouped and begin != "BEGIN":
-                with self._part() as db:
-                    yield db
-                return
-            if self._grouped and self._db.in_transaction:
-                yield self._db
-                return
-            self._db.execute(begin)
-            try:
-                yield self._db
-            except BaseException:
-                # SQLite has ended the transaction by itself where the disk is full.
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+    def group(self) -> AbstractContextManager[None]:
+        """Make all writing transactions of the block durable together; see `Database.group`."""
+        return self._database.group()
 
     # -- who the store is, and how far it has come
 
@@ -423,6 +343,17 @@ class Store:
         """Return the parties that broke the protocol, oldest first."""
         with self.read() as db:
             return conditions.incidents(db)
+
+
+def _prepare(db: sqlite3.Connection, random_bytes: Callable[[int], bytes]) -> None:
+    """Lay out an empty file, or check that the store is of this version."""
+    if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
+        for statement in _statements(SCHEMA):
+            db.execute(statement)
+        meta.put(db, meta.SCHEMA_VERSION, VERSION)
+        meta.put(db, meta.INCARNATION, random_bytes(INCARNATION_BYTES))
+    if meta.get_int(db, meta.SCHEMA_VERSION) != VERSION:
+        raise ConfigError("the store was made by another version of this program")
 
 
 def _statements(script: str) -> Iterator[str]:
