@@ -67,6 +67,9 @@ class Process:
                 try:
                     event = json.loads(line)
                 except ValueError:
+                    # No event: kept where whoever looks for what a process said will look.
+                    with self._log.open("a") as log:
+                        log.write(line)
                     continue
                 if isinstance(event, dict):
                     if event.get("ready"):
