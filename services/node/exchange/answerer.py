@@ -53,17 +53,18 @@ class Answerer:
 
         Raises:
             ProtocolError: The header cannot be read, so that there is no check to refuse.
+            UnavailableError: The store cannot be used.
         """
         header = parse_header(question.header, question.signature)
         check_id = header.fields.check_id
         try:
             positions = self._accept(question, header)
             check, fresh = self._seen.admit(header, positions, question.items, now=self._clock.now())
-            if fresh:
-                self._look(question, header, check=check, fresh=fresh)
-            return _as_answer(check_id, [check.answers[one] for one in positions if one in check.answers])
         except ConcordatError as error:
             return wire.Answer(check_id=check_id, refused=error.code)
+        if fresh:
+            self._look(question, header, check=check, fresh=fresh)
+        return _as_answer(check_id, [check.answers[one] for one in positions if one in check.answers])
 
     def _accept(self, question: wire.Question, header: SignedHeader) -> list[int]:
         """Check all that does not need the store, and return the positions of the items."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import concordat
-from concordat.errors import ConcordatError, ProtocolError, RefusedError
+from concordat.errors import ConcordatError, ProtocolError, RefusedError, UnavailableError
 from concordat.wire.v1 import session_pb2 as wire
 from concordat.wire.v1.check_pb2 import NoticeAck
 from services.node.events import Attached
@@ -126,6 +126,7 @@ class NodeCore:
 
         Raises:
             ProtocolError: As `receive`; what the frames before it wrote is kept, and its answers are not sent.
+            UnavailableError: The store cannot be used; a new session starts from what is on disk.
         """
         answers: list[wire.NodeFrame] = []
         failure: ConcordatError | None = None
@@ -148,6 +149,9 @@ class NodeCore:
         for event in held:
             self._tell(event)
         if failure is not None:
+            if isinstance(failure, UnavailableError):
+                # The store failed, and may have taken back more than the last frame.
+                self._answerer.forget()
             raise failure
         return _with_last_ack(answers)
 

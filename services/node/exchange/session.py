@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sqlite3
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -185,19 +184,15 @@ class Session:
 
     def _step(self, frames: list[wire.HubFrame]) -> _Step:
         """Let the core take frames, and look for work where it is time. Runs in the worker thread."""
-        try:
-            # Taken back before the store is read: whoever wakes after this finds its work done or is heard next time.
-            due, self._woken = self._woken or self._clock.monotonic() >= self._work_at, False
-            answers = self._core.step(frames, work=due)
-            if due:
-                self._work_at = self._clock.monotonic() + POLL_S
-            next_at = 0.0 if self._core.has_more else self._core.next_at()
-            if next_at is not None:
-                self._work_at = min(self._work_at, next_at)
-            return _Step(answers, self._core.operations())
-        except sqlite3.Error as error:
-            # Nothing was acknowledged; a new session starts from what is on disk.
-            raise UnavailableError("the store cannot be used now") from error
+        # Taken back before the store is read: whoever wakes after this finds its work done or is heard next time.
+        due, self._woken = self._woken or self._clock.monotonic() >= self._work_at, False
+        answers = self._core.step(frames, work=due)
+        if due:
+            self._work_at = self._clock.monotonic() + POLL_S
+        next_at = 0.0 if self._core.has_more else self._core.next_at()
+        if next_at is not None:
+            self._work_at = min(self._work_at, next_at)
+        return _Step(answers, self._core.operations())
 
     async def _say_good_bye(self, stream: _Stream, writer: asyncio.Task[None]) -> None:
         with contextlib.suppress(TimeoutError, asyncio.QueueFull):

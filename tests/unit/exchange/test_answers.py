@@ -215,8 +215,9 @@ def test_a_thousand_items_cost_one_look_up_and_one_write(held: Party, asker: Ask
     items = [Item(f"+4477009{number:06}", THEIRS) for number in range(999)] + [Item(PHONE, THEIRS)]
     question = asker.question(asker.header(1000), items)
     node, statements = answerer(held), list[str]()
-    held.store._db.set_trace_callback(statements.append)
+    with held.store.read() as db:
+        db.set_trace_callback(statements.append)
+    statements.clear()
     answer = node.answer(question)
-    held.store._db.set_trace_callback(None)
     assert answer.positions == (999).to_bytes(4, "little")
     assert [one for one in statements if one.startswith("BEGIN")] == ["BEGIN", "BEGIN IMMEDIATE"]

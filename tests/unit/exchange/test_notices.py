@@ -232,13 +232,13 @@ def test_a_notice_with_an_id_of_another_size_ends_the_session(asked: Asked, fiel
 
 def test_many_notices_are_one_wait_for_the_disk_and_one_acknowledgement(asked: Asked) -> None:
     statements = list[str]()
-    asked.node.store._db.set_trace_callback(statements.append)
+    with asked.node.store.read() as db:
+        db.set_trace_callback(statements.append)
     notices = [
         session_pb2.HubFrame(notice=check_pb2.Notice(cursor=at, told=asked.told(edge=bytes([at]) * 16)))
         for at in range(1, 11)
     ]
     frames = asked.node.core.step(notices, work=False)
-    asked.node.store._db.set_trace_callback(None)
     assert acks(frames) == [10]
     assert statements.count("BEGIN IMMEDIATE") == 1
     assert len(asked.node.store.all_told()) == 10
