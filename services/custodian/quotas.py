@@ -161,7 +161,9 @@ class QuotaStore:
     def spend(self, now: float) -> None:
         """Make the running period count as spent for every authority."""
         with self._turn, _failing_closed(), self._transaction():
-            self._put("spent_period", self._period(now))
+            period = self._period(now)
+            self._enter(period)
+            self._put("spent_period", period)
             self._put("position", self._get("position") + 1)
 
     def all_used(self, *, now: float) -> list[tuple[str, str, int]]:
@@ -185,6 +187,7 @@ class QuotaStore:
         if used + request.count > limit:
             detail = f"{request.key_class}: {used} of {limit} used, {request.count} asked"
             raise RefusedError("the quota is used up", code="quota_exhausted", public_detail=detail)
+        self._enter(period)
         self._db.execute(
             "INSERT INTO charge VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET used = used + excluded.used",
             (request.requester, request.key_class, period, request.count),
@@ -207,11 +210,16 @@ class QuotaStore:
         return 0 if row is None else row[0]
 
     def _period(self, now: float) -> int:
-        """Return the UTC day; a clock that goes back does not bring a day back."""
-        period = max(int(now // PERIOD_S), self._get("period"))
+        """Return the UTC day; a clock that goes back does not bring a day back.
+
+        Only `_enter` moves the day on: a clock that is far ahead for a while must not cost the days up to then, and
+        nothing is charged meanwhile, as the requests of parties with right clocks are expired by it.
+        """
+        return max(int(now // PERIOD_S), self._get("period"))
+
+    def _enter(self, period: int) -> None:
         if period != self._get("period"):
             self._put("period", period)
-        return period
 
     def _get(self, key: str) -> int:
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
