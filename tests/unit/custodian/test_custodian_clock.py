@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 DAY_S = 86_400
 
 
-def code_of(bench: Bench, count: int = 1, **changed: object) -> str:
+def code_of(bench: Bench, count: int = 1, **changed: Any) -> str:
     try:
         bench.custodian.evaluate(bench.request(count, **changed))
     except RefusedError as error:
