@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -138,17 +139,42 @@ def expiry_of(certificate_pem: bytes) -> float:
     return _certificate(certificate_pem).not_valid_after_utc.timestamp()
 
 
+def is_issued_under(certificate_pem: bytes, roots_pem: bytes) -> bool:
+    """Tell whether a certificate, with the intermediate ones that follow it in its file, leads to one of the roots.
+
+    Raises:
+        IdentityError: If either file holds no certificate or a damaged one.
+    """
+    issuers = _certificates(roots_pem)
+    for certificate in reversed(_certificates(certificate_pem)):
+        if not any(_signed(certificate, issuer) for issuer in issuers):
+            return False
+        issuers = [certificate]
+    return True
+
+
+def _signed(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
 def der_of(certificates_pem: bytes) -> frozenset[bytes]:
     """Return the DER form of each certificate in a PEM file, to compare sets of roots.
 
     Raises:
         IdentityError: If the file holds no certificate or a damaged one.
     """
+    return frozenset(one.public_bytes(serialization.Encoding.DER) for one in _certificates(certificates_pem))
+
+
+def _certificates(certificates_pem: bytes) -> list[x509.Certificate]:
     try:
-        found = x509.load_pem_x509_certificates(certificates_pem)
+        return x509.load_pem_x509_certificates(certificates_pem)
     except ValueError as error:
         raise IdentityError("the TLS roots are no PEM certificates") from error
-    return frozenset(one.public_bytes(serialization.Encoding.DER) for one in found)
 
 
 def _certificate(pem: bytes) -> x509.Certificate:

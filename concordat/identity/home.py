@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from concordat.errors import ConfigError, IdentityError
-from concordat.identity.certificates import TlsPair, der_of, expiry_of, peer_of
+from concordat.identity.certificates import TlsPair, der_of, expiry_of, is_issued_under, peer_of
 from concordat.identity.files import read_private, read_public, write_private, write_public
 from concordat.identity.keys import SealingKey, SigningKey
 from concordat.identity.names import Role, SpiffeId
@@ -83,7 +83,8 @@ def load_home(path: Path, *, clock: Clock) -> Home:
     Raises:
         ConfigError: If a file is missing, damaged or too open.
         IdentityError: If the manifest does not hold against the pinned root keys, has expired, is older than one seen
-            before, or does not name this party with these keys.
+            before, or does not name this party with these keys, or if the certificate has expired or is of another
+            authority.
     """
     roots = RootKeys.load(path / "root-keys.json")
     manifest = load_manifest(path / "manifest.json", roots, now=clock.now())
@@ -94,6 +95,8 @@ def load_home(path: Path, *, clock: Clock) -> Home:
         raise IdentityError(f"{path / 'tls.crt'}: the certificate of {identity} has expired")
     if der_of(tls_roots) != der_of("".join(manifest.tls_roots).encode()):
         raise IdentityError(f"{path / 'tls-roots.crt'}: not the TLS roots that the manifest names")
+    if not is_issued_under(tls.certificate_pem, tls_roots):
+        raise IdentityError(f"{path / 'tls.crt'}: not issued under the TLS roots that the manifest names")
     sealing_key = None if identity.role is Role.GATEWAY else SealingKey.load(path / "seal.key")
     home = Home(
         path=path,
