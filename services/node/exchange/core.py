@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import concordat
+from concordat.canon import RULES_VERSIONS
 from concordat.errors import ConcordatError, ProtocolError, RefusedError, UnavailableError
 from concordat.wire.v1 import session_pb2 as wire
 from concordat.wire.v1.check_pb2 import NoticeAck
@@ -95,7 +96,12 @@ class NodeCore:
                 federation=manifest.federation,
                 manifest_hash=manifest.hash,
                 incarnation=self._store.incarnation(),
-                rules_versions={name: window.current for name, window in manifest.rules_versions.items()},
+                # How this program reads, and not what the manifest asks for: that is what the gateway compares.
+                rules_versions={
+                    one.value: version
+                    for one, version in RULES_VERSIONS.items()
+                    if one.value in manifest.rules_versions
+                },
                 epochs=manifest.live_epochs,
                 notice_cursor=self._store.notice_cursor(),
                 ledger_incarnation=self._store.ledger_incarnation(),
