@@ -352,7 +352,9 @@ def _finish(submitter: Submitter, report: SubmitReport, *, no_wait: bool, as_jso
     if found:
         Console().print(match_views.as_table(found))
     elif progress.done:
-        console.print("No match with the parties that are covered.")
+        # 'No hit' is said of covered parties only (I6).
+        covered = len(submitter.home.manifest.nodes) - 1 - len({one.holder for one in pending})
+        console.print(f"No match with the {covered} parties that are covered." if covered else "Nobody is covered yet.")
 
 
 def _show_report(console: Console, report: SubmitReport) -> None:

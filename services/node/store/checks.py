@@ -19,10 +19,11 @@ _FORM_AT_ONCE: Final = 100_000
 _STATES: Final = frozenset({"new", "offline", "timed_out", "outside"})
 
 # A value may be asked about once its token is there and, where others shall find it, published: else two parties that
-# submit at the same time would miss each other (I3).
+# submit at the same time would miss each other (I3). CROSS JOIN keeps SQLite from beginning with every token there is.
 _READY: Final = """
     SELECT c.value_id, c.purpose, c.case_id, c.operation, c.look_once
-    FROM to_check c JOIN value v ON v.id = c.value_id JOIN token t ON t.value_id = c.value_id AND t.epoch = :epoch
+    FROM to_check c CROSS JOIN value v ON v.id = c.value_id
+        CROSS JOIN token t ON t.value_id = c.value_id AND t.epoch = :epoch
         JOIN case_profile p ON p.id = c.case_id
     WHERE (v.kept = 0 OR (t.sequence IS NOT NULL AND t.sequence <= :through)) AND p.valid_until >= :today
     ORDER BY c.case_id, c.value_id LIMIT :limit

@@ -68,9 +68,12 @@ class Desk:
             records.complete_file(db, file.id)
         return file.id
 
-    def tokenise(self) -> None:
+    def tokenise_at_once(self) -> None:
+        self.tokenise(100_000)
+
+    def tokenise(self, size: int = 3) -> None:
         for key_class in ("strong", "weak"):
-            while (batch := self.store.untokenised(1, key_class, 3)) is not None:
+            while (batch := self.store.untokenised(1, key_class, size)) is not None:
                 entries = [
                     (row.value_id, b"l" * 16, (b"secret of " + row.canonical.encode()).ljust(32), token(row.canonical))
                     for row in batch.rows
