@@ -31,7 +31,9 @@ SITES: Final = (*LARGE_SITES, *MORE_SITES)
 _BY_HOST: Final[Mapping[str, Platform]] = {host: site for site in SITES for host in site.hosts}
 _BY_NAME: Final[Mapping[str, Platform]] = {name: site for site in SITES for name in site.names}
 
-_VIEW: Final = re.compile(r"(?:www\d?|m|mobile|mbasic|web|touch|d|free|lite|api|l|old|new|[a-z]{2}(?:-[a-z]{2})?)")
+_VIEW: Final = re.compile(
+    r"(?:www\d?|m|mobile|mbasic|web|touch|d|free|lite|api|l|old|new|[a-z0-9]|[a-z]{2}(?:-[a-z]{2})?|(?:eu|us)1)"
+)
 _HANDLE_TYPES: Final = frozenset(["handle", "name", "user", "custom", "vanity", "page"])
 _MIN_SKELETON_CHARS: Final = 3
 _SKELETON_CACHE: Final = 65_536
@@ -53,7 +55,7 @@ def site_of_host(host: str) -> Platform | None:
 
 def site_of_name(name: str) -> Platform | None:
     """Return the known platform that people call so."""
-    return _BY_NAME.get(re.sub(r"[\s\-_.]+", "", fold(name)))
+    return _BY_NAME.get(re.sub(r"[\s\-_.()/]+", "", fold(name)))
 
 
 def main_domain(host: str) -> str:
@@ -97,7 +99,7 @@ def account(platform: str, type_: str, value: str, *, exact: bool = False, notes
     shown = value if exact else re.sub(r"\s+", " ", fold(value)).strip()
     if type_ == "id" or (type_ in {"group", "channel"} and shown.isdigit()):
         shown = shown.lstrip("0")
-    if not shown or len(shown) > _MAX_HANDLE_CHARS:
+    if not shown.strip("?!*.-\u2013\u2014/") or len(shown) > _MAX_HANDLE_CHARS:
         raise InputError("there is no account name here", code="unreadable_account")
     site = _BY_HOST.get(platform)
     name = shown.translate(str.maketrans("", "", site.dropped)) if site and type_ == "handle" else shown
@@ -117,6 +119,8 @@ def account_of_link(link: Link) -> Reading | None:
     if inner is None:
         return None
     path = "/".join(link.segments)
+    if not path and link.fragment.startswith("!/"):
+        path = link.fragment[2:].partition("?")[0].strip("/")  # how twitter.com and facebook.com once wrote addresses
     if site.subdomain and inner and not _VIEW.fullmatch(inner):
         return account(site.domain, "handle", inner)
     for shape in site.posts:
@@ -142,7 +146,7 @@ def _subdomain(host: str, site: Platform) -> str | None:
 
 
 def _post(shape: Post, link: Link, path: str) -> Reading | None:
-    if shape.host and link.host != shape.host:
+    if shape.host and without_view(link.host) != shape.host:
         return None
     found = shape.path.fullmatch(path)
     if found is None:
@@ -159,7 +163,7 @@ def _post(shape: Post, link: Link, path: str) -> Reading | None:
 
 
 def _profile(rule: Rule, link: Link, path: str, site: Platform) -> Reading | None:
-    if rule.host and link.host != rule.host:
+    if rule.host and without_view(link.host) != rule.host:
         return None
     found = rule.path.fullmatch(path)
     if found is None:
@@ -172,7 +176,7 @@ def _profile(rule: Rule, link: Link, path: str, site: Platform) -> Reading | Non
     return account(site.domain, rule.type, value, exact=rule.exact)
 
 
-_WEB_TELEGRAM: Final = re.compile(r"(?:@([a-z]\w{2,63})|(\d{4,20}))", re.IGNORECASE)
+_WEB_TELEGRAM: Final = re.compile(r"(?:/?im\?p=)?(?:@([a-z]\w{2,63})|(\d{4,20}))", re.IGNORECASE)
 
 
 def _by_fragment(site: Platform, link: Link) -> Reading | None:
@@ -202,13 +206,38 @@ def _generic(link: Link) -> Reading | None:
 
 
 _ID_LABEL: Final = re.compile(r"(?:(?:user|account|profile)?[\s_-]*id\s*[:=#\s]|#)\s*(\d{1,20})", re.IGNORECASE)
+# `user: lena`, `profile lena`: what the form called the field.
+_FIELD_NAME: Final = re.compile(
+    r"^(?:user(?:\s*name)?|account|handle|nick(?:name)?|profile|channel|login|alias)(?:\s*[:=]\s*|\s+(?=@))@?(?=\S+$)",
+    re.IGNORECASE,
+)
+_WECHAT_LABEL: Final = re.compile(r"^id\s*[:=]\s*(?=wxid_)", re.IGNORECASE)
+_VK_MENTION: Final = re.compile(r"\[((?:id|club|public)\d+)\|[^\]]*\]", re.IGNORECASE)
+_SPREADSHEET_ID: Final = re.compile(r"(\d{5,20})\.0|(\d{1,3}(?:[ ,']\d{3}){2,6})")
+_ROUNDED: Final = re.compile(r"\d(?:[.,]\d+)?E\+\d{1,2}", re.IGNORECASE)
 _ID_PREFIX: Final = re.compile(r"id(\d{1,20})", re.IGNORECASE)
 _YOUTUBE_CHANNEL: Final = re.compile(r"UC[\w-]{22}")
 # Twenty-two letters and digits of both cases: nobody names a group so.
 _WHATSAPP_INVITE: Final = re.compile(r"(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9]{22}")
 _WECHAT_ID: Final = ("wechat.com", "wxid_")
+# How programs write the id of a channel or large group, of which t.me/c/… has the last part.
+_TELEGRAM_CHANNEL: Final = re.compile(r"-100(\d{9,11})")
 _VK_GROUP: Final = re.compile(r"(?:club|public|event)(\d+)", re.IGNORECASE)
 _SIGNAL_NAME: Final = re.compile(r"[a-z_]\w{2,31}\.\d{2,9}", re.IGNORECASE)
+
+
+def _plain_name(kind: Kind, bare: str, platform: str) -> str:
+    """Take what programs, forms and spreadsheets do to a name off it."""
+    bare = _WECHAT_LABEL.sub("", _FIELD_NAME.sub("", bare))
+    if _ROUNDED.fullmatch(bare):
+        raise InputError("a spreadsheet has rounded this number", code="unreadable_account")
+    if platform == "vk.com" and (mention := _VK_MENTION.fullmatch(bare)):
+        return mention.group(1)
+    site = _BY_HOST.get(platform)
+    if kind is Kind.USER_ID or (site is not None and site.numeric_ids):
+        found = _SPREADSHEET_ID.fullmatch(bare)
+        return re.sub(r"\D", "", found.group(1) or found.group(2)) if found else bare
+    return bare
 
 
 def account_of_name(kind: Kind, name: str, platform: str) -> Reading:
@@ -218,10 +247,14 @@ def account_of_name(kind: Kind, name: str, platform: str) -> Reading:
         InputError: `unreadable_account`, when there is no name.
     """
     site = _BY_HOST.get(platform)
-    bare = name.strip().lstrip("@/").strip()
+    bare = _plain_name(kind, name.strip().lstrip("@/").strip(), platform)
     numeric = site is not None and site.numeric_ids
+    # VK writes people as @id1; elsewhere the @ says that this is a name.
+    id_prefix = numeric and (platform == "vk.com" or not name.lstrip().startswith("@"))
     type_, value, exact = "handle", bare, False
-    if found := _ID_LABEL.fullmatch(bare) or (_ID_PREFIX.fullmatch(bare) if numeric else None):
+    if platform == "telegram.org" and (found := _TELEGRAM_CHANNEL.fullmatch(bare)):
+        type_, value = "channel", found.group(1)
+    elif found := _ID_LABEL.fullmatch(bare) or (_ID_PREFIX.fullmatch(bare) if id_prefix else None):
         type_, value = "id", found.group(1)
     elif kind in {Kind.INVITE, Kind.GROUP} and not platform and _WHATSAPP_INVITE.fullmatch(bare):
         platform, type_, exact = "whatsapp.com", "invite", True

@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 
 _PACKAGE: Final = re.compile(r"[a-z]\w*(?:\.[a-z_][\w\-]*)+", re.IGNORECASE | re.ASCII)
 _STORE_ID: Final = re.compile(r"(?:id|app\s*store(?:\s*id)?)?\s*[:#]?\s*(\d{8,12})", re.IGNORECASE)
-_LABEL: Final = re.compile(r"^(?:android|package|pkg|ios|bundle|bundle\s*id|appstore|app)\s*[:=]\s*", re.IGNORECASE)
+_LABEL: Final = re.compile(
+    r"^(?:android|package(?:\s*name)?|pkg|ios|bundle|bundle\s*id|google\s*play|play\s*store|appstore|app)\s*[:=]\s*",
+    re.IGNORECASE,
+)
 _MAX_NAME_CHARS: Final = 128
+_PLAY_PAGES: Final = frozenset(["store/apps/details", "store/apps/datasafety", "details", "apps/testing"])
+_OLD_STORE_PAGE: Final = "WebObjects/MZStore.woa/wa/viewSoftware"
+_FILE_ENDING: Final = re.compile(r"\.(?:apk|xapk|apks|apkm|aab)$", re.IGNORECASE)
 # Hosts of pages about one app, and the path before its package name.
 _PACKAGE_PAGES: Final = (
     ("f-droid.org", re.compile(r"(?:[a-z]{2}(?:[_-]\w+)?/)?packages/(?P<v>[\w.]+)", re.IGNORECASE)),
@@ -31,10 +37,11 @@ _PACKAGE_PAGES: Final = (
 def app_of_link(link: Link) -> Reading | None:
     """Read the page of an app in a store; None when the link is none."""
     host, path = without_view(link.host), "/".join(link.segments)
-    if host in {"play.google.com", "market.android.com"} and path in {"store/apps/details", "details", "apps/testing"}:
+    if host in {"play.google.com", "market.android.com"} and path in _PLAY_PAGES:
         return _package(link.param("id"))
     if host in {"apps.apple.com", "itunes.apple.com"}:
-        found = re.fullmatch(r"(?:.*/)?id(\d{6,12})", path, re.IGNORECASE)
+        number = f"id{link.param('id')}" if path == _OLD_STORE_PAGE else path
+        found = re.fullmatch(r"(?:.*/)?id(\d{6,12})", number, re.IGNORECASE)
         return _reading(f"appstore:{found.group(1).lstrip('0')}") if found else None
     for page, shape in _PACKAGE_PAGES:
         found = shape.fullmatch(path) if host == page else None
@@ -63,7 +70,8 @@ def read_app(text: str) -> Reading:
 
 
 def _package(text: str) -> Reading | None:
-    return _reading(f"package:{text.lower()}") if _PACKAGE.fullmatch(text) else None
+    name = _FILE_ENDING.sub("", text)
+    return _reading(f"package:{name.lower()}") if _PACKAGE.fullmatch(name) else None
 
 
 def _reading(canonical: str, notes: tuple[str, ...] = ()) -> Reading:

@@ -38,14 +38,18 @@ _CACHED_PARSES: Final = 65_536
 _REGION_ALIASES: Final = {"UK": "GB", "EL": "GR", "KS": "XK"}
 
 _ZERO_LOOKALIKES: Final = "OoОоΟο"  # noqa: RUF001 - Latin, Cyrillic and Greek letters typed for a zero
-_AS_ZERO: Final = str.maketrans(dict.fromkeys(_ZERO_LOOKALIKES, "0"))
+_ONE_LOOKALIKES: Final = "IlІі|"  # noqa: RUF001 - Latin and Cyrillic letters and the bar typed for a one
+_AS_DIGITS: Final = str.maketrans(dict.fromkeys(_ZERO_LOOKALIKES, "0") | dict.fromkeys(_ONE_LOOKALIKES, "1"))
 _EXTENSION: Final = re.compile(
     r"(?:;ext=|[\s,;]*(?:\bextension|\bextn?|\bint|\bposte|\banexo|(?<=[\d\s])x"
-    r"|\bдоб|\bвн)[\s.:]*|\s*#|[,;]+)\d{1,7}#?$",  # noqa: RUF001 - extensions as Russian writes them
+    r"|\bдоб|\bвн)[\s.:]*|\s*#|(?<=\d{7})[,;]+)\d{1,7}#?$",  # noqa: RUF001 - extensions as Russian writes them
     re.IGNORECASE,
 )
 # What people write beside a number: any label with a mark behind it, known words, and names behind a whole number.
-_LABEL: Final = re.compile(r"^[^\d+(]{1,40}[:.=]\s*(?=[\d+(])|^[^\d+(]{1,40}(?=\+)|^\s*=")
+_LABEL: Final = re.compile(
+    r"^[^\d+(]{1,40}[:.=]\s*(?=[\d+(])|^[^\d+(]{1,40}(?=\+)|^[^\d+(]{1,40}\s(?=00\s?[1-9])|^\s*="
+)
+_PLUS_WORD: Final = re.compile(r"^\s*plus\s*(?=\d)", re.IGNORECASE)
 _TRAILING_WORDS: Final = re.compile(r"(?<=\d)\s+(?:[-\u2013,;/]\s*)?[^\W\d_](?:[^\W\d_]|[\s.\-'])*$")
 _MIN_DIGITS_BEFORE_WORDS: Final = 9
 _WORDS: Final = re.compile(
@@ -54,6 +58,8 @@ _WORDS: Final = re.compile(
     re.IGNORECASE,
 )
 _SPREADSHEET: Final = re.compile(r"^(\+?\d{6,15})\.0$")
+# What a spreadsheet makes of a long number; read only where no digit was rounded away.
+_EXPONENT: Final = re.compile(r"^(\d)[.,](\d{8,14})E\+?(\d{1,2})$", re.IGNORECASE)
 _VANITY: Final = re.compile(r"[A-Za-z]{3,}")
 _PLUS_ZEROS: Final = re.compile(r"^\++\s*(?:\(?0{2}\)?\s*)?")
 # (what the number was, what the same line is now); applied only where the old form is not valid and the new one is.
@@ -95,8 +101,8 @@ def read_phone(text: str, context: Context, *, international: bool = False) -> R
 
 
 def _strip(text: str, notes: list[str]) -> str:
-    number = _WORDS.sub(" ", _LABEL.sub("", text)).strip()
-    number = _SPREADSHEET.sub(r"\1", number)
+    number = _WORDS.sub(" ", _LABEL.sub("", _PLUS_WORD.sub("+", text).replace("~", " "))).strip()
+    number = _SPREADSHEET.sub(r"\1", _without_exponent(number))
     wordless = _TRAILING_WORDS.sub("", number)
     if wordless != number and _digits(wordless) >= _MIN_DIGITS_BEFORE_WORDS:
         number = wordless
@@ -107,9 +113,9 @@ def _strip(text: str, notes: list[str]) -> str:
         number = shorter
         notes.append("extension_dropped")
     letters = [char for char in number if char.isalpha()]
-    if letters and all(char in _ZERO_LOOKALIKES for char in letters):
-        number = number.translate(_AS_ZERO)
-        notes.append("letter_as_zero")
+    if letters and all(char in _ZERO_LOOKALIKES + _ONE_LOOKALIKES for char in letters):
+        number = number.translate(_AS_DIGITS)
+        notes.append("letter_as_zero" if all(char in _ZERO_LOOKALIKES for char in letters) else "letter_as_digit")
     elif letters:
         if _digits(number) < MIN_DIGITS or "".join(_VANITY.findall(number)) != "".join(letters):
             raise InputError("the number has letters that no dial has", code="unreadable_phone")
@@ -120,6 +126,11 @@ def _strip(text: str, notes: list[str]) -> str:
     if _PLUS_ZEROS.match(number):
         number = "+" + _PLUS_ZEROS.sub("", number)
     return number
+
+
+def _without_exponent(number: str) -> str:
+    found = _EXPONENT.match(number)
+    return found.group(1) + found.group(2) if found and len(found.group(2)) == int(found.group(3)) else number
 
 
 def _with_calling_code(number: str, notes: list[str]) -> tuple[str, _Parsed | None]:
@@ -139,9 +150,16 @@ def _with_calling_code(number: str, notes: list[str]) -> tuple[str, _Parsed | No
 
 def _national(number: str, context: Context, notes: list[str]) -> Reading:
     region = known_region(context.region or context.home_region)
+    if region is None and not context.region and not context.home_region:
+        # Nobody's own region: an organisation. What is whole with a plus in front needs none.
+        worldwide = _with_plus(number, "", None)
+        if worldwide is not None and (
+            worldwide.valid or (worldwide.possible and _digits(number) >= MIN_DIGITS_WITH_CODE)
+        ):
+            return _reading(worldwide, context=context, notes=[*notes, "plus_added"])
     if region is None:
         raise InputError("a national number needs a region that exists", code="unknown_region")
-    parsed = _parse(number, region)
+    parsed = _old_trunk(_parse(number, region), number, region)
     lost_plus = _with_plus(number, region, parsed)
     if lost_plus is not None and _prefers_plus(number, parsed, lost_plus):
         notes.append("plus_added")
@@ -157,6 +175,17 @@ def _national(number: str, context: Context, notes: list[str]) -> Reading:
         weak = (*weak, lost_plus.e164)
     home = parsed._replace(region=parsed.region if parsed.valid and parsed.region else region)
     return _reading(home, context=context, notes=notes, weak=weak, assumed=assumed)
+
+
+# The trunk prefix of the Soviet plan, where the present plan has another and people still write the old one.
+_SOVIET_PLANS: Final = frozenset("UA MD GE AM AZ KG TJ UZ TM".split())  # noqa: SIM905 - one word a line would be long
+
+
+def _old_trunk(parsed: _Parsed | None, number: str, region: str) -> _Parsed | None:
+    if region not in _SOVIET_PLANS or (parsed is not None and parsed.valid) or not re.match(r"^\(?8\)?", number):
+        return parsed
+    without = _parse(re.sub(r"^\(?8\)?[\s\-]*", "", number), region)
+    return without if without is not None and without.valid else parsed
 
 
 def _with_plus(number: str, region: str, national: _Parsed | None) -> _Parsed | None:

@@ -17,7 +17,12 @@ from concordat.canon.text import clean, fold, refang_mail, unwrap
 from concordat.errors import InputError
 
 _NAMED: Final = re.compile(r"^[^<>]*<([^<>]+@[^<>]+)>[^<>]*$")
+_IN_BRACKETS: Final = re.compile(r"^[^()@]*\(([^()\s]+@[^()\s]+)\)[^()@]*$")
 _PREFIX: Final = re.compile(r"^(?:mailto|e-?mail|mail)\s*:\s*(?://)?", re.IGNORECASE)
+# Any word with a colon before an address is a label, but for the schemes of what is no mailbox.
+_LABEL: Final = re.compile(
+    r"^(?!(?:sips?|xmpp|jabber|acct|skype|https?)\s*:)[^\W\d_][\w \-.]{0,30}:\s*(?=[^\s:/@]+\s*@)", re.IGNORECASE
+)
 _COMMA_DOMAIN: Final = re.compile(r"[\w\-]+,[a-z]{2,6}", re.IGNORECASE)
 _MAX_LOCAL_CHARS: Final = 256
 
@@ -122,11 +127,19 @@ def read_email(text: str) -> Reading:
 
 def _bare(text: str) -> str:
     named = _NAMED.match(text)
-    bare = unwrap(named.group(1) if named else text)
+    inner = None if named else _IN_BRACKETS.match(text)
+    bare = unwrap(named.group(1) if named else inner.group(1) if inner else text)
     if _PREFIX.match(bare):
         bare = _PREFIX.sub("", bare).partition("?")[0]
         if "%" in bare:
             bare = clean(unquote(bare))
+    bare = _LABEL.sub("", bare)
+    if bare.count("@") == 1 and " " in bare:
+        # `Maria - m@example.com`: the one word that is an address.
+        words = re.split(r"\s+[-\u2010-\u2015/|]\s+|\s*[|;,/]\s+", bare)
+        bare = next((word for word in words if looks_like_mail(word)), bare)
+    if "@" not in bare:
+        bare = bare.replace("%40", "@", 1)
     return unwrap(bare).rstrip(".")
 
 

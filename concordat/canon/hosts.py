@@ -35,18 +35,35 @@ _COMMON: Final = frozenset(
 )
 
 
+# Services whose tenants are unrelated people, which the public suffix list leaves out. Part of the rules version.
+_TENANTS: Final = tuple(
+    """
+    wordpress.com weebly.com livejournal.com jimdofree.com jimdosite.com webs.com yolasite.com mystrikingly.com
+    business.site godaddysites.com site123.me simdif.com page.tl webador.nl e-monsite.com tilda.ws substack.com
+    webnode.com webnode.page webnode.cz webnode.sk webnode.nl webnode.fr webnode.it webnode.es webnode.hu
+    ucoz.ru ucoz.com ucoz.net ucoz.ua ucoz.es at.ua my1.ru 3dn.ru clan.su do.am moy.su narod.ru
+    over-blog.com canalblog.com eklablog.com skyrock.com blog.hu blogs.sapo.pt 000webhostapp.com wapka.mobi
+    forumotion.com forumfree.it forumcommunity.net proboards.com createaforum.com freeforums.net
+    """.split()  # noqa: SIM905 - one word a line would be a page
+)
+# One blog answers at blogspot.com and at the same name under every country.
+_BLOGSPOT: Final = re.compile(r"(?<![^.])blogspot\.(?:(?:com?\.)?[a-z]{2})$")
+# A gateway to an onion service (name.onion.ws) shows that service.
+_ONION_GATEWAY: Final = re.compile(r"(?<![^.])((?:[a-z2-7]{16}|[a-z2-7]{56})\.onion)\.[a-z]{2,12}$")
+
+
 def to_host(text: str) -> str | None:
     """Return the host as lower-case A-labels, an IP address in its shortest form, or None when it is no host.
 
     Labels that IDNA 2008 forbids (underscores, emoji) are kept: lower case, else punycode of their NFKC.
     """
     host = text.strip().strip(".").lower()
-    if host.startswith("[") and host.endswith("]"):
+    if (host.startswith("[") and host.endswith("]")) or re.fullmatch(r"(?:[0-9a-f]{0,4}:){2,7}[0-9a-f.]*", host):
         return _ipv6(host)
     if not host or len(host) > MAX_HOST_CHARS or ".." in host:
         return None
     if _ASCII_HOST.fullmatch(host):
-        return host
+        return _BLOGSPOT.sub("blogspot.com", _ONION_GATEWAY.sub(r"\1", host))
     if _FORBIDDEN.search(host):
         return None
     return _to_a_labels(host)
@@ -54,7 +71,7 @@ def to_host(text: str) -> str | None:
 
 def _ipv6(host: str) -> str | None:
     try:
-        return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+        return f"[{ipaddress.IPv6Address(host.strip('[]')).compressed}]"
     except ValueError:
         return None
 
@@ -121,4 +138,6 @@ def _extractor() -> tldextract.TLDExtract:
     import tldextract  # noqa: PLC0415 - heavy: loaded with the first host
 
     # No list is fetched and nothing cached on disk: the snapshot in the package is part of the canonical form.
-    return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
+    return tldextract.TLDExtract(
+        suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True, extra_suffixes=_TENANTS
+    )

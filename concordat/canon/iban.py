@@ -6,9 +6,14 @@ import re
 from typing import Final
 
 from concordat.canon.model import Namespace, Reading, strong_first
+from concordat.canon.text import unwrap
 from concordat.errors import InputError
 
+_BEGINNING: Final = re.compile(r"[A-Z]{2}[0-9O]{2}")
+_MIN_CHARS: Final = 12
 _SHAPE: Final = re.compile(r"[A-Z]{2}[0-9A-Z]{2}[0-9A-Z]{8,30}")
+# The code of the bank, which is written beside it.
+_BANK_CODE: Final = re.compile(r"\s*[,;/(]?\s*\b(?:BIC|SWIFT)\b.*$", re.IGNORECASE)
 _LABEL: Final = re.compile(r"^(?:IBAN)\s*(?:NR|NO|NUMBER)?[.:#]*\s*", re.IGNORECASE)
 
 
@@ -18,8 +23,13 @@ def read_iban(text: str) -> Reading:
     Raises:
         InputError: `unreadable_iban`, when it has not the shape of one: country, two check digits, 8 to 30 more.
     """
-    compact = re.sub(r"[\s.\-_/:‐-―]", "", _LABEL.sub("", text)).upper()  # noqa: RUF001 - typographic dashes
+    bare = _BANK_CODE.sub("", unwrap(text)).strip(" ()[]<>,;")
+    compact = re.sub(r"[\s.\-_/:‐-―]", "", _LABEL.sub("", bare)).upper()  # noqa: RUF001 - typographic dashes
     notes: list[str] = []
+    if not _BEGINNING.match(compact):
+        # A label in front: the country and check digits must follow somewhere, and the checksum must hold.
+        inner = [compact[at:] for at in range(1, len(compact) - _MIN_CHARS)]
+        compact = next((text for text in inner if _SHAPE.fullmatch(text) and _checks(text)), compact)
     if not _SHAPE.fullmatch(compact) or not any(char.isdigit() for char in compact[4:]):
         raise InputError("there is no IBAN here", code="unreadable_iban")
     fixed = _letters_as_digits(compact)

@@ -30,6 +30,8 @@ _DEEP_LINKS: Final = tuple(
         (r"^viber:/{0,2}pa/?\?(?:.*&)?chaturi=([\w.\-]+).*$", r"https://chats.viber.com/\1"),
         (r"^(?:sgnl|signal):/{0,2}(signal\.(?:me|group)/.*)$", r"https://\1"),
         (r"^fb:/{0,2}(?:profile|page|user)/(?:\?id=)?(\d+).*$", r"https://facebook.com/profile.php?id=\1"),
+        (r"^fb:/{0,2}(?:profile|page|user)/([\w.]+).*$", r"https://facebook.com/\1"),
+        (r"^weixin:/{0,2}dl/chat/?\?(?:username=)?([\w\-]+).*$", r"https://weixin.qq.com/@/\1"),
         (r"^fb:/{0,2}group/(?:\?id=)?(\d+).*$", r"https://facebook.com/groups/\1"),
         (r"^instagram:/{0,2}user/?\?(?:.*&)?username=([\w.]+).*$", r"https://instagram.com/\1"),
         (r"^snapchat:/{0,2}add/([\w.\-]+).*$", r"https://snapchat.com/add/\1"),
@@ -52,14 +54,19 @@ _REDIRECTS: Final = frozenset(
         ("www.facebook.com", "l.php", "u"),
         ("l.instagram.com", "", "u"),
         ("l.threads.net", "", "u"),
-        ("www.google.com", "url", "q"),
-        ("www.google.com", "url", "url"),
-        ("google.com", "url", "q"),
         ("www.youtube.com", "redirect", "q"),
         ("vk.com", "away.php", "to"),
         ("m.vk.com", "away.php", "to"),
         ("t.me", "iv", "url"),
     ]
+)
+# The same of hosts that differ by country or customer.
+_REDIRECT_HOSTS: Final = (
+    (re.compile(r"(?:www\.)?google\.(?:com?\.)?[a-z]{2,3}"), "url", ("q", "url")),
+    (re.compile(r"[a-z0-9]+\.safelinks\.protection\.outlook\.com"), "", ("url",)),
+    (re.compile(r"out\.reddit\.com"), None, ("url",)),
+    (re.compile(r"(?:www|m|web)\.facebook\.com"), "login", ("next",)),
+    (re.compile(r"(?:www|m|web)\.facebook\.com"), "login.php", ("next",)),
 )
 
 
@@ -95,7 +102,7 @@ class Link:
         return next((value for key, value in self.query if key.casefold() == name), "")
 
 
-_WHATSAPP_JID: Final = re.compile(r"(\d{7,15})(?::\d+)?@(?:s\.whatsapp\.net|c\.us)", re.IGNORECASE)
+_WHATSAPP_JID: Final = re.compile(r"\+?(\d{7,15})(?::\d+)?@(?:s\.whatsapp\.net|c\.us)", re.IGNORECASE)
 
 
 def phone_in(text: str) -> str | None:
@@ -115,9 +122,21 @@ def _as_web_link(text: str) -> str:
     return text
 
 
+# `Insta: https://…`, `view-source:https://…`: what stands before an address that has a scheme or `www.`.
+_BEFORE: Final = re.compile(
+    r"^(?:view-source:|[^/?#@=]{1,40}[\s:\-\u2010-\u2015])\s*(?=(?:https?|hxxps?)(?:\[?:\]?)//|www\.)", re.IGNORECASE
+)
+# `https://… - main channel`, `https://… (old)`: what somebody wrote behind it.
+_REMARK: Final = re.compile(r"(?<=\S)\s+(?:[-\u2010-\u2015|]\s|\().*$", re.DOTALL)
+
+
 def parse_link(typed: str) -> Link | None:
-    """Take a cleaned text apart as a link; None when it is none."""
-    text = _ARCHIVED.sub("", _as_web_link(refang(unwrap(typed)))).rstrip(".,;!")
+    """Take a cleaned text apart as a link, without a label before it or a remark behind it; None when it is none."""
+    bare = _BEFORE.sub("", unwrap(typed))
+    text = _ARCHIVED.sub("", _as_web_link(refang(bare)))
+    if re.match(r"^https?://|^www\.", text, re.IGNORECASE):
+        text = _REMARK.sub("", text)
+    text = text.rstrip(".,;!")
     for _ in range(_MAX_REDIRECTS):
         link = _parse(text)
         onward = _onward(link) if link else None
@@ -128,12 +147,13 @@ def parse_link(typed: str) -> Link | None:
 
 
 def _onward(link: Link) -> str | None:
-    for host, path, name in _REDIRECTS:
-        if link.host == host and "/".join(link.segments) == path:
-            target = link.param(name)
-            if re.match(r"^https?://", target, re.IGNORECASE):
-                return target
-    return None
+    at = "/".join(link.segments)
+    names = [name for host, path, name in _REDIRECTS if (link.host, at) == (host, path)]
+    for shape, path, parameters in _REDIRECT_HOSTS:
+        if shape.fullmatch(link.host) and path in {at, None}:
+            names.extend(parameters)
+    targets = (link.param(name) for name in names)
+    return next((target for target in targets if re.match(r"^https?://", target, re.IGNORECASE)), None)
 
 
 def _parse(text: str) -> Link | None:
@@ -169,7 +189,7 @@ def _link(host: str, port: str, tail: str, *, explicit: bool) -> Link:
     resolved = _without_dots(parts)
     while resolved and not resolved[-1]:
         resolved.pop()
-    pairs = (pair.partition("=") for pair in query.split("&") if pair)
+    pairs = (pair.partition("=") for pair in query.replace("&amp;", "&").split("&") if pair)
     return Link(
         host=host,
         port=port,

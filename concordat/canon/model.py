@@ -8,6 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from concordat.canon.kind_names import NAMES_OF_KINDS, kind_key
 from concordat.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,69 +88,26 @@ class Kind(StrEnum):
         Raises:
             InputError: `unknown_kind`, when no kind has this name.
         """
-        key = re.sub(r"[\s_.\-/]+", "", name).casefold()
+        key = kind_key(name)
         found = _KIND_BY_KEY.get(key) or _KIND_BY_KEY.get(_WHAT_OF_A_PLATFORM.sub("", key))
         if found is None:
             raise InputError("the kind is not one that is known", code="unknown_kind")
         return found
 
 
-_ALIASES: Final[Mapping[Kind, str]] = MappingProxyType(
-    {
-        Kind.PHONE: (
-            "tel telephone mobile mobilephone mobilenumber cell cellphone gsm msisdn phonenumber number handy landline "
-            "telefon telefoon telefono téléphone"
-        ),
-        Kind.FAX: "facsimile telefax faxnumber",
-        Kind.SMS: "textmessage",
-        Kind.WHATSAPP: "wa whatsappnumber",
-        Kind.VIBER: "vibernumber",
-        Kind.SIGNAL: "signalnumber",
-        Kind.EMAIL: "mail emailaddress mailaddress emailsrc emaildst",
-        Kind.TELEGRAM: "tg telegramhandle telegramuser",
-        Kind.USERNAME: "user nick nickname handle login loginname screenname alias pseudonym",
-        Kind.USER_ID: "uid id accountid profileid",
-        Kind.ACCOUNT: "useraccount socialaccount socialmedia socialmediaaccount",
-        Kind.PROFILE: "profileurl socialprofile",
-        Kind.GROUP: "facebookgroup community",
-        Kind.PAGE: "facebookpage fanpage",
-        Kind.CHANNEL: "telegramchannel",
-        Kind.INVITE: "invitelink invitation grouplink whatsappgroup telegraminvite",
-        Kind.FACEBOOK: "fb meta messenger",
-        Kind.INSTAGRAM: "ig insta",
-        Kind.TIKTOK: "douyin",
-        Kind.VK: "vkontakte",
-        Kind.OK: "odnoklassniki okru",
-        Kind.WECHAT: "weixin",
-        Kind.WEIBO: "sinaweibo",
-        Kind.X: "twitter",
-        Kind.YOUTUBE: "yt",
-        Kind.SNAPCHAT: "snap",
-        Kind.ONLYFANS: "of",
-        Kind.PLATFORM: "service socialnetwork socialmedium datingsite datingplatform reviewforum",
-        Kind.WEBSITE: "site web webpage homepage",
-        Kind.DOMAIN: "domainname host hostname onion fqdn",
-        Kind.FORUM: "webforum board marketplace",
-        Kind.URL: "link uri weblink",
-        Kind.ADVERT: "ad advertisement listing",
-        Kind.POST: "posting message",
-        Kind.APP: "application mobileapp package apppackage androidapp iosapp",
-        Kind.IBAN: "bankaccount bank",
-    }
-)
-
-
 def _kinds_by_key() -> dict[str, Kind]:
-    table = {kind.value.replace("_", ""): kind for kind in Kind}
-    for kind, names in _ALIASES.items():
+    table = {kind_key(kind.value): kind for kind in Kind}
+    for value, names in NAMES_OF_KINDS.items():
         for name in names.split():
-            table.setdefault(name, kind)
+            table.setdefault(kind_key(name), Kind(value))
     return table
 
 
 _KIND_BY_KEY: Final = _kinds_by_key()
 # `Instagram profile` is the kind instagram.
-_WHAT_OF_A_PLATFORM: Final = re.compile(r"(?:profile|account|username|user|handle|name|nickname|url|link|number)s?$")
+_WHAT_OF_A_PLATFORM: Final = re.compile(
+    r"(?:profile?|profiel|account|konto|username|user|handle|name|nickname|url|link|number)s?$"
+)
 
 # A version goes up only when outputs of its namespace change; the manifest names the current and the next one.
 RULES_VERSIONS: Final[Mapping[Namespace, int]] = MappingProxyType(dict.fromkeys(Namespace, 1))

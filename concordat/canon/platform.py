@@ -19,6 +19,9 @@ from concordat.errors import InputError
 
 _MAX_NAME_CHARS: Final = 128
 _LOOSE_HOST: Final = re.compile(r"^[\w\-]+(?:\s*\.\s*[\w\-]+)+$")
+_LABEL: Final = re.compile(
+    r"^(?:[^\W\d_]{2,20}\s*:\s*|(?:web\s?site|site|web|www|url|domain)\s+)(?=[^\s:/]+\.[^\s:/]{2,}$)", re.IGNORECASE
+)
 _SEVERAL: Final = re.compile(r"\w\.\w+\S*\s*[,;|]")
 
 
@@ -45,6 +48,7 @@ def read_platform_name(text: str) -> Reading:
     Raises:
         InputError: `unreadable_platform`, when no letter or digit is left, or it is a whole text or several hosts.
     """
+    text = _LABEL.sub("", text)
     text = _LOOSE_HOST.sub(_tight, text.removeprefix("*.").lstrip("@"))
     site = site_of_name(text)
     if site is not None:

@@ -59,12 +59,29 @@ _MAILTO: Final = re.compile(r"^mailto\s*:", re.IGNORECASE)
 _NAME_AT: Final = re.compile(r"^@?([^@\s]+)\s*@\s*([^@/]+)$")
 # `instagram: lena`, `fb/lena`, `Facebook - lena`, `lena (IG)`; a space alone only after a name that is no common word.
 _NAME_BESIDE_PLATFORM: Final = (
-    re.compile(r"^(?P<platform>[^:/@]{1,40}?)(?:\s*[:/]\s*|\s+[-\u2010-\u2015]\s+)@?(?P<name>[^/\s].*)$"),
+    re.compile(
+        r"^(?P<platform>[^:/@]{1,40}?)(?:\s+(?:id|user(?:name)?|account|nick(?:name)?|name|profile|handle))?"
+        r"(?:\s*[:/]\s*|\s+[-\u2010-\u2015]\s+)@?(?P<name>[^/\s].*)$",
+        re.IGNORECASE,
+    ),
+    re.compile(r"^(?P<platform>[^:/@\s]{1,40})\s+@(?P<name>\S+)$"),
     re.compile(r"^(?P<platform>[^:/@\s]{6,40})\s+@?(?P<name>\S+)$"),
     re.compile(r"^(?P<platform>\S+)\s+(?P<name>id\s*[:=#]?\s*\d+)$", re.IGNORECASE),
+    re.compile(r"^@?(?P<name>\S+)\s+(?:on\s+)?(?P<platform>[^:/@\s]{6,40})$"),
     re.compile(r"^@?(?P<name>.+?)\s*[(\[]\s*(?P<platform>[^()\[\]]{1,40}?)\s*[)\]]$"),
 )
-_COMMENT: Final = re.compile(r"(?<=\S)\s+\((?=[^()]*[^\W\d_])[^()]{1,80}\)$")
+_COMMENT: Final = re.compile(r"(?<=\S)\s+\((?=[^()]*[^\W\d_])[^()@]{1,80}\)$")
+# `@lena (the sister)`: a handle with a sign that it is one, and a remark.
+_REMARKED_HANDLE: Final = re.compile(r"^(?P<name>@\S+|[\w.]*[\d_][\w.]*)\s+\([^()]*\)$")
+# What people write where nothing is known; two such lines are not the same thing. With an @ it is a name.
+_PLACEHOLDERS: Final = frozenset(
+    """
+    n/a n.a. n.a none nil null nan unknown tbd tbc blank idem ditto unbekannt keine inconnu inconnue aucun sconosciuto
+    sconosciuta nessuno desconocido desconocida ninguno desconhecido nenhum onbekend geen necunoscut niciunul nieznany
+    nieznane brak neznámý neznámé neznámy ismeretlen okänd ukendt ukjent tuntematon nepoznato neznano nežinomas nezināms
+    teadmata άγνωστο άγνωστος неизвестен неизвестно неизвестный няма нет невідомо немає unbek
+    """.split()  # noqa: SIM905 - one word a line would be a page
+)
 _MAX_TELEGRAM_ID_DIGITS: Final = 10
 
 
@@ -77,26 +94,36 @@ def read(kind: Kind, typed: str, context: Context) -> Reading:
         context: What the record says beside it.
 
     Raises:
-        InputError: `empty`, `too_long`, `unknown_region`, or `unreadable_` and the kind of thing that was looked for
-            (`phone`, `email`, `account`, `platform`, `url`, `app`, `iban`). The message never holds what was typed.
+        InputError: `empty`, `too_long`, `several`, `unknown_region`, or `unreadable_` and the kind of thing that was
+            looked for (`phone`, `email`, `account`, `platform`, `url`, `app`, `iban`). The message never holds what was
+            typed.
     """
     if max(len(typed), len(context.platform or "")) > MAX_TYPED_CHARS:
         raise InputError(f"the identifier has more than {MAX_TYPED_CHARS} characters", code="too_long")
     text = clean(typed)
     if not unwrap(text):
         raise InputError("the identifier is empty", code="empty")
+    if fold(unwrap(text)) in _PLACEHOLDERS:
+        raise InputError("this says that the identifier is not known", code="empty")
+    lines = [line for line in map(clean, typed.splitlines()) if line]
+    if sum(link is not None and link.explicit for link in map(parse_link, lines)) > 1:
+        raise InputError(_SEVERAL, code="several")
     reading = _dispatch(kind, text, context)
+    if len(lines) > 1 and ":name:" in reading.values[0].canonical:
+        raise InputError(_SEVERAL, code="several")
     if refang(text) != text and "refanged" not in reading.notes and reading.values[0].namespace not in _NEVER_FANGED:
         reading = replace(reading, notes=("refanged", *reading.notes))
     return reading
 
 
+_SEVERAL: Final = "there are several identifiers here; write each on a line of its own"
 _NEVER_FANGED: Final = frozenset([Namespace.E164, Namespace.IBAN])
 
 
 def _dispatch(kind: Kind, text: str, context: Context) -> Reading:
     if kind in _PHONE_KINDS or kind in _SITE_KINDS or kind in _PAGE_KINDS or kind in {Kind.IBAN, Kind.EMAIL}:
         text = _COMMENT.sub("", text)
+    text = _without_remark(text)
     if kind is Kind.IBAN:
         return read_iban(text)
     bare = unwrap(text)
@@ -109,6 +136,22 @@ def _dispatch(kind: Kind, text: str, context: Context) -> Reading:
         return read_phone(number, context)
     reader = next((reader for kinds, reader in _READERS if kind in kinds), _read_account_kind)
     return reader(kind, text, context)
+
+
+def _without_remark(text: str) -> str:
+    """Drop what stands behind the address of a known platform, where no path holds a space.
+
+    Raises:
+        InputError: `several`, when another address stands there: one of the two would be lost.
+    """
+    first, _, rest = text.partition(" ")
+    link = parse_link(first) if rest and "." in first else None
+    if link is None or not _is_address(link) or site_of_host(link.host) is None or not link.segments:
+        return text
+    others = (parse_link(word) for word in rest.split() if "/" in word or "www." in word)
+    if any(other is not None and is_dotted_name(other.host) for other in others):
+        raise InputError(_SEVERAL, code="several")
+    return first.rstrip(",;|")
 
 
 def _read_link(link: Link, context: Context) -> Reading | None:
@@ -181,21 +224,40 @@ def _read_site_kind(kind: Kind, text: str, context: Context) -> Reading:
     return read_url(link)
 
 
+def _read_account_address(text: str, context: Context) -> Reading | None:
+    """Read a text that surely is an address; None when it could be a name."""
+    link = parse_link(text)
+    if link is None:
+        return None
+    known = site_of_host(link.host)
+    if link.bare and not link.explicit and known is not None and link.host in known.hosts:
+        return read_host(link.host)
+    if not _is_address(link):
+        return None
+    found = _read_link(link, context)
+    if found is None and (link.explicit or not link.bare):
+        return read_host(link.host) if link.bare else read_url(link)
+    return found
+
+
 def _read_account_kind(kind: Kind, text: str, context: Context) -> Reading:
     bare = unwrap(text)
-    link = parse_link(bare)
-    if link is not None and _is_address(link):
-        found = _read_link(link, context)
-        if found is not None or link.explicit or not link.bare:
-            return found or (read_host(link.host) if link.bare else read_url(link))
+    found = _read_account_address(bare, context)
+    if found is not None:
+        return found
     skype = _SKYPE.match(bare)
     if skype:
         return account_of_name(kind, skype.group(1), "skype.com")
+    remarked = _REMARKED_HANDLE.match(bare)
+    if remarked and site_of_name(bare[remarked.end("name") :]) is None:
+        bare = remarked["name"]
     name, platform = _name_and_platform(kind, bare, context)
     if platform is None:
         return read_email(bare)
     site = site_of_host(platform) if platform else None
-    found = _read_path(name, site.domain, context) if site is not None else None
+    if site is not None:
+        inner = _read_account_address(name, context) if name != bare else None
+        found = inner or _read_path(name, site.domain, context)
     if found is not None:
         return found
     if site is not None and site.phones and looks_like_number(name) and kind is not Kind.USER_ID:

@@ -8,13 +8,17 @@ from concordat.canon.platforms import HANDLE, NUMBER, post, rule, site
 
 _FACEBOOK_TABS: Final = (
     "about|photos|photos_albums|friends|videos|reels|reels_tab|map|groups|likes|followers|following|community|reviews|"
-    "mentions|events|music|sports|live|timeline|shop|about_\\w+|services|photos_by|photos_of|featured"
+    "mentions|events|music|sports|live|timeline|shop|about_\\w+|services|friends_\\w+|photos_by|photos_of|featured"
+)
+_X_TABS: Final = (
+    "with_replies|media|likes|followers|following|verified_followers|highlights|articles|lists|moments|topics|"
+    "superfollows|affiliates|photo|header_photo"
 )
 
 LARGE_SITES: Final = (
     site(
         "facebook.com",
-        "facebook fb messenger facebookmessenger meta",
+        "facebook fb messenger facebookmessenger meta фейсбук фб месинджър φέισμπουκ",
         rule(r"(?:profile|home)\.php", "id", query="id"),
         rule(
             r"(?:groups|group)/(?P<v>[\w.\-]+)(?:/(?:about|members|media|files|events|discussion|permalink|posts|user))?",
@@ -26,10 +30,10 @@ LARGE_SITES: Final = (
         rule(r"p/[^/]*?-?(?P<v>\d{6,20})", "id"),
         rule(r"(?:marketplace/profile|profile|page|stories|t|user)/" + r"(?P<v>\d{5,20})(?:/[^/]*)?", "id"),
         rule(r"pg/" + HANDLE + r"(?:/[\w]+)?"),
-        rule(r"messages/(?:e2ee/)?t/" + NUMBER, "id"),
+        rule(r"messages/(?:e2ee/)?(?:t|thread|read)/" + NUMBER, "id"),
         rule(r"t/" + HANDLE, host="messenger.com"),
         rule(rf"(?P<v>\d{{5,20}})(?:/(?:{_FACEBOOK_TABS}))?", "id"),
-        rule(rf"(?P<v>[\w.\-]{{1,80}})(?:/(?:{_FACEBOOK_TABS}))?"),
+        rule(rf"@?(?P<v>[\w.\-]{{1,80}})(?:/(?:{_FACEBOOK_TABS}))?"),
         hosts="fb.com fb.me m.me messenger.com facebook.net",
         posts=(
             post(r"groups/(?P<g>[\w.\-]+)/(?:permalink|posts)/(?P<p>\w+)", "facebook.com/groups/{g}/posts/{p}"),
@@ -58,8 +62,9 @@ LARGE_SITES: Final = (
     ),
     site(
         "instagram.com",
-        "instagram ig insta",
+        "instagram ig insta инстаграм инстаграмм инста ίνσταγκραμ",
         rule(r"(?:stories|_u|live)/" + HANDLE + r"(?:/\d+)?"),
+        rule(r"m/" + HANDLE, host="ig.me"),
         rule(HANDLE + r"(?:/(?:reels|tagged|channel|followers|following|guides))?"),
         hosts="instagr.am ig.me",
         posts=(
@@ -71,7 +76,7 @@ LARGE_SITES: Final = (
     site("threads.com", "threads", rule(r"@" + HANDLE), hosts="threads.net"),
     site(
         "tiktok.com",
-        "tiktok",
+        "tiktok тикток",
         rule(r"@?(?P<v>[\w.\-]+)(?:/(?:live|reposts|liked))?"),
         posts=(
             post(r"(?P<p>\w+)", "vm.tiktok.com/{p}", host="vm.tiktok.com"),
@@ -83,7 +88,7 @@ LARGE_SITES: Final = (
     ),
     site(
         "telegram.org",
-        "telegram tg telegrammessenger",
+        "telegram tg telegrammessenger телеграм телеграмм телега тг",
         rule(r"(?:\+|%2b| )(?P<v>[\w\-]{8,})", "invite", exact=True),
         rule(r"joinchat/(?P<v>[\w\-]{8,})", "invite", exact=True),
         rule(r"@id/" + NUMBER, "id"),
@@ -104,7 +109,7 @@ LARGE_SITES: Final = (
     ),
     site(
         "whatsapp.com",
-        "whatsapp wa whatsappbusiness",
+        "whatsapp wa whatsappbusiness ватсап вотсап уотсап вацап",
         rule(r"(?:invite/)?(?P<v>[\w\-]{16,})", "invite", exact=True, host="chat.whatsapp.com"),
         rule(r"channel/(?P<v>\w{8,})", "channel", exact=True),
         rule(r"(?:message|qr)/(?P<v>\w{6,})", "shortlink", exact=True),
@@ -113,7 +118,7 @@ LARGE_SITES: Final = (
     ),
     site(
         "viber.com",
-        "viber rakutenviber",
+        "viber rakutenviber вайбер",
         rule(HANDLE, host="chats.viber.com"),
         rule(r"", "invite", query="g2", exact=True, host="invite.viber.com"),
         phones=True,
@@ -124,7 +129,10 @@ LARGE_SITES: Final = (
         "vk vkontakte вк вконтакте",
         rule(r"id" + NUMBER, "id"),
         rule(r"(?:club|public|event)" + NUMBER, "group"),
-        rule(r"(?:write|im/convo/)" + NUMBER, "id"),
+        rule(r"(?:write|im/convo/|albums|photos|videos|audios|gifts|tag|wall)" + NUMBER, "id"),
+        rule(r"im", "id", query="sel"),
+        rule(r"friends", "id", query="id"),
+        rule(r"(?:albums|photos|videos|audios|wall)-" + NUMBER, "group"),
         rule(r"@?(?P<v>[a-z_][\w.]{1,40})"),
         hosts="vk.ru vkontakte.ru vk.me",
         posts=(
@@ -140,7 +148,7 @@ LARGE_SITES: Final = (
         "ok okru odnoklassniki одноклассники",
         rule(r"profile/" + NUMBER + r"(?:/\w+)?", "id"),
         rule(r"dk", "id", query="st.friendid"),
-        rule(r"group/" + NUMBER + r"(?:/\w+)?", "group"),
+        rule(r"group/?" + NUMBER + r"(?:/\w+)?", "group"),
         rule(r"(?:group/)?(?P<v>[a-z][\w.\-]{1,60})"),
         hosts="odnoklassniki.ru",
         posts=(
@@ -154,6 +162,7 @@ LARGE_SITES: Final = (
         "wechat.com",
         "wechat weixin 微信",
         rule(r"(?P<v>[\w\-]{8,})", "shortlink", exact=True, host="u.wechat.com"),
+        rule(r"@/" + HANDLE),
         hosts="weixin.qq.com weixin.com",
         phones=True,
     ),
@@ -174,12 +183,12 @@ LARGE_SITES: Final = (
     ),
     site(
         "x.com",
-        "x twitter xtwitter",
+        "x twitter xtwitter twitterx xformerlytwitter туитър твиттер твитер",
         rule(r"i/user/" + NUMBER, "id"),
         rule(r"intent/(?:user|follow)", query="screen_name"),
         rule(r"intent/(?:user|follow)", "id", query="user_id"),
         rule(r"i/communities/" + NUMBER, "group"),
-        rule(r"@?(?P<v>\w{1,20})(?:/(?:with_replies|media|likes|followers|following|highlights|photo|header_photo))?"),
+        rule(rf"@?(?P<v>\w{{1,20}})(?:/(?:{_X_TABS}))?"),
         hosts="twitter.com",
         posts=(
             post(r"i/(?:web/)?status(?:es)?/(?P<p>\d+).*", "x.com/i/status/{p}"),
@@ -189,8 +198,10 @@ LARGE_SITES: Final = (
     ),
     site(
         "youtube.com",
-        "youtube yt",
+        "youtube yt ютуб ютюб ютъб",
         rule(r"channel/(?P<v>UC[\w\-]{22})(?:/\w+)?", "channel", exact=True),
+        rule(r"channel/(?P<v>UC[\w\-]{22})(?:/.*)?", "channel", exact=True, host="studio.youtube.com"),
+        rule(r"channel/(?P<v>UC[\w\-]{22})(?:/.*)?", "channel", exact=True, host="music.youtube.com"),
         rule(r"@(?P<v>[^/]+)(?:/\w+)?"),
         rule(r"user/(?P<v>[\w.\-]+)(?:/\w+)?", "user"),
         rule(r"c/(?P<v>[^/]+)(?:/\w+)?", "custom"),

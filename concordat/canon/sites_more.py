@@ -7,7 +7,9 @@ from typing import Final
 from concordat.canon.platforms import HANDLE, NUMBER, post, rule, site
 
 MORE_SITES: Final = (
-    site("snapchat.com", "snapchat snap", rule(r"(?:add/|@|p/)" + HANDLE), hosts="snap.com", reserved="add p t"),
+    site(
+        "snapchat.com", "snapchat snap снапчат", rule(r"(?:add/|@|p/)" + HANDLE), hosts="snap.com", reserved="add p t"
+    ),
     site(
         "onlyfans.com",
         "onlyfans of",
@@ -19,7 +21,7 @@ MORE_SITES: Final = (
     site(
         "linkedin.com",
         "linkedin",
-        rule(r"(?:in|pub)/(?P<v>[^/]+)(?:/.*)?"),
+        rule(r"(?:mwlite/|m/)?(?:in|pub)/(?P<v>[^/]+)(?:/.*)?"),
         rule(r"(?:company|school|showcase)/(?P<v>[^/]+)(?:/.*)?", "page"),
         rule(r"groups/" + NUMBER, "group"),
         posts=(post(r"jobs/view/(?:[^/]*-)?(?P<p>\d+)", "linkedin.com/jobs/view/{p}"),),
@@ -40,10 +42,22 @@ MORE_SITES: Final = (
         hosts="discord.gg discordapp.com",
         numeric_ids=True,
     ),
+    # The Chinese service of TikTok's owner, with members of its own.
+    site("douyin.com", "douyin 抖音", rule(r"user/(?P<v>[\w\-]{10,})", "shortlink", exact=True), hosts="iesdouyin.com"),
     site("twitch.tv", "twitch", rule(r"(?P<v>\w{3,25})(?:/(?:videos|about|clips))?"), reserved="videos p"),
     site("tumblr.com", "tumblr", rule(r"@?(?P<v>[\w\-]{1,32})"), subdomain="tumblr.com", reserved="tagged dashboard"),
-    site("pinterest.com", "pinterest", rule(HANDLE + r"(?:/_(?:created|saved))?"), reserved="pin ideas"),
-    site("skype.com", "skype"),
+    site(
+        "pinterest.com",
+        "pinterest",
+        rule(HANDLE + r"(?:/_(?:created|saved))?"),
+        hosts=(
+            "pinterest.de pinterest.fr pinterest.it pinterest.es pinterest.co.uk pinterest.ch pinterest.at "
+            "pinterest.se pinterest.pt pinterest.ie pinterest.dk pinterest.nz pinterest.ca pinterest.com.au "
+            "pinterest.com.mx pinterest.jp pinterest.ph pinterest.cl pinterest.ru"
+        ),
+        reserved="pin ideas",
+    ),
+    site("skype.com", "skype скайп"),
     site(
         "line.me",
         "line",
@@ -58,13 +72,13 @@ MORE_SITES: Final = (
     site("threema.id", "threema", rule(r"(?P<v>[*\w]{8})"), hosts="threema.ch"),
     site(
         "badoo.com",
-        "badoo",
+        "badoo баду",
         rule(r"(?:[a-z]{2}(?:-[a-z]{2})?/)?(?:profile|user)/0?" + NUMBER, "id"),
         rule(r"(?:[a-z]{2}(?:-[a-z]{2})?/)?(?:profile/)?@?(?P<v>[a-z][\w.\-]{2,60})"),
         numeric_ids=True,
         reserved="dating encounters signin people-nearby",
     ),
-    site("tinder.com", "tinder", rule(r"@" + HANDLE), hosts="gotinder.com"),
+    site("tinder.com", "tinder тиндер", rule(r"@" + HANDLE), hosts="gotinder.com"),
     site("okcupid.com", "okcupid", rule(r"profile/(?P<v>[\w\-]+)(?:/\w+)?")),
     site("mamba.ru", "mamba", rule(r"(?:profile/)?(?P<v>[a-z][\w.\-]{2,40})"), hosts="mamba.me", reserved="profile"),
     site("happn.com", "happn"),

@@ -25,16 +25,28 @@ _BLANK: Final = frozenset(
 # A lone surrogate (Cs) has no UTF-8 and so no token input.
 _DROPPED_CATEGORIES: Final = frozenset(["Cc", "Cf", "Cs"])
 
+_BREAKS: Final = frozenset("\t\n\v\f\r\x85\u2028\u2029")
+
 _IPV6: Final = re.compile(r"\[[0-9a-f:.]*:[0-9a-f:.]*\]", re.IGNORECASE)
 _QUOTES: Final = "\"'`´‘’‚“”„«»‹›"  # noqa: RUF001 - these are the quotation marks that people paste
-_DOT: Final = re.compile(r"\s*(?:\[\s*(?:\.|dot)\s*\]|\(\s*(?:\.|dot)\s*\)|\{\s*(?:\.|dot)\s*\})\s*", re.IGNORECASE)
+_DOT: Final = re.compile(
+    r"\s*(?:\[\s*(?:\.|dot)\s*\]|\(\s*(?:\.|dot)\s*\)|\{\s*(?:\.|dot)\s*\}|<\s*dot\s*>"
+    r"|[\[({]\s*(?:punto|punkt|ponto|point|точка)\s*[\])}])\s*",
+    re.IGNORECASE,
+)
 _HALF_DOT: Final = re.compile(r"\[\.|\.\]|\\\.")
-_AT: Final = re.compile(r"\s*(?:\[\s*(?:@|at)\s*\]|\(\s*(?:@|at)\s*\)|\{\s*(?:@|at)\s*\})\s*", re.IGNORECASE)
+_AT: Final = re.compile(
+    r"\s*(?:\[\s*(?:@|at)\s*\]|\(\s*(?:@|at)\s*\)|\{\s*(?:@|at)\s*\}|<\s*(?:@|at)\s*>"
+    r"|[\[({]\s*(?:arroba|ät|chiocciola|małpa|собака)\s*[\])}])\s*",
+    re.IGNORECASE,
+)
 _SCHEME: Final = re.compile(r"^(?:h(?:xx|\*\*|tt|__)p|meow)(s?)\s*(?:\[?:\]?)\s*(?:\[?//\]?|\\\\)", re.IGNORECASE)
 _SCHEME_TYPO: Final = re.compile(r"^(https?)(?:;//|:/(?!/)|//|:\\\\)", re.IGNORECASE)
 _BRACKET_COLON: Final = re.compile(r"\[(:|:?//|/)\]")
-_WORD_AT: Final = re.compile(r"\s+(?:at|@)\s+|\s*@\s*", re.IGNORECASE)
-_WORD_DOT: Final = re.compile(r"\s+dot\s+|\s*[。｡]\s*", re.IGNORECASE)
+_WORD_AT: Final = re.compile(r"\s+(?:at|@)\s+|\s*@+\s*", re.IGNORECASE)
+_WORD_DOT: Final = re.compile(
+    r"\s+dot\s+|\s*[。｡]\s*|(?<=[^\s@])\s+\.\s*(?=[^\s@]+$)|(?<=[\w\-])\.\s+(?=[a-z]{2,6}$)", re.IGNORECASE
+)
 
 
 def clean(typed: str) -> str:
@@ -46,6 +58,8 @@ def clean(typed: str) -> str:
 
 
 def _plain(char: str) -> str:
+    if char in _BREAKS:
+        return " "  # two lines in a cell are two words, never one
     if ord(char) in _BLANK or unicodedata.category(char) in _DROPPED_CATEGORIES:
         return ""
     digit = unicodedata.decimal(char, None)
@@ -76,7 +90,7 @@ def fold(text: str) -> str:
 
 def refang(text: str) -> str:
     """Undo the ways in which an address is made harmless: hxxp, [.], (dot), [at], [:]."""
-    if "." in text and not re.search(r"[\[({\\;*]|xxp|__p|meow|http(?!s?://)", text, re.IGNORECASE):
+    if "." in text and not re.search(r"[\[({\\;*<]|xxp|__p|meow|http(?!s?://)", text, re.IGNORECASE):
         return text.replace("。", ".")
     text = _AT.sub("@", _HALF_DOT.sub(".", _DOT.sub(".", text)))
     text = _BRACKET_COLON.sub(r"\1", text)
