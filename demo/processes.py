@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from concordat.errors import UnavailableError
@@ -54,11 +55,18 @@ class Process:
     def start(self) -> None:
         """Start the process; `wait_ready` waits until it says that it serves."""
         self._ready.clear()
+        # In another thread, whose end is awaited in any case: a signal that ends this program raises in the main one,
+        # and a child that was just being made there would be lost.
+        with ThreadPoolExecutor(1) as pool:
+            child = pool.submit(self._spawn).result()
+        threading.Thread(target=self._listen, args=(child,), daemon=True, name=f"events of {self.name}").start()
+
+    def _spawn(self) -> subprocess.Popen[str]:
         with self._log.open("ab") as log:
             self._child = subprocess.Popen(  # noqa: S603 - our own program, arguments made here
                 self._arguments, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True
             )
-        threading.Thread(target=self._listen, args=(self._child,), daemon=True, name=f"events of {self.name}").start()
+        return self._child
 
     def _listen(self, child: subprocess.Popen[str]) -> None:
         assert child.stdout is not None

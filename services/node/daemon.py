@@ -28,7 +28,7 @@ from concordat.identity.home import load_home
 from concordat.rpc.client import channel
 from concordat.wire.v1.session_pb2 import OperationEvent
 from services.node.custodians import CustodianPool
-from services.node.events import EventWriter, SweepDone, Waiting
+from services.node.events import Attached, Detached, EventWriter, SweepDone, Waiting
 from services.node.exchange.core import NodeCore
 from services.node.exchange.identity import Identity
 from services.node.exchange.session import Hooks, Session
@@ -43,9 +43,10 @@ if TYPE_CHECKING:
 
     from concordat.clock import Clock
     from concordat.identity.home import Home
-    from services.node.events import EventSink
+    from services.node.events import Event, EventSink
 
 LOCK_FILE: Final = "daemon.lock"
+SESSION: Final = "session"
 CONDITIONS_POLL_S: Final = 1.0
 # Each statement of SQLite gives the interpreter away; with the usual 5 ms a thread that makes tokens would keep an
 # answer waiting that long for every one of them.
@@ -88,15 +89,17 @@ class Node:
     emit: EventSink
     clock: Clock
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    no_session: str = ""
+    """Why there is no session; empty while there is one."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop; what is under way then is on disk or is done again."""
         rng = random.SystemRandom()
         identity = Identity.from_home(self.home)
         core = NodeCore(
-            identity, self.store, clock=self.clock, random_bytes=secrets.token_bytes, rng=rng, emit=self.emit
+            identity, self.store, clock=self.clock, random_bytes=secrets.token_bytes, rng=rng, emit=self._hear
         )
-        hooks = Hooks(self.emit, lambda: load_home(self.home.path, clock=self.clock), self._on_operation)
+        hooks = Hooks(self._hear, lambda: load_home(self.home.path, clock=self.clock), self._on_operation)
         if not self.home.manifest.gateways:
             raise ConfigError(f"{self.home.path}: the manifest names no gateway")
         session = Session(core, self.home, self.home.manifest.gateways[0], clock=self.clock, rng=rng, hooks=hooks)
@@ -118,6 +121,13 @@ class Node:
                 finally:
                     await _end(self.tasks)
 
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Detached):
+            self.no_session = f"no session: {event.reason} [{event.code}]"
+        elif isinstance(event, Attached):
+            self.no_session = ""
+        self.emit(event)
+
     def _on_operation(self, event: OperationEvent) -> None:
         if event.kind == OperationEvent.KIND_SWEEP:
             task = asyncio.create_task(self._sweep(event.operation, event.sweep_id))
@@ -136,9 +146,12 @@ class Node:
         self.emit(SweepDone(operation, ""))
 
     async def _show_conditions(self, stop: asyncio.Event) -> None:
-        """Say why tokens wait, and that they go on."""
-        shown = ""
+        """Say why tokens wait, and that they go on; keep for `status` why there is no session."""
+        shown, kept = "", None
         while not stop.is_set():
+            if kept != self.no_session:
+                kept = self.no_session
+                await asyncio.to_thread(self.workshop.set_condition, SESSION, kept, self.clock.now())
             conditions = await asyncio.to_thread(self.workshop.conditions)
             text = next((one.text for one in conditions if one.name == CONDITION), "")
             if text != shown:

@@ -116,6 +116,19 @@ class KillableFederation(LocalFederation):
         for process in processes:
             process.wait_ready()
 
+    def add_node(self, name: str) -> Process:
+        """Return the process of one more node, whose folder is there; it is stopped with the others."""
+        host = self._process(name, ["node", "run", "--home", str(self.home(name))])
+        self.hosts.append(host)
+        self._spread.append([name])
+        return host
+
+    def remove(self, host: Process) -> None:
+        """Kill the process of an added node and forget it."""
+        host.kill()
+        place = self.hosts.index(host)
+        del self.hosts[place], self._spread[place]
+
     def whole(self) -> None:
         """Start whatever does not run, and wait until all nodes are attached."""
         self.revive(*(process for process in self.processes if process.pid is None))
