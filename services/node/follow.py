@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from services.node.store.store import Store
 
 POLL_S: Final = 0.1
+_REST: Final = 20
 # Longer than this without any step means that the node waits for others; it goes on by itself.
 PATIENCE_S: Final = 30.0
 _STEPS: Final = (("tokens", "tokenised"), ("published", "published"), ("asked", "asked"), ("answered", "settled"))
@@ -61,7 +62,7 @@ def follow(
         TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), console=console, disable=quiet
     )
     found = progress_of(store, file_id, epoch)
-    moved, said = time.monotonic(), ""
+    moved, said, pause_s = time.monotonic(), "", POLL_S
     with bar:
         tasks = {field: bar.add_task(label, total=found.values) for label, field in _STEPS}
         try:
@@ -73,8 +74,11 @@ def follow(
                     bar.console.print(Text(why, style="yellow"))
                 if found.done or (not why and time.monotonic() - moved > patience_s):
                     return found
-                time.sleep(POLL_S)
+                time.sleep(pause_s)
+                began = time.monotonic()
                 now = progress_of(store, file_id, epoch)
+                # Counting a long file takes a while itself; the node needs the processor more.
+                pause_s = max(POLL_S, _REST * (time.monotonic() - began))
                 moved = moved if now == found and not why else time.monotonic()
                 found, said = now, why
         except KeyboardInterrupt:

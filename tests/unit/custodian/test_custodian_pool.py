@@ -135,6 +135,18 @@ async def test_a_liar_is_named_with_evidence_and_left_out(large_quotas: Path) ->
     assert len(bytes.fromhex(evidence["request"])) == 32
 
 
+async def test_another_manifest_is_said_to_be_the_reason(large_quotas: Path) -> None:
+    home = home_of(large_quotas, "node/NL")
+    other = Manifest.model_validate({**home.manifest.model_dump(), "tick_ms": 251})
+    async with (
+        RunningCustodians(large_quotas) as running,
+        CustodianPool(replace(home, manifest=other), clock=SystemClock()) as pool,
+    ):
+        await running.start(1, 2, 3)
+        with pytest.raises(UnavailableError, match="c2: The manifest named is not the one in force"):
+            await ask(pool)
+
+
 async def test_quotas_are_reached_in_full_and_their_end_is_told(tmp_path: Path) -> None:
     """300 at each of three custodians, two a token: 450 tokens, which is E."""
     federation = make_federation(tmp_path / "federation", budgets=BUDGETS)
