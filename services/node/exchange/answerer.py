@@ -90,7 +90,7 @@ class Answerer:
         items = question.items
         hits = self._store.lookup(_chosen(items.tokens, TOKEN_BYTES, fresh), header.fields.epoch)
         proven = _proven(items, header, hits=hits, fresh=fresh)
-        told = self._told(question)
+        told, own, header_hash = self._told(question), str(self._own), header.hash
         witnesses: list[WitnessRow] = []
         coincidences: list[WitnessRow] = []
         found: dict[int, Item] = {}
@@ -101,7 +101,7 @@ class Answerer:
             is_told = told[items.audiences[at] if items.audiences else 0]
             if hit.grade == wire.GRADE_STRONG:
                 decision = macs.ASKER_TOLD | (macs.HOLDER_TOLD if is_told else HIDDEN)
-                mac = macs.answer_mac(hit.secret, header.hash, str(self._own), (reference, hit.reference), decision)
+                mac = macs.answer_mac(hit.secret, header_hash, own, (reference, hit.reference), decision)
                 position = int(positions[at])
                 found[position] = Item(position, hit.reference, decision, mac, NAMESPACE_NUMBERS[hit.namespace])
             if is_told:

@@ -151,11 +151,9 @@ class Asker:
             self._store.store_certificate(check_id, certificate.SerializeToString())
             return
         states = {one.holder: one.state for one in body.holders if one.holder in flight.holders}
-        covered = {
-            holder
-            for holder, state in states.items()
-            if state == wire.HOLDER_STATE_COVERED and holder not in flight.refused
-        }
+        # Whoever looks once does not wait for an agreement (3.3).
+        done = {wire.HOLDER_STATE_COVERED} | ({wire.HOLDER_STATE_OUTSIDE} if header.fields.look_once else set())
+        covered = {holder for holder, state in states.items() if state in done and holder not in flight.refused}
         pending = {
             holder: _STATES.get(states.get(holder, wire.HOLDER_STATE_TIMED_OUT), "timed_out")
             for holder in flight.holders - covered

@@ -171,6 +171,11 @@ class NodeCore:
         return frames
 
     @property
+    def attached(self) -> bool:
+        """Tell whether the session is up and the plane complete."""
+        return self._publisher.installed
+
+    @property
     def has_more(self) -> bool:
         """Tell whether `work` is to be called again at once, for the rest of a snapshot."""
         return self._publisher.has_more

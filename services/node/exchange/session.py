@@ -89,6 +89,7 @@ class Session:
         self._rng = rng
         self._hooks = hooks
         self._ping = asyncio.Event()
+        self._was_attached = False
         self._woken = False
         self._work_at = 0.0
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"exchange-{home.identity.name}")
@@ -100,7 +101,7 @@ class Session:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Attach, and attach again whenever the session ends, until `stop` is set."""
-        failures = 0
+        failures, said = 0, ""
         try:
             while not stop.is_set():
                 started = self._clock.monotonic()
@@ -109,7 +110,10 @@ class Session:
                     return
                 # A session that lasted starts the pauses anew.
                 failures = 1 if self._clock.monotonic() - started > BACKOFF_S[-1] else failures + 1
-                self._hooks.emit(Detached(error.code, error.message))
+                # A gateway that stays away is news once.
+                if self._was_attached or error.code != said:
+                    self._hooks.emit(Detached(error.code, error.message))
+                    said = error.code
                 if error.code in _READ_HOME_AFTER:
                     await self._in_worker(self._read_home)
                 pause_s = BACKOFF_S[min(failures, len(BACKOFF_S)) - 1] * self._rng.uniform(0.5, 1.0)
@@ -139,7 +143,7 @@ class Session:
                     task.cancel()
                 await asyncio.gather(*tasks, stopped, return_exceptions=True)
                 stream.call.cancel()
-                await self._in_worker(self._core.detach)
+                await self._in_worker(self._leave)
 
     async def _read(self, stream: _Stream) -> None:
         try:
@@ -201,12 +205,17 @@ class Session:
                 async with asyncio.timeout(GOOD_BYE_S):
                     await stream.outgoing.join()
 
+    def _leave(self) -> None:
+        self._was_attached = self._core.attached
+        self._core.detach()
+
     def _read_home(self) -> None:
         try:
             self._home = self._hooks.reload()
         except ConcordatError as error:
             _LOG.warning("the party's folder cannot be used now", extra={"code": error.code})
             return
+        self._gateway = self._home.manifest.gateways[0]
         self._core.use_identity(Identity.from_home(self._home))
 
     async def _in_worker(self, work: Callable[[], T]) -> T:

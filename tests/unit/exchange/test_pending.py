@@ -150,6 +150,14 @@ def test_outside_the_agreement_is_pending_and_asked_again_under_a_new_manifest(n
     assert names(again) == {"FR"}
 
 
+def test_who_looks_once_does_not_wait_for_an_agreement(node: Party) -> None:
+    node.submit(ONE, look_once=True)
+    hub = HubByHand(node)
+    (check,) = hub.attach()
+    hub.certify(check, {"DE": TIMED_OUT, "FR": OUTSIDE})
+    assert node.pending() == {(1, "DE"): "timed_out"}
+
+
 def test_a_restart_in_the_middle_keeps_everything_pending(node: Party) -> None:
     node.submit(ONE, TWO)
     hub = HubByHand(node, max_items=1)

@@ -80,7 +80,7 @@ async def test_a_gateway_that_comes_late_or_again_finds_the_node_waiting(
     async with AsyncExitStack() as first:
         await first.enter_async_context(gateway(folder))
         await asyncio.gather(nl.until_event(Attached), de.until_event(Attached))
-    detached = len([event for event in nl.events if isinstance(event, Detached)])
+        detached = len([event for event in nl.events if isinstance(event, Detached)])
     await nl.until_event(Detached, detached + 1)
     await asyncio.to_thread(hold, de.folder, PHONE)
     async with gateway(folder):
