@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 WINDOW: Final = 8
 FEWEST_CHARACTERS: Final = 6
 HASHES: Final = ("md5", "sha1", "sha256")
+_C_ESCAPES: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t", '"': r"\"", "'": r"\'", "\\": r"\\"}
 _CHUNK_BYTES: Final = 1 << 22
 _TABLE_BITS: Final = 24
 _MULTIPLIER: Final = np.uint64(0x9E37_79B9_7F4A_7C15)
@@ -98,8 +99,7 @@ def encodings_of_bytes(raw: bytes) -> Iterator[Encoded]:
     yield from _hex(raw, "hex")
     yield from _base64(raw, "base64")
     yield "repr", repr(raw)[2:-1].encode()
-    # As protobuf's text format writes bytes.
-    yield "octal", "".join(chr(b) if 0x20 <= b < 0x7F and b not in b"\"'\\" else f"\\{b:03o}" for b in raw).encode()
+    yield "octal", "".join(map(_escaped, raw)).encode()
     for name in HASHES:
         digest = hashlib.new(name, raw, usedforsecurity=False).digest()
         yield name, digest
@@ -121,6 +121,11 @@ def _base64(raw: bytes, name: str) -> Iterator[Encoded]:
         first, end = -(-before * 8 // 6), len(padded) * 8 // 6
         yield name, base64.b64encode(padded)[first:end]
         yield f"{name}url", base64.urlsafe_b64encode(padded)[first:end]
+
+
+def _escaped(byte: int) -> str:
+    """Return a byte as C, and protobuf's text format, write it in a string."""
+    return _C_ESCAPES.get(chr(byte)) or (chr(byte) if 0x20 <= byte < 0x7F else f"\\{byte:03o}")
 
 
 def _percent_all(raw: bytes) -> str:
@@ -154,15 +159,14 @@ class Scanner:
 
     def find(self, place: str, content: bytes) -> list[Finding]:
         """Return what is seen in this content, in the order of its bytes."""
-        found: dict[tuple[int, str], Finding] = {}
+        found: list[Finding] = []
         for position in self._candidates(content):
             key = int.from_bytes(content[position : position + WINDOW], "little")
             for needle, (offset, canary, encoding) in self._by_key.get(key, {}).items():
                 start = position - offset
                 if start >= 0 and content.startswith(needle, start):
-                    finding = Finding(canary.number, canary.what, encoding, place, start)
-                    found.setdefault((canary.number, encoding), finding)
-        return list(found.values())
+                    found.append(Finding(canary.number, canary.what, encoding, place, start))
+        return found
 
     def find_all(self, places: Iterable[tuple[str, bytes]]) -> list[Finding]:
         """Return what is seen in any of these contents."""

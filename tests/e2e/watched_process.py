@@ -1,11 +1,12 @@
-"""A gateway process that can be asked which live objects of its interpreter hold given tokens.
+"""A process of ours that can be asked which live objects of its interpreter hold given tokens, and shows its spans.
 
-    python -m tests.e2e.watched_gateway FOLDER gateway run --home HOME --json
+    python -m tests.e2e.watched_process FOLDER gateway run --home HOME --json
 
-It is `concordat` and one thread, which answers questions laid into FOLDER: `ask` holds packed tokens, `answer` gets the
-number of objects looked at and of tokens found; `plant` holds bytes that the process shall keep, to show that the search
-finds what is there. Looked at is whatever can be reached from tracked objects, modules and running frames, coroutines
-that wait and messages among them; memory that was given back is not, and is not wiped.
+It is `concordat`, with spans written to FOLDER/spans as a collector would get them, and one thread, which answers
+questions laid into FOLDER: `ask` holds packed tokens, `answer` gets the number of objects looked at and the places of
+the tokens found; `plant` holds bytes that the process shall keep, to show that the search finds what is there. Looked
+at is whatever can be reached from tracked objects, modules and running frames, waiting coroutines and messages among
+them; memory that was given back is not.
 """
 
 from __future__ import annotations
@@ -16,17 +17,22 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from google.protobuf.message import Message
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
 from concordat.cli import main
 from concordat.tokens import TOKEN_BYTES, column
 from tests.e2e.canaries import Canary, Scanner
 
 POLL_S: Final = 0.05
+SPANS: Final = "spans"
 _PLANTED: Final[list[object]] = []
 
 
@@ -79,8 +85,8 @@ def _answer(folder: Path) -> None:
     # Only now: before, the search would find its own tokens.
     tokens = column((folder / "ask").read_bytes(), TOKEN_BYTES)
     scanner = Scanner(Canary(place, "token", token) for place, token in enumerate(tokens))
-    found = {one.canary for one in scanner.find("objects", held)}
-    (folder / "answer.part").write_text(json.dumps({"objects": number, "found": len(found)}))
+    places = sorted({one.canary for one in scanner.find("objects", held)})
+    (folder / "answer.part").write_text(json.dumps({"objects": number, "found": places}))
     (folder / "ask").unlink()
     (folder / "answer.part").rename(folder / "answer")
 
@@ -95,21 +101,30 @@ def _watch(folder: Path) -> None:
         time.sleep(POLL_S)
 
 
-def ask(folder: Path, tokens: bytes, timeout_s: float = 30) -> dict[str, int]:
-    """Ask a watched gateway; called by the test, in its own process."""
-    (folder / "answer").unlink(missing_ok=True)
-    _lay(folder / "ask", tokens)
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a watched process said: objects looked at, tokens found in them, and planted bytes found in them."""
+
+    objects: int
+    tokens: int
+    planted: int
+
+
+def ask(folder: Path, tokens: list[bytes], planted: list[bytes], timeout_s: float = 60) -> Answer:
+    """Ask a watched process; called by the test, in its own process."""
+    _lay(folder / "ask", b"".join(tokens + planted))
     deadline = time.monotonic() + timeout_s
     while not (folder / "answer").exists():
         if time.monotonic() > deadline:
-            raise TimeoutError("the gateway does not answer about its objects")
+            raise TimeoutError("the process does not answer about its objects")
         time.sleep(POLL_S)
-    found: dict[str, int] = json.loads((folder / "answer").read_text())
-    return found
+    said = json.loads((folder / "answer").read_text())
+    among = sum(place < len(tokens) for place in said["found"])
+    return Answer(said["objects"], among, len(said["found"]) - among)
 
 
 def plant(folder: Path, content: bytes) -> None:
-    """Let a watched gateway keep bytes in an object."""
+    """Let a watched process keep bytes in an object."""
     _lay(folder / "plant", content)
     while (folder / "plant").exists():
         time.sleep(POLL_S)
@@ -121,6 +136,13 @@ def _lay(path: Path, content: bytes) -> None:
     part.rename(path)
 
 
+def _show_spans(folder: Path) -> None:
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter(out=(folder / SPANS).open("a"))))
+    trace.set_tracer_provider(provider)
+
+
 if __name__ == "__main__":
+    _show_spans(Path(sys.argv[1]))
     threading.Thread(target=_watch, args=(Path(sys.argv[1]),), daemon=True, name="watch").start()
     main(sys.argv[2:])
