@@ -172,7 +172,7 @@ class Platform:
             self.domain,
             f"https://{self.domain}",
             f"http://{self.domain}/",
-            self.domain.upper(),
+            self.domain.upper() if self.domain.upper().lower() == self.domain else self.domain,
             self.ascii_domain,
             f"https://{self.ascii_domain}:443/",
             f"hxxps://{self.domain.replace('.', '[.]')}",
