@@ -57,6 +57,29 @@ def test_a_database_and_marker_put_back_together_are_noticed(bench: Bench, tmp_p
     assert spent(bench)
 
 
+def test_a_second_old_copy_does_not_pass_for_the_first(bench: Bench, tmp_path: Path) -> None:
+    """The first copy's position is raised over all that was seen, or a later copy would lie above it."""
+    bench.custodian.evaluate(bench.request(1))
+    backup(bench, tmp_path / "first")
+    bench.custodian.evaluate(bench.request(1))
+    bench.custodian.evaluate(bench.request(1))
+    bench.custodian.evaluate(bench.request(1))
+    backup(bench, tmp_path / "second")
+    bench.custodian.evaluate(bench.request(1))
+    for copy in ("first", "second"):
+        bench.close()
+        shutil.copy2(tmp_path / copy / DATABASE, bench.path / DATABASE)
+        bench.reopen()
+        assert spent(bench), copy
+
+
+def test_a_charge_waits_for_the_disk(bench: Bench) -> None:
+    """Under a weaker setting a power cut would take the last charges back."""
+    with bench.custodian.quotas._transaction():
+        found = bench.custodian.quotas._db.execute("PRAGMA synchronous").fetchone()
+    assert found == (2,)
+
+
 def test_a_database_that_was_deleted_is_noticed(bench: Bench) -> None:
     bench.custodian.evaluate(bench.request(10))
     bench.close()
