@@ -93,4 +93,5 @@ def _missing(error: ImportError, arguments: Sequence[str]) -> ConfigError | None
         return ConfigError(f"this version of Concordat has no '{command}' yet")
     if not extra:
         return None
-    return ConfigError(f"'{command}' needs more packages; run: pip install 'concordat[{extra}]'")
+    # No command to install by name: the name may belong to somebody else on a public index.
+    return ConfigError(f"'{command}' needs more packages: install Concordat's own wheel again with the extra [{extra}]")

@@ -90,7 +90,7 @@ def test_no_command_leaves_its_memory_in_a_core_file() -> None:
 
 @pytest.mark.parametrize(
     ("module", "told"),
-    [("sqlalchemy", "pip install 'concordat[gateway]'"), ("gateway.cli", "has no 'gateway' yet")],
+    [("sqlalchemy", "with the extra [gateway]"), ("gateway.cli", "has no 'gateway' yet")],
 )
 def test_a_command_whose_packages_are_missing_is_one_line_that_says_what_to_do(module: str, told: str) -> None:
     # None in sys.modules is how Python marks a module as one that cannot be imported.
