@@ -32,6 +32,7 @@ MIN_DIGITS: Final = 3
 MAX_DIGITS: Final = 17
 MIN_DIGITS_WITH_CODE: Final = 11
 MIN_DIGITS_UNKNOWN_CODE: Final = 6
+MIN_DIGITS_WHOLE: Final = 9
 _CACHED_PARSES: Final = 65_536
 
 # Codes that the EU and people use where ISO 3166 says something else.
@@ -60,6 +61,9 @@ _WORDS: Final = re.compile(
 _SPREADSHEET: Final = re.compile(r"^(\+?\d{6,15})\.0$")
 # What a spreadsheet makes of a long number; read only where no digit was rounded away.
 _EXPONENT: Final = re.compile(r"^(\d)[.,](\d{8,14})E\+?(\d{1,2})$", re.IGNORECASE)
+_BETWEEN_NUMBERS: Final = re.compile(
+    r"\s*[/;,|&]\s*|\s+(?:-|or|and|oder|und|ou|et|o|e|y|i|a|și|sau|и|или)\s+|(?<=\d)\s*(?=\+\d)"
+)
 _VANITY: Final = re.compile(r"[A-Za-z]{3,}")
 _PLUS_ZEROS: Final = re.compile(r"^\++\s*(?:\(?0{2}\)?\s*)?")
 # (what the number was, what the same line is now); applied only where the old form is not valid and the new one is.
@@ -100,6 +104,12 @@ def read_phone(text: str, context: Context, *, international: bool = False) -> R
     return _national(plain, context, notes)
 
 
+def _refuse_several(number: str) -> None:
+    """Refuse two whole numbers in one cell: whatever were made of them, one would be lost."""
+    if sum(_digits(part) >= MIN_DIGITS_WHOLE for part in _BETWEEN_NUMBERS.split(number)) > 1:
+        raise InputError("there are several numbers here; write each on a line of its own", code="several")
+
+
 def _strip(text: str, notes: list[str]) -> str:
     number = _WORDS.sub(" ", _LABEL.sub("", _PLUS_WORD.sub("+", text).replace("~", " "))).strip()
     number = _SPREADSHEET.sub(r"\1", _without_exponent(number))
@@ -108,6 +118,7 @@ def _strip(text: str, notes: list[str]) -> str:
         number = wordless
         notes.append("words_dropped")
     number = re.sub(r"^\(\s*\+\s*(\d+)\s*\)", r"+\1", number)
+    _refuse_several(number)
     shorter = _EXTENSION.sub("", number)
     if shorter != number and sum(char.isdigit() for char in shorter) >= 5:
         number = shorter

@@ -116,6 +116,8 @@ def read_email(text: str) -> Reading:
     domain = to_host(domain_text.strip(" .,;:!?"))
     local = fold(local.strip(' "'))
     if not at or not local or "@" in local or domain is None or len(local) > _MAX_LOCAL_CHARS:
+        if sum(map(looks_like_mail, re.split(r"[\s,;|/]+", bare))) > 1:
+            raise InputError("there are several addresses here; write each on a line of its own", code="several")
         raise InputError("there is no e-mail address here", code="unreadable_email")
     if re.search(r"[\s<>()\[\],;:\\/]", local):
         raise InputError("the name before the @ is not one of an e-mail address", code="unreadable_email")

@@ -82,7 +82,9 @@ _LEGACY: Final = (
 )
 
 # Quotation marks, dashes, currency and the like, by code point since many look like others.
-_PUNCTUATION: Final = frozenset("«»„…€£°§№·©®™¤±\u201c\u201d\u2018\u2019\u201a\u2013\u2014\xb4\xd7\xa0\xad")
+_PUNCTUATION: Final = frozenset(
+    "«»„…€£°§№·©®™¤±\u201c\u201d\u2018\u2019\u201a\u2013\u2014\u2022\u2039\u203a\xb4\xd7\xa0\xad"
+)
 _WORD: Final = re.compile(r"[^\W\d_]+")
 
 

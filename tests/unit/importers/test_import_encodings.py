@@ -85,6 +85,10 @@ def test_german_in_an_encoding_of_central_europe_is_named_cp1252_as_the_bytes_ar
     assert legacy("äöüß".encode("cp1250")) == "cp1252"
 
 
+def test_a_bullet_alone_does_not_make_an_encoding_unknown() -> None:
+    assert legacy("+44\u20227700\u2022900101".encode("cp1250")) == "cp1252"
+
+
 @given(st.binary(max_size=400))
 @settings(max_examples=150, deadline=None)
 def test_naming_an_encoding_never_fails_and_always_decides_alike(sample: bytes) -> None:
