@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -156,6 +157,32 @@ def test_who_looks_once_does_not_wait_for_an_agreement(node: Party) -> None:
     (check,) = hub.attach()
     hub.certify(check, {"DE": TIMED_OUT, "FR": OUTSIDE})
     assert node.pending() == {(1, "DE"): "timed_out"}
+
+
+def test_a_value_that_is_kept_later_is_asked_anew_of_all_and_its_old_batch_of_nobody(node: Party) -> None:
+    node.submit(ONE, look_once=True)
+    hub = HubByHand(node, present=("DE",))
+    (check,) = hub.attach()
+    hub.certify(check, {"DE": COVERED, "FR": OFFLINE})
+    node.submit(ONE)
+    (kept,) = hub.work()
+    assert not header_of(kept).fields.look_once
+    assert list(kept.only_holders) == []
+    assert kept.items.references == check.items.references
+    assert hub.presence("DE", "FR") == []
+
+
+def test_a_batch_of_an_epoch_that_is_over_is_not_asked(node: Party) -> None:
+    node.submit(ONE)
+    hub = HubByHand(node, present=("DE",))
+    (check,) = hub.attach()
+    hub.certify(check, {"DE": COVERED, "FR": OFFLINE})
+    manifest = node.federation.manifest
+    epochs = manifest.epochs.model_copy(update={"current": 2})
+    later = replace(node.federation.identity("NL"), manifest=manifest.model_copy(update={"epochs": epochs}))
+    node.core.use_identity(later)
+    assert hub.presence("DE", "FR") == []
+    assert node.pending() == {(1, "FR"): "offline"}
 
 
 def test_a_restart_in_the_middle_keeps_everything_pending(node: Party) -> None:
