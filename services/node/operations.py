@@ -212,9 +212,12 @@ async def join_sweep(
 
     Raises:
         ConfigError: This node has not signed such an operation.
+        RefusedError: A participant has not signed; names it.
+        IdentityError: The gateway shows another charter, or a signature that does not fit.
         UnavailableError: Values still wait for tokens, or the stream broke.
     """
     held = load_operation(home, operation)
+    await _require_all_signed(home, channel, held)
     rows = await _rows(home, store, held)
     party = SweepParty(
         str(home.identity),
@@ -270,6 +273,15 @@ def load_operation(home: Home, operation: str) -> HeldOperation:
     if len(key) != MASK_KEY_BYTES or MaskKey(key).hash != charter.operation_key_hash:
         raise ConfigError(f"{_key_path(home, operation)}: not the key that the charter names")
     return HeldOperation(raw, charter, MaskKey(key))
+
+
+async def _require_all_signed(home: Home, channel: grpc.aio.Channel, held: HeldOperation) -> None:
+    # Step 3.6 (1): that all have signed is not taken from the gateway's word.
+    shown = await fetch_operation(home, channel, held.charter.operation)
+    if shown.held.raw != held.raw:
+        raise IdentityError("the gateway shows another charter than the one that was signed here")
+    if missing := sorted(set(held.charter.participants) - set(shown.signed)):
+        raise RefusedError(f"the charter is not signed by {', '.join(missing)}")
 
 
 async def _rows(home: Home, store: Store, held: HeldOperation) -> SweepRows:

@@ -373,6 +373,17 @@ async def test_a_node_that_did_not_sign_does_not_take_part(
         assert hub.runner.running("action-day") is None
 
 
+async def test_a_node_takes_no_part_before_all_have_signed_whatever_the_gateway_says(
+    homes: Homes, stores: dict[str, Store], tmp_path: Path
+) -> None:
+    async with running(homes, tmp_path) as hub, dialled(hub, homes, "AT", "BE") as (opener, other):
+        await operations.open_operation(homes["AT"], opener, PLAN, random_bytes=secrets.token_bytes)
+        proposal = await operations.fetch_operation(homes["BE"], other, "action-day")
+        await operations.sign_operation(homes["BE"], other, proposal)
+        with pytest.raises(RefusedError, match=r"not signed by .*/node/CZ"):
+            await operations.join_sweep(homes["BE"], other, stores["BE"], "action-day", bytes(16))
+
+
 async def test_an_operation_opened_again_is_refused_and_its_first_key_stays(homes: Homes, tmp_path: Path) -> None:
     async with running(homes, tmp_path) as hub, dialled(hub, homes, *PARTICIPANTS) as channels:
         await agree(homes, channels)
