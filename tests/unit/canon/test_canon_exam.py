@@ -1,7 +1,7 @@
 """The exam: identifiers as people type them meet where they are the same in life, and only there.
 
-Most of it was written from life before its writer had seen any canonical form; it is a scenario as `concordat demo` reads
-it. Forms were corrected against it, so it shows what must not regress, not how spellings fare that nobody has tried.
+Most of it was written from life before its writer had seen any canonical form; it is a scenario as `concordat demo`
+reads it. Forms were corrected against it, so it shows what must not regress, not how untried spellings fare.
 """
 
 from __future__ import annotations
