@@ -1,0 +1,139 @@
+"""Any order of events, thrown with a die (docs/protocol.md 3.2 to 3.5), over two to four nodes.
+
+Values are submitted at random times, kept, looked up once or both, under two purposes, and get their tokens later;
+frames wait; sessions break, on one side or on both; nodes and the gateway are killed between any two events; the ledger
+fails to write. Then all faults end, everybody attaches, and time passes until nothing is to be done. Then:
+
+- I3: for every strong value that two parties keep, each was told of the other exactly once, on disk and by event.
+- I6: whenever a certificate said 'covered', the edges with all that the holder had published before were durable.
+- Nobody who is there is pending, nothing waits, and the hub holds no token (I2).
+- No edge became void, and nobody was named: all parties are honest.
+
+`SEEDS=500 pytest tests/simulation/test_random_orders.py` throws more dice, `SEED=17 ...` one certain order again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from sqlalchemy import event
+
+from concordat.clock import ManualClock
+from gateway.database import open_engine
+from gateway.ledger import Ledger
+from services.node.events import EdgeVoided, PartyRefused
+from tests.simulation.orders import GRADES, Actor, DisklessParty, Orders
+from tests.unit.exchange import parties
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+NAMES = ("NL", "DE", "FR", "RO")
+STEPS = 900
+CALM_S = 400.0
+# Orders that once broke an invariant.
+FAILED_ONCE: tuple[int, ...] = ()
+
+
+def seeds() -> list[int]:
+    """Return the seeds to run."""
+    if "SEED" in os.environ:
+        return [int(os.environ["SEED"])]
+    return [*range(int(os.environ.get("SEEDS", "30"))), *FAILED_ONCE]
+
+
+@pytest.fixture
+def make_orders(federation: parties.Federation, tmp_path: Path) -> Iterator[Callable[[int], Orders]]:
+    """Make the federation of a seed."""
+    made: list[Orders] = []
+    engine = open_engine(tmp_path / "ledger.db")
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+
+    def make(seed: int) -> Orders:
+        rng = random.Random(seed)
+        clock = ManualClock(parties.START)
+        drawn = itertools.count(1)
+        ledger = Ledger(
+            engine,
+            now_ms=lambda: int(clock.now() * 1000),
+            random_bytes=lambda size: next(drawn).to_bytes(size, "big"),
+        )
+        names = NAMES[: rng.randint(2, 4)]
+        actors = {name: Actor(DisklessParty(name, federation, tmp_path, clock), rng) for name in names}
+        made.append(Orders(federation, ledger, clock, rng, actors))
+        return made[-1]
+
+    yield make
+    for orders in made:
+        for actor in orders.actors.values():
+            actor.party.store.close()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("seed", seeds())
+def test_any_order_tells_each_side_once_and_claims_nothing_unfounded(
+    make_orders: Callable[[int], Orders], seed: int
+) -> None:
+    orders = make_orders(seed)
+    for _ in range(STEPS):
+        throw(orders)
+    took_s = orders.calm(limit_s=CALM_S)
+    assert orders.unfounded == []
+    assert [one for one in orders.told() if one[3] != 1] == []
+    assert took_s < CALM_S, "somebody is pending, or something waits, for ever"
+    assert_nobody_was_blamed(orders)
+
+
+def assert_nobody_was_blamed(orders: Orders) -> None:
+    """Check that no edge was refused or became void."""
+    for actor in orders.actors.values():
+        assert {row.state for row in actor.party.store.all_told()} <= {"shown"}
+        assert actor.party.store.incidents() == []
+        assert not [one for one in actor.party.events if isinstance(one, EdgeVoided | PartyRefused)]
+    assert not [note for note in orders.notes if "refused" in note.text]
+
+
+def throw(orders: Orders) -> None:
+    """Let one thing happen."""
+    orders.rng.choices(list(EVENTS), list(EVENTS.values()))[0](orders, orders.rng.choice(list(orders.actors.values())))
+
+
+def submit(orders: Orders, actor: Actor) -> None:
+    """Let somebody submit one of few values."""
+    rng = orders.rng
+    actor.submit(
+        f"+4477009000{rng.randint(0, 8):02}",
+        grade=rng.choice(GRADES),
+        look_once=rng.random() < 0.2,
+        purpose=rng.choice(["investigation", "investigation", "prevention"]),
+        operation=rng.choice(["", "", "op-1"]),
+    )
+
+
+def pass_time(orders: Orders, _: Actor) -> None:
+    """Let a moment pass, seldom a long one."""
+    moments = [0.0, 0.01, 0.02, 0.05, 0.1, 0.25 if orders.rng.random() < 0.8 else 2.0]
+    orders.pass_time(orders.rng.choice(moments))
+
+
+EVENTS: Final[dict[Callable[[Orders, Actor], object], float]] = {
+    lambda orders, _: orders.move_up(): 40,
+    lambda _, actor: actor.take(): 40,
+    lambda orders, _: orders.hub.write(fails=orders.rng.random() < 0.02): 20,
+    lambda orders, _: orders.hub.read(): 16,
+    lambda orders, _: orders.hub.hand_back(): 16,
+    pass_time: 12,
+    submit: 4,
+    lambda _, actor: actor.tokenise(): 5,
+    lambda orders, actor: actor.dial(orders.hub): 6,
+    lambda orders, actor: orders.cut(actor): 0.4,
+    lambda orders, actor: actor.die(noticed=orders.rng.random() < 0.5): 0.3,
+    lambda _, actor: actor.take(dies=True): 0.3,
+    lambda orders, _: orders.restart_hub(): 0.3,
+}
+"""What may happen, and how often."""
