@@ -19,22 +19,22 @@ import secrets
 import signal
 import socket
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from concordat.clock import SystemClock
-from concordat.errors import ConcordatError, ConfigError
+from concordat.errors import ConfigError, UnavailableError
 from concordat.identity.home import load_home
 from concordat.rpc.client import channel
-from concordat.wire.v1.session_pb2 import OperationEvent
 from services.node.custodians import CustodianPool
-from services.node.events import Attached, Detached, EventWriter, SweepDone, Waiting
+from services.node.events import Attached, Detached, EventWriter, Waiting
 from services.node.exchange.core import NodeCore
 from services.node.exchange.identity import Identity
 from services.node.exchange.session import Hooks, Session
 from services.node.operations import join_sweep
 from services.node.store.store import FILE_NAME, Store
 from services.node.submit import WAKE_SOCKET
+from services.node.sweeping import Sweeps
 from services.node.tokenise import CONDITION, Tokeniser, keep_liar
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from concordat.clock import Clock
     from concordat.identity.home import Home
+    from concordat.wire.v1.sweep_pb2 import SweepDone as SweepEnd
     from services.node.events import Event, EventSink
 
 LOCK_FILE: Final = "daemon.lock"
@@ -88,7 +89,6 @@ class Node:
     """A second connection to the same file, for tokens and sweeps."""
     emit: EventSink
     clock: Clock
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
     no_session: str = ""
     """Why there is no session; empty while there is one."""
 
@@ -99,7 +99,12 @@ class Node:
         core = NodeCore(
             identity, self.store, clock=self.clock, random_bytes=secrets.token_bytes, rng=rng, emit=self._hear
         )
-        hooks = Hooks(self._hear, lambda: load_home(self.home.path, clock=self.clock), self._on_operation)
+        sweeps = Sweeps(
+            self._join_sweep,
+            emit=self.emit,
+            keep=lambda name, text: self.workshop.set_condition(name, text, self.clock.now()),
+        )
+        hooks = Hooks(self._hear, lambda: load_home(self.home.path, clock=self.clock), sweeps.on_event)
         if not self.home.manifest.gateways:
             raise ConfigError(f"{self.home.path}: the manifest names no gateway")
         session = Session(core, self.home, self.home.manifest.gateways[0], clock=self.clock, rng=rng, hooks=hooks)
@@ -119,7 +124,7 @@ class Node:
                 try:
                     await _until_first_ends(stop, session.run(stop), tokeniser.run(stop), self._show_conditions(stop))
                 finally:
-                    await _end(self.tasks)
+                    await sweeps.close()
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Detached):
@@ -128,31 +133,24 @@ class Node:
             self.no_session = ""
         self.emit(event)
 
-    def _on_operation(self, event: OperationEvent) -> None:
-        if event.kind == OperationEvent.KIND_SWEEP:
-            task = asyncio.create_task(self._sweep(event.operation, event.sweep_id))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
-
-    async def _sweep(self, operation: str, sweep_id: bytes) -> None:
+    async def _join_sweep(self, operation: str, sweep_id: bytes) -> SweepEnd:
         gateway = self.home.manifest.gateways[0]
-        try:
-            async with channel(gateway.address, home=self.home, server=gateway.spiffe) as to_gateway:
-                await join_sweep(self.home, to_gateway, self.workshop, operation, sweep_id)
-        except ConcordatError as error:
-            _LOG.warning("the sweep failed for this node: %s", error.message, extra={"code": error.code})
-            self.emit(SweepDone(operation, error.code))
-            return
-        self.emit(SweepDone(operation, ""))
+        async with channel(gateway.address, home=self.home, server=gateway.spiffe) as to_gateway:
+            return await join_sweep(self.home, to_gateway, self.workshop, operation, sweep_id)
 
     async def _show_conditions(self, stop: asyncio.Event) -> None:
         """Say why tokens wait, and that they go on; keep for `status` why there is no session."""
         shown, kept = "", None
         while not stop.is_set():
-            if kept != self.no_session:
-                kept = self.no_session
-                await asyncio.to_thread(self.workshop.set_condition, SESSION, kept, self.clock.now())
-            conditions = await asyncio.to_thread(self.workshop.conditions)
+            try:
+                if kept != self.no_session:
+                    kept = self.no_session
+                    await asyncio.to_thread(self.workshop.set_condition, SESSION, kept, self.clock.now())
+                conditions = await asyncio.to_thread(self.workshop.conditions)
+            except UnavailableError as error:
+                # The store is busy or its disk is full; the exchange and the tokeniser say so and go on as well.
+                _LOG.warning("conditions cannot be kept now: %s", error.message)
+                kept, conditions = None, []
             text = next((one.text for one in conditions if one.name == CONDITION), "")
             if text != shown:
                 shown = text

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 POLL_S: Final = 0.1
 _REST: Final = 20
+_WAITS: Final = frozenset({"session", "tokenise"})
 # Longer than this without any step means that the node waits for others; it goes on by itself.
 PATIENCE_S: Final = 30.0
 _STEPS: Final = (("tokens", "tokenised"), ("published", "published"), ("asked", "asked"), ("answered", "settled"))
@@ -69,7 +70,8 @@ def follow(
             while True:
                 for field, task in tasks.items():
                     bar.update(task, completed=getattr(found, field), total=found.values)
-                why = "; ".join(one.text for one in store.conditions())
+                # How a sweep ended is none of a submit's reasons to wait.
+                why = "; ".join(one.text for one in store.conditions() if one.name in _WAITS)
                 if why and why != said:
                     bar.console.print(Text(why, style="yellow"))
                 if found.done or (not why and time.monotonic() - moved > patience_s):
