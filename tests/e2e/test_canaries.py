@@ -19,7 +19,8 @@ from tests.e2e.canary_run import CHECKED_CANARY, PARTIES, SHARED_VALUES, TOLD_SI
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-pytestmark = pytest.mark.slow
+# One worker for all, so that there is one run.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("canaries")]
 
 SURFACES: Final = (
     "wire",
