@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from concordat.errors import ConcordatError
+from concordat.wire.v1 import check_pb2
 from tests.unit.gateway.world import Hub, Link, Node, World
 
 if TYPE_CHECKING:
@@ -88,8 +89,11 @@ class RealNode(Node):
         """Return how often this node was told that another holds a value."""
         with self.party.store.read() as db:
             row = db.execute("SELECT reference FROM value WHERE canonical = ?", (value,)).fetchone()
-        rows = self.party.store.all_told()
-        return sum((one.own_reference, one.other, one.state) == (row[0], other.id, "shown") for one in rows)
+            notices = [check_pb2.Notice.FromString(one).told for (one,) in db.execute("SELECT content FROM notice")]
+        # Notices are counted, as a node shows one match once however often the hub tells it.
+        void = {one.edge_id for one in self.party.store.all_told() if one.state != "shown"}
+        told = [one for one in notices if (one.own_reference, one.other) == (row[0], other.id)]
+        return sum(one.edge_id not in void for one in told)
 
 
 @dataclass

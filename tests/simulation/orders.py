@@ -8,7 +8,7 @@ the tokens and the waiting for the disk are stand-ins.
 from __future__ import annotations
 
 import sqlite3
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -378,6 +378,16 @@ class Orders:
             hub.write()
             hub.read()
             hub.hand_back()
+
+    def told_by_the_hub(self) -> Counter[tuple[str, bytes, str]]:
+        """Return how often the ledger tells a recipient, for one of its references, of another party."""
+        lists = {
+            actor.party.id: self.ledger.notices_above(actor.party.id, 0, limit=10_000) for actor in self.actors.values()
+        }
+        told = [
+            (party, check_pb2.Notice.FromString(one.content).told) for party, list_ in lists.items() for one in list_
+        ]
+        return Counter((party, one.own_reference, one.other) for party, one in told)
 
     def told(self) -> Iterator[tuple[str, str, str, int]]:
         """Return for each pair of holders of a kept strong value how often the first was told of the second."""

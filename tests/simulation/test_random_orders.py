@@ -85,6 +85,7 @@ def test_any_order_tells_each_side_once_and_claims_nothing_unfounded(
     took_s = orders.calm(limit_s=CALM_S)
     assert orders.unfounded == []
     assert [one for one in orders.told() if one[3] != 1] == []
+    assert set(orders.told_by_the_hub().values()) <= {1}
     assert took_s < CALM_S, "somebody is pending, or something waits, for ever"
     assert_nobody_was_blamed(orders)
 

@@ -178,10 +178,13 @@ class Asker:
         if refused.code in _STALE:
             raise RefusedError("the gateway holds another manifest", code=refused.code)
 
-    def answer_refused(self, check_id: bytes, batch_id: int, other: str) -> None:
-        """Note that a party's answer was refused, so that the certificate of this check clears it for nothing."""
-        flight = self._flights.get(check_id)
-        if flight is not None:
+    def answer_refused(self, batch_id: int, other: str) -> None:
+        """Note that an edge with a party is void, so that no check that is under way clears it for this batch.
+
+        The hub may have dropped an answer to that check as told already, just before it took the refusal.
+        """
+        flight = next((one for one in self._flights.values() if one.batch_id == batch_id), None)
+        if flight is not None and other in flight.holders:
             flight.refused.add(other)
         else:
             self._wakeups.settle(batch_id, other, state="timed_out", now=self._clock.monotonic())

@@ -64,7 +64,6 @@ class NodeCore:
         self._publisher = Publisher(identity, store)
         self._welcome: wire.Welcome | None = None
         self._presence: tuple[str, ...] = ()
-        self._restored = False
         self._operations: list[wire.OperationEvent] = []
         self._receivers: dict[str, Callable[[wire.HubFrame], list[wire.NodeFrame]]] = {
             "welcome": self._on_welcome,
@@ -207,11 +206,13 @@ class NodeCore:
         welcome = frame.welcome
         if welcome.manifest_hash != self._identity.manifest.hash:
             raise RefusedError("the gateway holds another manifest", code="stale_manifest")
+        if welcome.gateway not in {gateway.id for gateway in self._identity.manifest.gateways}:
+            raise ProtocolError("the welcome is of a gateway that the manifest does not name")
         if self._publisher.attach(welcome):
             self._store.renew_incarnation()
         # Before the first notice: a ledger that was restored numbers its notices anew, and may have lost matches (C10).
-        new_ledger = self._store.follow_ledger(welcome.ledger_incarnation, self._identity.holders)
-        self._inbox.attach(new_ledger=new_ledger)
+        self._store.follow_ledger(welcome.ledger_incarnation, self._identity.holders)
+        self._inbox.attach()
         self._welcome = welcome
         self._presence = tuple(welcome.presence.attached)
         return [wire.NodeFrame(refusal=refusal) for refusal in self._inbox.refusals()]

@@ -7,10 +7,12 @@ verdict on the pair; nobody believes the hub. What is not proven goes back as a 
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from concordat.errors import IdentityError, ProtocolError
+from concordat.identity.names import SpiffeId
 from concordat.protocol import macs
 from concordat.protocol.certificate import NEVER_ASKED, WRONG_ANSWER_MAC, sign_refusal
 from concordat.protocol.check import parse_header
@@ -30,16 +32,18 @@ if TYPE_CHECKING:
     from services.node.store.store import Store
 
 EDGE_ID_BYTES: Final = 16
+# Far above what anybody reaches, and within what a store can hold.
+MAX_CURSOR: Final = 1 << 48
+HANDLE: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 _GRADES: Final = {wire.GRADE_STRONG: "strong", wire.GRADE_WEAK: "weak"}
 _LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reopening:
-    """A batch whose value is pending again for a party."""
+    """A value that is to be asked about again, and of whom."""
 
-    check_id: bytes
-    batch_id: int
+    reference: bytes
     other: str
 
 
@@ -54,7 +58,6 @@ class Inbox:
         self._emit = emit
         self.cursor = 0
         """Highest notice that was taken in this session or before it."""
-        self._repeats = False
         self._last_sent: SentCheck | None = None
 
     def use_identity(self, identity: Identity) -> None:
@@ -67,6 +70,8 @@ class Inbox:
         Raises:
             ProtocolError: A notice before it is missing, or it says nothing that can be read.
         """
+        if notice.cursor > MAX_CURSOR:
+            raise ProtocolError("a notice has a number that no list reaches")
         if notice.cursor <= self.cursor:
             return None
         refusal = self._take(notice)
@@ -83,10 +88,9 @@ class Inbox:
             case _:
                 raise ProtocolError("a notice has no content")
 
-    def attach(self, *, new_ledger: bool) -> None:
+    def attach(self) -> None:
         """Go on above the stored cursor; a ledger that was restored sends notices that were here before (C10)."""
         self.cursor = self._store.notice_cursor()
-        self._repeats = self._repeats or new_ledger
 
     def refusals(self) -> list[wire.Refusal]:
         """Return all refusals anew: one may have been lost with the session that was to carry it."""
@@ -102,13 +106,16 @@ class Inbox:
             REFERENCE_BYTES
         }:
             raise ProtocolError("a notice has an edge id or reference of another size")
+        # People read both.
+        if not HANDLE.fullmatch(told.handle) or not _is_name(told.other):
+            raise ProtocolError("a notice has a handle or party that can be none")
         reason = self._fault(told)
         row = _row(told, state="shown" if reason is None else "refused")
         if reason is None:
-            known = self._store.told(row.edge_id)
+            known = self._store.is_shown(row.own_reference, row.other)
             self._store.receive_notice(notice.cursor, notice.SerializeToString(), told=row, at=self._clock.now())
-            # A restored ledger repeats what this node was told before (C10).
-            if known is None or known.state != "shown":
+            # A restored ledger tells anew, under another edge id, what this node was told before (C10).
+            if not known:
                 self._emit(self._event(row))
             return None
         # What is refused is stored with the pending row that it opens again, or a crash between would lose the value.
@@ -137,10 +144,11 @@ class Inbox:
                 voided=None if told is not None else notice.voided.edge_id,
                 at=self._clock.now(),
             )
-            if reopening is not None:
-                checks.reopen_pending(db, reopening.batch_id, reopening.other)
-        if reopening is not None:
-            self._asker.answer_refused(reopening.check_id, reopening.batch_id, reopening.other)
+            batch_id = None if reopening is None else checks.batch_of(db, reopening.reference)
+            if reopening is not None and batch_id is not None:
+                checks.reopen_pending(db, batch_id, reopening.other)
+        if reopening is not None and batch_id is not None:
+            self._asker.answer_refused(batch_id, reopening.other)
 
     def _fault(self, told: wire.Told) -> str | None:
         """Return why an edge is not proven, or None where it is."""
@@ -150,6 +158,9 @@ class Inbox:
         except IdentityError:
             return NEVER_ASKED
         if party.spiffe == self._identity.spiffe:
+            return NEVER_ASKED
+        # A lone weak coincidence is no match, whoever says so.
+        if told.grade != wire.GRADE_STRONG or self._store.grade_of(own) != wire.GRADE_STRONG:
             return NEVER_ASKED
         if told.sweep_id:
             pair = PairRow(own, told.other, other, told.sweep_id)
@@ -177,9 +188,9 @@ class Inbox:
         return self._last_sent
 
     def _reopening(self, row: ToldRow) -> _Reopening | None:
-        sent = self._sent(row.check_id) if row.asked and row.check_id else None
-        known = row.other in self._identity.holders
-        return _Reopening(sent.check_id, sent.batch_id, row.other) if sent is not None and known else None
+        # Whoever asked, and whatever batch it was: the value may be in another one since, and the other side may have
+        # lost what it asked. The hub tells nobody twice.
+        return _Reopening(row.own_reference, row.other) if row.other in self._identity.holders else None
 
     def _refusal(self, row: ToldRow, reason: str) -> wire.Refusal:
         body = wire.RefusalBody(
@@ -217,3 +228,11 @@ def _row(told: wire.Told, *, state: str) -> ToldRow:
         look_once=told.look_once,
         state=state,
     )
+
+
+def _is_name(party: str) -> bool:
+    try:
+        SpiffeId.parse(party)
+    except IdentityError:
+        return False
+    return True

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 CHUNK_BYTES: Final = 256 << 10
 FRAMES_AT_ONCE: Final = 6
 TOKENS_OF_DELTA: Final = 4096
+# Far above what a node reaches; one that took over a higher number could soon publish nothing more.
+MAX_SEQUENCE: Final = 1 << 48
 
 
 class Publisher:
@@ -51,9 +53,11 @@ class Publisher:
         """Start the snapshot; return True where the ledger shows that this store was restored from an older copy.
 
         Raises:
-            ProtocolError: A plane of a shape that cannot be made.
+            ProtocolError: A plane of a shape that cannot be made, or a sequence that no node reaches.
         """
         require_shape(welcome.plane_log2_slots, welcome.plane_hashes)
+        if welcome.ledger_sequence > MAX_SEQUENCE:
+            raise ProtocolError("the gateway names a sequence that no node reaches")
         restored = welcome.ledger_sequence > self._store.sequence()
         if restored:
             self._store.raise_sequence(welcome.ledger_sequence)

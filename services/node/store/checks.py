@@ -160,6 +160,13 @@ def set_pending_state(db: sqlite3.Connection, batch_id: int, holder: str, *, sta
     )
 
 
+def batch_of(db: sqlite3.Connection, reference: bytes) -> int | None:
+    """Return the newest batch in which the value of an own reference is asked about; None where it waits for one."""
+    query = "SELECT max(i.batch_id) FROM batch_item i JOIN value v ON v.id = i.value_id WHERE v.reference = ?"
+    found: int | None = db.execute(query, (reference,)).fetchone()[0]
+    return found
+
+
 def reopen_pending(db: sqlite3.Connection, batch_id: int, holder: str) -> None:
     """Make a holder pending again whose answer was refused (3.4 step 4); it counts as one more attempt."""
     db.execute(

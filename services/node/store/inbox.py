@@ -58,6 +58,12 @@ def _put_told(db: sqlite3.Connection, told: ToldRow) -> None:
         *(told.edge_id, told.own_reference, told.other, told.other_reference, told.handle, told.grade),
         *(told.told_at_ms, told.asked, told.check_id, told.sweep_id, told.look_once, told.state),
     )
+    if told.state == "shown":
+        # Told is keyed by own reference and other party: a ledger that began anew gives the same match another edge id.
+        db.execute(
+            "DELETE FROM told WHERE own_reference = ? AND other = ? AND state = 'shown'",
+            (told.own_reference, told.other),
+        )
     marks = ",".join("?" * len(values))
     db.execute(f"INSERT OR REPLACE INTO told ({_TOLD_COLUMNS}) VALUES ({marks})", values)  # noqa: S608 -- constants
 
@@ -66,6 +72,12 @@ def told(db: sqlite3.Connection, edge_id: bytes) -> ToldRow | None:
     """Return what this node was told of an edge."""
     row = db.execute(f"SELECT {_TOLD_COLUMNS} FROM told WHERE edge_id = ?", (edge_id,)).fetchone()  # noqa: S608 -- as above
     return None if row is None else _told(row)
+
+
+def is_shown(db: sqlite3.Connection, own_reference: bytes, other: str) -> bool:
+    """Tell whether a match of an own reference with another party shows."""
+    query = "SELECT 1 FROM told WHERE own_reference = ? AND other = ? AND state = 'shown'"
+    return db.execute(query, (own_reference, other)).fetchone() is not None
 
 
 def all_told(db: sqlite3.Connection) -> list[ToldRow]:

@@ -105,6 +105,12 @@ def secret_of(db: sqlite3.Connection, reference: bytes, epoch: int) -> bytes | N
     return None if row is None else row[0]
 
 
+def grade_of(db: sqlite3.Connection, reference: bytes) -> int | None:
+    """Return the grade of an own reference (wire Grade)."""
+    row = db.execute("SELECT grade FROM value WHERE reference = ?", (reference,)).fetchone()
+    return None if row is None else row[0]
+
+
 def namespace_of(db: sqlite3.Connection, reference: bytes) -> str | None:
     """Return the namespace of an own reference."""
     row = db.execute("SELECT namespace FROM value WHERE reference = ?", (reference,)).fetchone()

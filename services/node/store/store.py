@@ -197,6 +197,11 @@ class Store:
         with self.read() as db:
             return publishing.secret_of(db, reference, epoch)
 
+    def grade_of(self, reference: bytes) -> int | None:
+        """Return the grade of an own reference."""
+        with self.read() as db:
+            return publishing.grade_of(db, reference)
+
     def namespace_of(self, reference: bytes) -> str | None:
         """Return the namespace of an own reference."""
         with self.read() as db:
@@ -306,6 +311,11 @@ class Store:
         """Return what this node was told of an edge."""
         with self.read() as db:
             return inbox.told(db, edge_id)
+
+    def is_shown(self, own_reference: bytes, other: str) -> bool:
+        """Tell whether a match of an own reference with another party shows."""
+        with self.read() as db:
+            return inbox.is_shown(db, own_reference, other)
 
     def all_told(self) -> list[ToldRow]:
         """Return every edge that this node was told of, whatever its state."""

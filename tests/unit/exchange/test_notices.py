@@ -241,7 +241,7 @@ def test_many_notices_are_one_wait_for_the_disk_and_one_acknowledgement(asked: A
     frames = asked.node.core.step(notices, work=False)
     assert acks(frames) == [10]
     assert statements.count("BEGIN IMMEDIATE") == 1
-    assert len(asked.node.store.all_told()) == 10
+    assert asked.node.store.notice_cursor() == 10
 
 
 def test_a_restored_ledger_starts_anew_and_everybody_is_asked_again(asked: Asked) -> None:

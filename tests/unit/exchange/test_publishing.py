@@ -144,7 +144,8 @@ def test_an_acknowledgement_of_what_was_not_sent_is_an_error(node: Party, sequen
 
 def test_a_plane_of_an_impossible_shape_is_refused(node: Party) -> None:
     manifest = node.federation.manifest
-    welcome = session_pb2.Welcome(manifest_hash=manifest.hash, plane_log2_slots=40, plane_hashes=4)
+    gateway = manifest.gateways[0].id
+    welcome = session_pb2.Welcome(gateway=gateway, manifest_hash=manifest.hash, plane_log2_slots=40, plane_hashes=4)
     with pytest.raises(ConfigError):
         node.core.receive(session_pb2.HubFrame(welcome=welcome))
 
