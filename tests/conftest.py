@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -13,6 +14,31 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a skipped test is a failure (make test-all)")
+
+
+# Files whose tests use one federation of processes between them.
+_SHARED = frozenset(f"tests/e2e/test_{name}.py" for name in ("crash_between_submits", "custodians_away", "cli_json"))
+# Its tests share nothing, and each is long.
+_APART = "tests/e2e/test_demo.py"
+
+
+class _TogetherWhatSharesProcesses(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """One worker runs a whole file of tests/e2e, so that its processes start once; all other tests go one by one.
+
+    The marker xdist_group would say the same, but xdist 3.8 writes it where pytest 9.2 does not look.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        if path == _APART or not path.startswith("tests/e2e/"):
+            return nodeid
+        return "shared" if path in _SHARED else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Choose which tests one worker runs."""
+    return _TogetherWhatSharesProcesses(config, log)
 
 
 def _area(node_id: str) -> str:

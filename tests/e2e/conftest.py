@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def shared_federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillableFederation]:
-    """Two nodes; only for `whole_federation`, and for tests of the group e2e-shared, which one worker runs."""
+    """Two nodes; one worker runs all files that use it (tests/conftest.py)."""
     with KillableFederation(tmp_path_factory.mktemp("shared"), ("NL", "DE")) as federation:
         federation.prepare()
         yield federation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -10,11 +11,13 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from concordat import cli
 from concordat.clock import SystemClock
 from concordat.identity.home import load_home
 from demo.federation import LocalFederation
@@ -52,11 +55,11 @@ def concordat(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 def run_json(*arguments: str | Path, code: int = 0) -> dict[str, Any]:
-    """Run a command of `concordat` with --json and return the one object that it prints."""
-    process = concordat(*arguments, "--json")
-    out, err = process.communicate(timeout=WAIT_S)
-    assert process.returncode == code, (process.returncode, out, err)
-    found: dict[str, Any] = json.loads(out)
+    """Run a command with --json in this process, which is sooner there, and return the one object that it prints."""
+    with redirect_stdout(StringIO()) as out:
+        found_code = cli.run([*map(str, arguments), "--json"])
+    assert found_code == code, (found_code, out.getvalue())
+    found: dict[str, Any] = json.loads(out.getvalue())
     return found
 
 
@@ -284,3 +287,17 @@ def settled(federation: KillableFederation, *, told: int) -> EndState:
         until(f"{told} notices are shown", lambda: len(stores.told()) >= told)
         time.sleep(SETTLE_S)
     return end_state(federation)
+
+
+def waiting(node: str, *, waits: bool) -> Callable[[Event], bool]:
+    """Return what an event must be that says that a node's work waits, or that it goes on."""
+
+    def wanted(event: Event) -> bool:
+        return event.get("event") == "waiting" and event["node"] == node and bool(event["reason"]) == waits
+
+    return wanted
+
+
+def words_of(text: str) -> set[str]:
+    """Return the words of a sentence, to look for names in it."""
+    return set(re.findall(r"\w+", text))

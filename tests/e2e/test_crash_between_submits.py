@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WAITS: Final = "SELECT (SELECT count(*) FROM to_check) + (SELECT count(*) FROM pending WHERE state = 'new')"
 OFFLINE: Final = "SELECT count(*) FROM pending WHERE state = 'offline'"
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("e2e-shared")]
+pytestmark = pytest.mark.slow
 
 
 def both_once(numbers: range) -> dict[tuple[str, str, str, str], int]:

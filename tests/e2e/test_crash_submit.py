@@ -37,7 +37,7 @@ SENT: Final = "SELECT count(*) FROM sent_check"
 OPEN: Final = "SELECT count(*) FROM pending WHERE state = 'new'"
 STORED: Final = "SELECT count(*) FROM record"
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("e2e-crash")]
+pytestmark = pytest.mark.slow
 
 
 class Bench:
