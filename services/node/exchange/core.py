@@ -143,6 +143,9 @@ class NodeCore:
                         answers += self.receive(frame)
                     if work or any(self.wants_work(frame) for frame in frames):
                         answers += self.work()
+                except UnavailableError:
+                    # The store failed, and SQLite may have taken back what went before in this group.
+                    raise
                 except ConcordatError as error:
                     failure = error
         except BaseException:
@@ -154,9 +157,6 @@ class NodeCore:
         for event in held:
             self._tell(event)
         if failure is not None:
-            if isinstance(failure, UnavailableError):
-                # The store failed, and may have taken back more than the last frame.
-                self._answerer.forget()
             raise failure
         return _with_last_ack(answers)
 

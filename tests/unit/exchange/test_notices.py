@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from concordat.errors import ProtocolError
+from concordat.errors import ProtocolError, UnavailableError
 from concordat.protocol.macs import ASKER_TOLD, HOLDER_TOLD, answer_mac
 from concordat.wire.v1 import check_pb2, session_pb2
 from services.node.events import EdgeVoided, PartyRefused, Told
@@ -255,3 +255,26 @@ def test_a_restored_ledger_starts_anew_and_everybody_is_asked_again(asked: Asked
     assert acks(restored.tell(asked.told())) == [1]
     assert asked.states() == ["shown"]
     assert sum(isinstance(event, Told) for event in asked.node.events) == 1
+
+
+def test_nothing_is_told_of_a_group_that_the_store_took_back(asked: Asked) -> None:
+    """SQLite ends the whole transaction where the disk is full; what stood in it before must not be shown."""
+    statements = list[str]()
+    with asked.node.store.read() as db:
+        db.set_trace_callback(statements.append)
+        db.set_progress_handler(lambda: sum("INSERT INTO notice" in one for one in statements) == 3, 1)
+    notices = [
+        session_pb2.HubFrame(notice=check_pb2.Notice(cursor=at, told=asked.told(edge=bytes([at]) * 16)))
+        for at in range(1, 4)
+    ]
+    with pytest.raises(UnavailableError):
+        asked.node.core.step(notices, work=False)
+    statements.clear()
+    with asked.node.store.read() as db:
+        db.set_progress_handler(None, 0)
+    assert not [one for one in asked.node.events if isinstance(one, Told)]
+    assert asked.node.store.notice_cursor() == 0
+    asked.node.core.detach()
+    asked.hub.attach()
+    asked.node.core.step(notices, work=False)
+    assert sum(isinstance(one, Told) for one in asked.node.events) == 1
