@@ -213,7 +213,12 @@ class Checks:
 
         def done(durable: bool) -> None:  # noqa: FBT001 -- the outbox's callback
             if not durable:
+                # At the next attach it comes before anything else. Left out, the edge would stay live, the next check
+                # would tell nobody and be covered, and the refusal would void the edge when nobody asks any more.
                 self.shared.out.put(Note("a refusal could not be stored", session.party))
+                if self.roster.current(session.party) is session:
+                    self.roster.close(session)
+                    self.session_ended(session)
 
         self.shared.out.write([VoidEdge(body.edge_id, session.party, body.other, body.reason[:32])], done)
 

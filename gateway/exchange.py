@@ -81,6 +81,7 @@ class Exchange:
         running = Tick(number, clock.monotonic() + self._tick_s, self._window_s)
         self._checks = Checks(self._shared, self._roster, signer.key, running)
         self._roster.tick = number
+        self._in_doubt = False
 
     def __repr__(self) -> str:
         return f"Exchange({self._checks!r})"
@@ -173,6 +174,10 @@ class Exchange:
         for number in numbers:
             self._out.settle(number, durable=True)
         self.deliver(committed)
+        if self._in_doubt:
+            # What failed may have been durable all the same; repeated, it brings no notices.
+            self._in_doubt = False
+            self._roster.read_again()
 
     def deliver(self, committed: Committed) -> None:
         """Send the notices of a transaction that was not this exchange's own, such as a sweep's."""
@@ -182,7 +187,11 @@ class Exchange:
             self._out.put(Note(f"an edge with this party was refused by {void.refuser} [{void.reason!r}]", void.other))
 
     def failed(self, numbers: Iterable[int]) -> None:
-        """Note that writes are not known to be durable: nobody is covered in their ticks."""
+        """Note that writes are not known to be durable: nobody is covered in their ticks.
+
+        Without numbers: a group is in doubt and is about to be repeated.
+        """
+        self._in_doubt = True
         for number in numbers:
             self._out.settle(number, durable=False)
 

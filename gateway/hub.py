@@ -186,7 +186,7 @@ class Hub:
     async def _read_notices(self, effect: ReadNotices) -> None:
         try:
             sequence, notices = await self._read(self._notices_of, effect)
-        except ConcordatError:
+        except Exception:  # noqa: BLE001 -- a session that waits for ever for its notices would lose matches
             _log.exception("a party's notices could not be read", extra={"party": effect.party})
             self._exchange.notices_unread(effect.session)
         else:

@@ -200,6 +200,11 @@ class Roster:
                 elif notice.cursor > session.sent_cursor:
                     self._read(session)
 
+    def read_again(self) -> None:
+        """Read the lists of all who are here, as notices may stand in them that were never handed to `deliver`."""
+        for session in self.sessions():
+            self._read(session)
+
     def acknowledge(self, session: Session, cursor: int) -> None:
         """Note what is durable at the node, and send on what waited for it.
 
@@ -308,9 +313,13 @@ class Roster:
             return False
         if not durable:
             # The node cannot know whether its sequence was stored; a new attach settles it.
-            self.shared.out.put(Close(session.number, "unavailable"))
-            self.end(session)
+            self.close(session)
         return durable
+
+    def close(self, session: Session) -> None:
+        """End a session because the ledger took no write of it: what its node repeats at each attach comes again."""
+        self.shared.out.put(Close(session.number, "unavailable"))
+        self.end(session)
 
     def end(self, session: Session) -> bool:
         """Take a session out; return whether it was the one that counts."""

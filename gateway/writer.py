@@ -114,6 +114,8 @@ class LedgerWriter:
             committed = await asyncio.get_running_loop().run_in_executor(self._thread, self._ledger.write, writes)
         except Exception as error:  # noqa: BLE001 -- whatever it was, those who wait must hear that it failed
             if len(group) > 1:
+                # It may have been durable all the same: the exchange then looks for notices itself.
+                self._on_failed([])
                 # One write that the ledger cannot take must not take the others with it.
                 for entry in group:
                     await self._commit([entry])

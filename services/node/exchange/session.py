@@ -105,7 +105,11 @@ class Session:
         try:
             while not stop.is_set():
                 started = self._clock.monotonic()
-                error = await self._attend(stop)
+                try:
+                    error = await self._attend(stop)
+                except UnavailableError as caught:
+                    # The store could not be read for the hello, or not be used at the end.
+                    error = caught
                 if error is None:
                     return
                 # A session that lasted starts the pauses anew.
