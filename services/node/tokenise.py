@@ -86,6 +86,8 @@ class Tokeniser:
         """Tokenise until told to stop."""
         for epoch in self._manifest.epochs.in_force:
             await asyncio.to_thread(self._store.add_epoch, epoch)
+        # What a process that was killed was waiting for is not what this one waits for.
+        await asyncio.to_thread(self._store.set_condition, CONDITION, "", self._clock.now())
         stopped = asyncio.ensure_future(stop.wait())
         try:
             while not stop.is_set():

@@ -109,13 +109,14 @@ def detached(node: str, code: str) -> Callable[[Event], bool]:
     return wanted
 
 
-def session_of(federation: KillableFederation, name: str) -> str:
-    """Return why `node status` says that a node has no session."""
-    return next((one["text"] for one in federation.status(name)["conditions"] if one["name"] == "session"), "")
+def conditions_of(federation: KillableFederation, name: str) -> dict[str, str]:
+    """Return what `node status` says of a node."""
+    return {one["name"]: one["text"] for one in federation.status(name)["conditions"]}
 
 
 def wait_session(federation: KillableFederation, name: str, code: str) -> None:
-    until(f"status says {code}", lambda: session_of(federation, name).endswith(f"[{code}]"))
+    """Wait until `node status` says why there is no session."""
+    until(f"status says {code}", lambda: conditions_of(federation, name).get("session", "").endswith(f"[{code}]"))
 
 
 def refusal_of(*arguments: str | Path) -> str:
@@ -185,6 +186,7 @@ def test_a_node_with_other_rules_is_told_so_and_loses_nothing(
     federation.wait_event(detached("DE", "stale_manifest"), since=mark)
     federation.submit("DE", file)
     wait_session(federation, "DE", "stale_manifest")
+    until("status says that custodians refuse", lambda: "tokenise" in conditions_of(federation, "DE"))
 
     # All have it, and this program reads by the rules before it.
     federation.kill(*federation.processes)
@@ -204,7 +206,7 @@ def test_a_node_with_other_rules_is_told_so_and_loses_nothing(
     federation.whole()
     federation.submit("NL", file)
     assert_told_once(federation, range(200, 205))
-    until("status says nothing", lambda: federation.status("DE")["conditions"] == [])
+    until("status says nothing", lambda: not conditions_of(federation, "DE"))
 
 
 def assert_told_once(federation: KillableFederation, numbers: range) -> None:
