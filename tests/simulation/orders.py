@@ -42,6 +42,25 @@ Answer = tuple[str, bytes, str, bytes]
 class DisklessParty(parties.Party):
     """A party that loses its process, never its machine, so that nothing has to wait for a disk."""
 
+    copy: bytes | None = None
+
+    def back_up(self) -> None:
+        """Keep a copy of the store."""
+        with self.store.read() as db:
+            self.copy = db.serialize()
+
+    def restore(self) -> None:
+        """Go back to the copy, as if the disk had been lost."""
+        if self.copy is None:
+            return
+        self.store.close()
+        for ending in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+        self.path.write_bytes(self.copy)
+        self.path.chmod(0o600)
+        self.store = self._open()
+        self.core = self._core()
+
     def _open(self) -> Store:
         super()._open().close()
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -117,14 +136,17 @@ class Actor:
         self.stream, stream.held_by_node = None, False
         stream.up.append(END)
 
-    def die(self, *, noticed: bool) -> None:
-        """End the process as kill -9 does and start it again; the hub may not notice."""
+    def die(self, *, noticed: bool, restored: bool = False) -> None:
+        """End the process as kill -9 does and start it again, on an older store or its own; the hub may not notice."""
         if self.stream is not None:
             self.stream.held_by_node = False
             if noticed:
                 self.stream.up.append(END)
             self.stream = None
-        self.party.restart()
+        if restored:
+            self.party.restore()
+        else:
+            self.party.restart()
 
     def submit(self, value: str, *, grade: int, look_once: bool, purpose: str, operation: str) -> None:
         """Store a value and what is to be done for it; it has no token yet."""
@@ -272,7 +294,7 @@ class Orders:
     """The federation, and the dice."""
 
     federation: parties.Federation
-    ledger: Ledger
+    new_ledger: Callable[[], Ledger]
     clock: ManualClock
     rng: random.Random
     actors: dict[str, Actor]
@@ -283,7 +305,13 @@ class Orders:
     notes: list[Note] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.ledger = self.new_ledger()
         self.hub = self._start()
+
+    def lose_ledger(self) -> None:
+        """Kill the hub and start it on an empty ledger, which has another incarnation (C10)."""
+        self.ledger = self.new_ledger()
+        self.restart_hub()
 
     def _start(self) -> HubProcess:
         gateway = self.federation.manifest.gateways[0]
@@ -297,7 +325,7 @@ class Orders:
 
     def restart_hub(self) -> None:
         """Kill the hub and start it on the same ledger; some of what it was writing is durable."""
-        while self.hub.writes and self.rng.random() < 0.5:
+        while self.hub.writes and self.hub.ledger is self.ledger and self.rng.random() < 0.5:
             self.hub.write(silent=True)
         for stream in self.hub.streams.values():
             self.hub.close(stream)
@@ -390,23 +418,22 @@ class Orders:
         return Counter((party, one.own_reference, one.other) for party, one in told)
 
     def told(self) -> Iterator[tuple[str, str, str, int]]:
-        """Return for each pair of holders of a kept strong value how often the first was told of the second."""
+        """Return for each pair of holders of a kept strong value how often the second shows at the first."""
         for name, actor in self.actors.items():
-            rows = actor.party.store.all_told()
+            shown = [(row.own_reference, row.other) for row in actor.party.store.all_told() if row.state == "shown"]
             for other_name, other in self.actors.items():
                 for token, reference in actor.held().items():
                     if name != other_name and token in other.held():
-                        handles = [
-                            row.handle
-                            for row in rows
-                            if (row.own_reference, row.other, row.state) == (reference, other.party.id, "shown")
-                        ]
-                        shown = [
-                            one
-                            for one in actor.party.events
-                            if isinstance(one, Told) and one.handle in handles and one.other == other.party.id
-                        ]
-                        yield name, other_name, token, len(handles) if len(handles) != 1 else len(shown)
+                        yield name, other_name, token, shown.count((reference, other.party.id))
+
+    def unlike_events(self) -> list[str]:
+        """Return the nodes that said another number of matches than they show."""
+        return [
+            name
+            for name, actor in self.actors.items()
+            if sum(isinstance(one, Told) for one in actor.party.events)
+            != sum(row.state == "shown" for row in actor.party.store.all_told())
+        ]
 
 
 def _waits(stream: Stream) -> bool:

@@ -30,8 +30,10 @@ from tests.simulation.orders import GRADES, Actor, DisklessParty, Orders
 from tests.unit.exchange import parties
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from sqlalchemy import Engine
 
 NAMES = ("NL", "DE", "FR", "RO")
 STEPS = 900
@@ -40,39 +42,43 @@ CALM_S = 400.0
 FAILED_ONCE: tuple[int, ...] = ()
 
 
-def seeds() -> list[int]:
+def seeds(number: str = "30") -> list[int]:
     """Return the seeds to run."""
     if "SEED" in os.environ:
         return [int(os.environ["SEED"])]
-    return [*range(int(os.environ.get("SEEDS", "30"))), *FAILED_ONCE]
+    return [*range(int(os.environ.get("SEEDS", number))), *FAILED_ONCE]
 
 
 @pytest.fixture
 def make_orders(federation: parties.Federation, tmp_path: Path) -> Iterator[Callable[[int], Orders]]:
     """Make the federation of a seed."""
     made: list[Orders] = []
-    engine = open_engine(tmp_path / "ledger.db")
-    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    engines: list[Engine] = []
+    drawn = itertools.count(1)
 
     def make(seed: int) -> Orders:
-        rng = random.Random(seed)
-        clock = ManualClock(parties.START)
-        drawn = itertools.count(1)
-        ledger = Ledger(
-            engine,
-            now_ms=lambda: int(clock.now() * 1000),
-            random_bytes=lambda size: next(drawn).to_bytes(size, "big"),
-        )
+        rng, clock = random.Random(seed), ManualClock(parties.START)
+
+        def new_ledger() -> Ledger:
+            engines.append(open_engine(tmp_path / f"ledger-{len(engines)}.db"))
+            event.listen(engines[-1], "connect", lambda one, _: one.execute("PRAGMA synchronous = OFF"))
+            return Ledger(
+                engines[-1],
+                now_ms=lambda: int(clock.now() * 1000),
+                random_bytes=lambda size: next(drawn).to_bytes(size, "big"),
+            )
+
         names = NAMES[: rng.randint(2, 4)]
         actors = {name: Actor(DisklessParty(name, federation, tmp_path, clock), rng) for name in names}
-        made.append(Orders(federation, ledger, clock, rng, actors))
+        made.append(Orders(federation, new_ledger, clock, rng, actors))
         return made[-1]
 
     yield make
     for orders in made:
         for actor in orders.actors.values():
             actor.party.store.close()
-    engine.dispose()
+    for engine in engines:
+        engine.dispose()
 
 
 @pytest.mark.parametrize("seed", seeds())
@@ -80,14 +86,45 @@ def test_any_order_tells_each_side_once_and_claims_nothing_unfounded(
     make_orders: Callable[[int], Orders], seed: int
 ) -> None:
     orders = make_orders(seed)
-    for _ in range(STEPS):
-        throw(orders)
-    took_s = orders.calm(limit_s=CALM_S)
+    happen(orders, EVENTS)
     assert orders.unfounded == []
-    assert [one for one in orders.told() if one[3] != 1] == []
     assert set(orders.told_by_the_hub().values()) <= {1}
-    assert took_s < CALM_S, "somebody is pending, or something waits, for ever"
+    assert orders.unlike_events() == []
     assert_nobody_was_blamed(orders)
+
+
+@pytest.mark.parametrize("seed", seeds("10"))
+def test_ledgers_that_are_lost_lose_no_match_and_tell_nobody_twice(
+    make_orders: Callable[[int], Orders], seed: int
+) -> None:
+    """C10: an empty ledger has another incarnation, and everybody asks for everything again."""
+    orders = make_orders(seed)
+    happen(orders, EVENTS | {lambda orders, _: orders.lose_ledger(): 0.3})
+    assert orders.unfounded == []
+    assert set(orders.told_by_the_hub().values()) <= {1}
+    assert orders.unlike_events() == []
+    assert_nobody_was_blamed(orders)
+
+
+@pytest.mark.parametrize("seed", seeds("10"))
+def test_nodes_that_are_restored_show_every_match_once(make_orders: Callable[[int], Orders], seed: int) -> None:
+    """C8, C9: what a restored node cannot prove any more becomes void, and is asked for and shown anew."""
+    orders = make_orders(seed)
+    restored: dict[Callable[[Orders, Actor], object], float] = {
+        lambda _, actor: actor.party.back_up(): 0.5,
+        lambda _, actor: actor.die(noticed=False, restored=True): 0.5,
+    }
+    happen(orders, EVENTS | restored)
+
+
+def happen(orders: Orders, events: Mapping[Callable[[Orders, Actor], object], float]) -> None:
+    """Let things happen and end, and check what holds whatever they were."""
+    rng = orders.rng
+    for _ in range(STEPS):
+        rng.choices(list(events), list(events.values()))[0](orders, rng.choice(list(orders.actors.values())))
+    took_s = orders.calm(limit_s=CALM_S)
+    assert [one for one in orders.told() if one[3] != 1] == []
+    assert took_s < CALM_S, "somebody is pending, or something waits, for ever"
 
 
 def assert_nobody_was_blamed(orders: Orders) -> None:
@@ -97,11 +134,6 @@ def assert_nobody_was_blamed(orders: Orders) -> None:
         assert actor.party.store.incidents() == []
         assert not [one for one in actor.party.events if isinstance(one, EdgeVoided | PartyRefused)]
     assert not [note for note in orders.notes if "refused" in note.text]
-
-
-def throw(orders: Orders) -> None:
-    """Let one thing happen."""
-    orders.rng.choices(list(EVENTS), list(EVENTS.values()))[0](orders, orders.rng.choice(list(orders.actors.values())))
 
 
 def submit(orders: Orders, actor: Actor) -> None:

@@ -180,7 +180,7 @@ def reopen_all(db: sqlite3.Connection, holders: Iterable[str], today: date) -> N
     """Make holders pending for every batch whose case has not ended, for a ledger may have lost what came of them."""
     db.executemany(
         "INSERT OR IGNORE INTO pending SELECT b.id, ?, 'new', 0 FROM batch b JOIN case_profile c ON c.id = b.case_id"
-        " WHERE c.valid_until >= ?",
+        " WHERE c.valid_until >= ? AND EXISTS (SELECT 1 FROM batch_item i WHERE i.batch_id = b.id)",
         [(holder, today.isoformat()) for holder in holders],
     )
 
