@@ -98,6 +98,8 @@ class Asker:
         """Start when the node itself is attached; checks of an earlier session are over without a certificate."""
         self.detach()
         self._max_items = max(1, min(max_items, MAX_ITEMS))
+        manifest = self._identity.manifest
+        self._store.move_to_epoch(manifest.epochs.current, manifest.live_epochs)
         self._wakeups.attach(self._store.pending_batches(), presence)
 
     def detach(self) -> None:

@@ -160,6 +160,30 @@ def set_pending_state(db: sqlite3.Connection, batch_id: int, holder: str, *, sta
     )
 
 
+def move_to_epoch(db: sqlite3.Connection, epoch: int, live: Collection[int], today: date) -> None:
+    """Have asked again under an epoch what was asked under others only; end the pending rows of epochs that are over.
+
+    Each epoch has its own pending set (3.5, C11): a party may have been covered under the old epoch before it held the
+    value, and hold no old token now. Whoever looked once and got an answer from all asks no more.
+    """
+    if db.execute("SELECT 1 FROM batch WHERE epoch <> ? LIMIT 1", (epoch,)).fetchone() is None:
+        return
+    db.execute(
+        "INSERT OR IGNORE INTO to_check SELECT i.value_id, i.purpose, b.case_id, b.operation, b.look_once"
+        " FROM batch b JOIN batch_item i ON i.batch_id = b.id JOIN case_profile c ON c.id = b.case_id"
+        " WHERE b.epoch <> :epoch AND c.valid_until >= :today AND NOT EXISTS (SELECT 1 FROM batch_item j"
+        "  WHERE j.value_id = i.value_id AND j.purpose = i.purpose AND j.epoch = :epoch)"
+        " AND (b.look_once = 0 OR EXISTS (SELECT 1 FROM pending p WHERE p.batch_id = b.id))"
+        " ORDER BY b.id DESC",
+        {"epoch": epoch, "today": today.isoformat()},
+    )
+    marks = ",".join("?" * len(live))
+    db.execute(
+        f"DELETE FROM pending WHERE batch_id IN (SELECT id FROM batch WHERE epoch NOT IN ({marks}))",  # noqa: S608 -- only question marks enter
+        tuple(live),
+    )
+
+
 def batch_of(db: sqlite3.Connection, reference: bytes) -> int | None:
     """Return the newest batch in which the value of an own reference is asked about; None where it waits for one."""
     query = "SELECT max(i.batch_id) FROM batch_item i JOIN value v ON v.id = i.value_id WHERE v.reference = ?"

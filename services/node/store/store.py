@@ -218,6 +218,11 @@ class Store:
                 db, epoch, max_items, holders=holders, rng=rng or random.SystemRandom(), today=self._today()
             )
 
+    def move_to_epoch(self, epoch: int, live: Collection[int]) -> None:
+        """Have asked again under an epoch what was asked under others only; none is pending under one that is over."""
+        with self.write() as db:
+            checks.move_to_epoch(db, epoch, live, self._today())
+
     def pending_batches(self, holder: str | None = None) -> list[PendingRow]:
         """Return who is pending for which batch, oldest batch first, of cases that have not ended."""
         with self.read() as db:
