@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from services.node.exchange.identity import Identity
     from services.node.store.store import Store
 
+# A whole plane may be on its way over a slow line.
+ACKNOWLEDGEMENT_S: Final = 120.0
 # After these there may be something to publish or to ask.
 _WORK_AFTER: Final = frozenset(
     {"welcome", "snapshot_installed", "published", "check_refused", "certificate", "presence"}
@@ -54,6 +56,9 @@ class NodeCore:
     ) -> None:
         self._identity = identity
         self._store = store
+        self._clock = clock
+        self._awaited: tuple[int, float] | None = None
+        """What the gateway owes an acknowledgement for, and since when."""
         self._tell = emit
         self._held: list[Event] | None = None
         emit = self._emit
@@ -164,10 +169,19 @@ class NodeCore:
         """Return what is to be published and asked now; call it when something changed, and once a second."""
         if self._welcome is None:
             return []
+        self._require_acknowledgement()
         frames = self._publisher.work()
         if self._publisher.installed:
             frames += [wire.NodeFrame(check=check) for check in self._asker.work()]
         return frames
+
+    def _require_acknowledgement(self) -> None:
+        # A gateway that lost it would keep this node from publishing and asking for as long as the session lasts.
+        awaited, now = self._publisher.awaited, self._clock.monotonic()
+        if awaited is None or self._awaited is None or self._awaited[0] != awaited:
+            self._awaited = None if awaited is None else (awaited, now)
+        elif now - self._awaited[1] > ACKNOWLEDGEMENT_S:
+            raise UnavailableError("the gateway does not acknowledge what was published", code="deadline")
 
     @property
     def attached(self) -> bool:
@@ -191,6 +205,7 @@ class NodeCore:
     def detach(self) -> None:
         """End the session: what is pending stays so."""
         self._welcome = None
+        self._awaited = None
         self._publisher.detach()
         self._asker.detach()
         self._ticks.detach()

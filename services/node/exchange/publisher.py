@@ -87,6 +87,15 @@ class Publisher:
         return frames
 
     @property
+    def awaited(self) -> int | None:
+        """Return the sequence above which the gateway owes an acknowledgement, -1 for the snapshot, None for none."""
+        if self._snapshot is not None or self._shape == (0, 0):
+            return None
+        if not self._installed:
+            return -1
+        return self._acknowledged if self._sent > self._acknowledged else None
+
+    @property
     def has_more(self) -> bool:
         """Tell whether chunks of the snapshot are still to be sent."""
         return self._snapshot is not None
