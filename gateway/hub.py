@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from concordat.errors import ConcordatError
+from concordat.errors import ConcordatError, UnavailableError
 from gateway.effects import Close, Forget, ReadNotices, ReadSequences, Send, Write
 from gateway.session import Channel
 from gateway.writer import LedgerWriter
@@ -195,6 +195,12 @@ class Hub:
 
     def _notices_of(self, effect: ReadNotices) -> Any:
         ledger = self._ledger
+        if effect.above and not ledger.notices_above(effect.party, effect.above - 1, limit=1):
+            # C10: its next notices would have numbers that the node has seen, and would be lost in silence.
+            raise UnavailableError(
+                "the ledger is older than what this party was told, so it was put back from a copy;"
+                " begin with an empty one, and every node asks again"
+            )
         notices = ledger.notices_above(effect.party, effect.above, limit=effect.limit)
         return ledger.sequence_of(effect.party), notices
 

@@ -185,18 +185,20 @@ class Node:
         link = Link(self, hub, hub.exchange.open(self.id))
         hub.links[link.session] = link
         self.links.append(link)
-        manifest = self.federation.manifest
-        link.send(
-            hello=session_pb2.Hello(
-                federation=manifest.federation,
-                manifest_hash=manifest.hash,
-                incarnation=b"i" * 16,
-                rules_versions={name: window.current for name, window in manifest.rules_versions.items()},
-                epochs=list(manifest.live_epochs),
-                notice_cursor=self.cursor,
-            )
-        )
+        link.send(hello=self.hello())
         return link
+
+    def hello(self) -> session_pb2.Hello:
+        """Return the first thing that the node says in a session."""
+        manifest = self.federation.manifest
+        return session_pb2.Hello(
+            federation=manifest.federation,
+            manifest_hash=manifest.hash,
+            incarnation=b"i" * 16,
+            rules_versions={name: window.current for name, window in manifest.rules_versions.items()},
+            epochs=list(manifest.live_epochs),
+            notice_cursor=self.cursor,
+        )
 
     def keep(self, *values: str) -> list[str]:
         """Store values with a reference each."""
