@@ -90,7 +90,7 @@ class CaseDefaults(BaseModel):
     region: Region | None = None
     """Country in which national phone numbers are read."""
     keep_until: Day | None = None
-    """Day after which a record is deleted; the end of the case where it is not given."""
+    """Day after which a record is to be deleted; the end of the case where it is not given."""
     handling: Annotated[Handling, BeforeValidator(_word(Handling))] = Handling.H0
     source_evaluation: Annotated[SourceEvaluation, BeforeValidator(_word(SourceEvaluation))] = SourceEvaluation.X
     information_evaluation: Annotated[InformationEvaluation, BeforeValidator(_word(InformationEvaluation))] = (
@@ -131,7 +131,7 @@ class CaseProfile(BaseModel):
     subject_category: Annotated[SubjectCategory, BeforeValidator(_word(SubjectCategory))]
     aim: Annotated[Aim, BeforeValidator(_word(Aim))]
     valid_until: Day
-    """Last day on which the case justifies searches and keeps records."""
+    """Last day on which the case justifies searches."""
     defaults: CaseDefaults = Field(default_factory=CaseDefaults)
 
     def justification_bytes(self) -> bytes:
@@ -148,6 +148,10 @@ class CaseProfile(BaseModel):
             raise ValueError(f"a salt has at least {SALT_BYTES_AT_LEAST} bytes")
         prefixed_salt = len(salt).to_bytes(2, "big") + salt
         return hashlib.sha256(JUSTIFICATION_DOMAIN + prefixed_salt + self.justification_bytes()).digest()
+
+    def left_from_template(self) -> tuple[str, ...]:
+        """Return the names of the fields that still hold what a new template holds."""
+        return tuple(name for name, example in _EXAMPLES.items() if getattr(self, name) == example)
 
     def row_defaults(self) -> RowDefaults:
         """Return what rows of a file submitted to this case have where the file says nothing."""
@@ -198,7 +202,9 @@ def _read(path: Path) -> str:
             raise InputError(f"The case profile has more than {CASE_FILE_BYTES} bytes.", code="too_large")
         return data.decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
-        raise InputError("The case profile cannot be read; give the path of a file made from the template.") from error
+        why = "there is no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        hint = "a case profile is made with: concordat node case new FILE"
+        raise InputError(f"{path}: {why}; {hint}") from error
     except UnicodeDecodeError as error:
         raise InputError("The case profile is not UTF-8; save it as UTF-8.") from error
 
@@ -230,16 +236,18 @@ def _explained(error: ValidationError) -> InputError:
     return InputError(f"Case profile, field '{name}': {hint}.")
 
 
+# What stands in a new template; whoever leaves it there has no justification of their own.
+_EXAMPLES: Final = {"reference": "THB-2026-0001", "authority": "Example Police, Unit 1", "officer": "officer-17"}
 _TEMPLATE: Final = """\
 # Case profile of Concordat. It says why a search may be made; without it nothing leaves the node.
 # Only a hash of it, with a fresh salt, goes out; the file stays here. Replace every value by that of your case.
 
 # Reference of the case in your own file system.
-reference = "THB-2026-0001"
+reference = "{reference}"
 
 # Authority that leads the case, and the pseudonym of the officer who answers for the search.
-authority = "Example Police, Unit 1"
-officer = "officer-17"
+authority = "{authority}"
+officer = "{officer}"
 
 # Why: {purposes}
 purpose = "investigation"
@@ -257,14 +265,14 @@ subject_category = "suspect_or_convicted"
 # What the search shall bring: identify (who is it) or more_data (more on somebody who is known).
 aim = "identify"
 
-# Last day of the case. After it nothing is asked any more, and its records are deleted.
+# Last day of the case. After it nothing is asked any more. (This version deletes no record by itself.)
 valid_until = {valid_until}
 
 # What a record has where its line in the file does not say it. All of these may be left out.
 [defaults]
 # Country in which national phone numbers are read; without it, that of your node.
 # region = "NL"
-# Day after which records are deleted; without it, the last day of the case.
+# Day after which records are to be deleted; without it, the last day of the case.
 # keep_until = {valid_until}
 # H0 combat crime only, H1 not in court, H2 no dissemination, H3 other restrictions.
 handling = "H0"
@@ -278,6 +286,7 @@ information_evaluation = "4"
 def template(valid_until: date) -> str:
     """Return the text of a new case profile that explains itself and that `load_case` takes."""
     return _TEMPLATE.format(
+        **_EXAMPLES,
         purposes=words(Purpose),
         offences=words(Offence),
         subjects=words(SubjectCategory),

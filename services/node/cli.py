@@ -23,10 +23,11 @@ from concordat.errors import ConfigError, InputError
 from concordat.identity.home import Home, load_home
 from concordat.identity.names import Role
 from services.node import matches as match_views
+from services.node import submit_view as view
 from services.node.case import CaseProfile, load_case, template
 from services.node.config import load_settings
+from services.node.coverage import not_covered
 from services.node.follow import follow, is_running, progress_of
-from services.node.importers import delimiter_name
 from services.node.store import cases, overview, records
 from services.node.store.store import FILE_NAME, Store
 from services.node.submit import SubmitReport, Submitter
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 _CLOCK: Final = SystemClock()
 _CASE_DAYS: Final = 90
-_REFUSED_SHOWN: Final = 50
 
 app = App(name="node", help="Run a node; submit files, check single values, see what matches.")
 app.command("services.node.cli_operation:app", name="operation", help="Take part in operations and their sweeps.")
@@ -71,7 +71,7 @@ def submit(
     look_once: LookOnce = False,
     no_wait: NoWait = False,
     as_json: AsJson = False,
-) -> None:
+) -> int:
     """Store a file's identifiers as records of a case, and have them checked.
 
     CSV (encoding and delimiter are found out), JSON lines, MISP event JSON and STIX 2.1 bundles are read. What cannot
@@ -99,7 +99,7 @@ def submit(
             report = submitter.submit(
                 file, defaults=defaults, encoding=encoding, progress=lambda done: bar.update(task, completed=done)
             )
-        _finish(submitter, report, no_wait=no_wait, as_json=as_json)
+        return _finish(submitter, report, no_wait=no_wait, as_json=as_json)
 
 
 @app.command
@@ -113,7 +113,7 @@ def check(
     look_once: LookOnce = False,
     no_wait: NoWait = False,
     as_json: AsJson = False,
-) -> None:
+) -> int:
     """Check single identifiers and keep them as records of the case; with --look-once only ask.
 
     Example: concordat node check "+44 7700 900123" --kind phone --case case.toml --home federation/node/NL
@@ -123,7 +123,7 @@ def check(
     values
         Identifiers as typed; a single - reads them from standard input, one a line.
     kind
-        What they are, such as phone, email, facebook.
+        What they are, such as phone, email, facebook; a kind that is not known gets the list.
     region
         Country of national phone numbers, such as NL.
     """
@@ -132,8 +132,8 @@ def check(
         raise InputError("give at least one identifier")
     with _desk(home, case, operation, look_once=look_once) as submitter:
         defaults = _defaults(submitter.case, region, None)
-        report = submitter.submit_values(typed, Kind.parse(kind), defaults=defaults)
-        _finish(submitter, report, no_wait=no_wait, as_json=as_json)
+        report = submitter.submit_values(typed, _kind(kind), defaults=defaults)
+        return _finish(submitter, report, no_wait=no_wait, as_json=as_json)
 
 
 @app.command
@@ -144,12 +144,18 @@ def matches(*, home: HomeFolder, as_json: AsJson = False) -> None:
     """
     with _opened(home) as (_, store):
         found = store.matches()
+        with store.read() as db:
+            pending = overview.all_pending(db)
     if as_json:
-        _print_json({"matches": [match_views.as_dict(one) for one in found]})
-    else:
-        Console().print(
-            match_views.as_table(found) if found else "No match is known so far; see `status` for who was covered."
-        )
+        waiting = [one._asdict() for one in pending]
+        _print_json({"matches": [match_views.as_dict(one) for one in found], "not_covered": waiting})
+        return
+    console = Console()
+    console.print(
+        match_views.as_table(found) if found else "No match is known so far; see `status` for who was covered."
+    )
+    if missing := not_covered(pending):
+        console.print(Text(f"For some of the values {missing}"), soft_wrap=True)
 
 
 @app.command(name="records")
@@ -169,13 +175,16 @@ def show_records(
         _print_json({"records": [asdict(one) for one in found]})
         return
     table = Table()
-    for title in ("where", "typed", "kind", "region", "case", "state"):
+    for title in ("where", "typed", "read as", "kind", "region", "case", "state"):
         table.add_column(title, overflow="fold")
     for one in found:
         state = f"refused: {one.reason} [{one.code}]" if one.code else "known before" if one.known else "accepted"
+        state += ", looked at once" if one.look_once else ""
         region = f"{one.region or ''}{' (assumed)' if one.region_assumed else ''}"
         where, case = f"{one.file_name}:{one.line}", one.case_reference
-        table.add_row(*(Text(text) for text in (where, one.typed or "", one.kind or "", region, case, state)))
+        table.add_row(
+            *(Text(text) for text in (where, one.typed or "", one.read_as or "", one.kind or "", region, case, state))
+        )
     Console().print(table)
 
 
@@ -196,12 +205,13 @@ def status(*, home: HomeFolder, as_json: AsJson = False) -> None:
         _print_json({**node, **counts, "conditions": waits, "incidents": named})
         return
     console = Console()
-    console.print(f"{loaded.identity} is {'running' if running else 'not running; start it with: concordat node run'}")
+    state = "running" if running else f"not running; start it with: {_start(home)}"
+    console.print(Text(f"{loaded.identity} is {state}"), soft_wrap=True)
     table = Table("what", "number", box=None)
     rows = (
         ("records accepted", found.accepted),
         ("records refused", found.refused),
-        ("different things in them", found.values),
+        ("different identifiers in them", found.values),
         ("tokens still to be made", found.without_token),
         ("tokens still to be published", found.unpublished),
         ("values still to be asked about", found.to_check),
@@ -210,10 +220,10 @@ def status(*, home: HomeFolder, as_json: AsJson = False) -> None:
     for label, number in rows:
         table.add_row(label, f"{number:,}")
     console.print(table)
-    for one in found.pending:
-        console.print(Text(f"not covered: {one.holder.rpartition('/')[2]}, {one.batches} batches ({one.state})"))
+    if missing := not_covered(found.pending):
+        console.print(Text(f"For some of the values {missing}"), soft_wrap=True)
     for condition in conditions:
-        console.print(Text(f"{condition.name}: {condition.text}", style="yellow"))
+        console.print(Text(f"{condition.name}: {condition.text}", style="yellow"), soft_wrap=True)
     for incident in incidents:
         when = datetime.fromtimestamp(incident.at, UTC).strftime("%Y-%m-%d %H:%M UTC")
         console.print(Text(f"BROKE THE PROTOCOL: {incident.party}: {incident.what} ({when})", style="red"))
@@ -311,78 +321,73 @@ def _defaults(case: CaseProfile, region: str | None, kind: str | None) -> RowDef
         if known is None:
             raise InputError("--region is a two-letter country code such as NL")
         defaults = replace(defaults, region=known)
-    return defaults if kind is None else replace(defaults, kind=Kind.parse(kind))
+    return defaults if kind is None else replace(defaults, kind=_kind(kind))
 
 
-def _finish(submitter: Submitter, report: SubmitReport, *, no_wait: bool, as_json: bool) -> None:
-    """Say what was stored, follow the running node where there is one, and show what matches."""
-    store, epoch = submitter.store, submitter.home.manifest.epochs.current
-    console = Console(stderr=True)
+def _kind(text: str) -> Kind:
+    try:
+        return Kind.parse(text)
+    except InputError as error:
+        raise InputError(f"--kind: no such kind; the kinds are {', '.join(Kind)}", code=error.code) from error
+
+
+def _finish(submitter: Submitter, report: SubmitReport, *, no_wait: bool, as_json: bool) -> int:
+    """Say what was stored, follow the running node where there is one, show what matches; return the exit code."""
+    store, home = submitter.store, submitter.home
+    epoch, console = home.manifest.epochs.current, Console(stderr=True)
     if not as_json:
-        _show_report(console, report)
-    running = is_running(submitter.home.path)
-    if running and not no_wait:
+        _warn_of_template(console, submitter.case)
+        view.show_report(console, report, _readings(store, report))
+    running = is_running(home.path)
+    if running and not no_wait and report.counts.accepted:
         progress = follow(store, report.file_id, epoch=epoch, console=console, quiet=as_json)
     else:
         progress = progress_of(store, report.file_id, epoch)
     with store.read() as db:
         pending = overview.file_pending(db, report.file_id)
     found = [one for one in store.matches() if one.file_id == report.file_id]
+    # As the manual says: 2 is wrong input, and a file of which nothing could be read is that.
+    code = 0 if report.counts.accepted or not report.counts.refused else 2
     if as_json:
         _print_json(
             {
-                **_report_dict(report),
+                **view.report_dict(report),
                 "running": running,
                 "progress": progress._asdict(),
                 "not_covered": [one._asdict() for one in pending],
                 "matches": [match_views.as_dict(one) for one in found],
             }
         )
-        return
+        return code
     if not running:
-        console.print("Everything is stored. The node is not running; start it with: concordat node run --home ...")
-    elif not progress.done:
-        console.print("The node goes on by itself; see: concordat node status, concordat node matches")
-    for one in pending:
         console.print(
-            Text(f"not covered yet: {one.holder.rpartition('/')[2]} ({one.state}); it is asked again by itself")
+            Text(f"Everything is stored. The node is not running; start it with: {_start(home.path)}"), soft_wrap=True
         )
+    elif not progress.done:
+        console.print("The node goes on by itself; see: concordat node status, concordat node matches", soft_wrap=True)
     for condition in store.conditions():
-        console.print(Text(f"{condition.name}: {condition.text}", style="yellow"))
-    if found:
-        Console().print(match_views.as_table(found))
-    elif progress.done:
-        # 'No hit' is said of covered parties only (I6).
-        covered = len(submitter.home.manifest.nodes) - 1 - len({one.holder for one in pending})
-        console.print(f"No match with the {covered} parties that are covered." if covered else "Nobody is covered yet.")
+        console.print(Text(f"{condition.name}: {condition.text}", style="yellow"), soft_wrap=True)
+    holders = {party.id for party in home.manifest.nodes} - {str(home.identity)}
+    view.show_matches(console, Console(), found=found, pending=pending, progress=progress, holders=holders)
+    return code
 
 
-def _show_report(console: Console, report: SubmitReport) -> None:
-    facts, counts = report.facts, report.counts
-    text = f"{facts.name}: {facts.format}, {facts.encoding}"
-    if facts.delimiter is not None:
-        text += f", delimiter {delimiter_name(facts.delimiter)}"
-    if report.again:
-        text += "; it was submitted before, and nothing changed"
-    console.print(Text(text))
-    console.print(Text(f"accepted {counts.accepted} (known before: {counts.already_known}), refused {counts.refused}"))
-    if counts.region_assumed:
-        console.print(Text(f"{counts.region_assumed} numbers were read in a region that was assumed; see `records`"))
-    if facts.unknown_columns:
-        console.print(Text(f"columns that mean nothing here: {', '.join(facts.unknown_columns)}"))
-    for one in report.refused[:_REFUSED_SHOWN]:
-        console.print(Text(f"  line {one.line}: {one.reason} [{one.code}]"))
-    if len(report.refused) > _REFUSED_SHOWN:
-        console.print(Text(f"  and {len(report.refused) - _REFUSED_SHOWN} more; see: concordat node records --refused"))
+def _warn_of_template(console: Console, case: CaseProfile) -> None:
+    if left := case.left_from_template():
+        text = f"The case profile still has the template's {', '.join(left)}: write your own, a search is answered for."
+        console.print(Text(text, style="yellow"), soft_wrap=True)
 
 
-def _report_dict(report: SubmitReport) -> dict[str, Any]:
-    return {
-        "file": asdict(report.facts),
-        "again": report.again,
-        **report.counts._asdict(),
-        "refused_lines": [one._asdict() for one in report.refused],
-    }
+def _readings(store: Store, report: SubmitReport) -> list[records.RecordView]:
+    """Return how single values that were typed are read; a file has too many, `records` shows them."""
+    if report.facts.format != view.TYPED:
+        return []
+    with store.read() as db:
+        return [one for one in records.record_views(db, file_id=report.file_id) if one.read_as is not None]
+
+
+def _start(home: Path) -> str:
+    return f"concordat node run --home {home}"
 
 
 def _print_json(value: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Final
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from services.node.store import overview
@@ -44,6 +44,11 @@ def progress_of(store: Store, file_id: int, epoch: int) -> FileProgress:
         return overview.file_progress(db, file_id, epoch=epoch)
 
 
+def in_words(found: FileProgress) -> str:
+    """Return how far a file has come as one line."""
+    return ", ".join(f"{label} {getattr(found, field)} of {found.values}" for label, field in _STEPS)
+
+
 def follow(
     store: Store, file_id: int, *, epoch: int, console: Console, quiet: bool = False, patience_s: float = PATIENCE_S
 ) -> FileProgress:
@@ -56,11 +61,17 @@ def follow(
         file_id: The file that was submitted.
         epoch: The epoch in force.
         console: Where the bars go.
-        quiet: Show no bars, as with --json; why something waits is said all the same.
+        quiet: Show no progress, as with --json; why something waits is said all the same.
         patience_s: How long nothing may move without a reason given.
     """
     bar = Progress(
-        TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), console=console, disable=quiet
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=quiet or not console.is_terminal,
+        transient=True,
     )
     found = progress_of(store, file_id, epoch)
     moved, said, pause_s = time.monotonic(), "", POLL_S
@@ -73,9 +84,10 @@ def follow(
                 # How a sweep ended is none of a submit's reasons to wait.
                 why = "; ".join(one.text for one in store.conditions() if one.name in _WAITS)
                 if why and why != said:
-                    bar.console.print(Text(why, style="yellow"))
+                    hint = "" if said else "; Ctrl-C ends only the waiting here, nothing is lost"
+                    bar.console.print(Text(f"{why}{hint}", style="yellow"), soft_wrap=True)
                 if found.done or (not why and time.monotonic() - moved > patience_s):
-                    return found
+                    break
                 time.sleep(pause_s)
                 began = time.monotonic()
                 now = progress_of(store, file_id, epoch)
@@ -84,4 +96,8 @@ def follow(
                 moved = moved if now == found and not why else time.monotonic()
                 found, said = now, why
         except KeyboardInterrupt:
-            return found
+            pass
+    # The bars are gone by now, or there were none as in a log: what people cannot see any more is said in a line.
+    if not quiet and not (found.done and console.is_terminal):
+        console.print(Text(in_words(found)), soft_wrap=True)
+    return found

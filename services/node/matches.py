@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.table import Table
 from rich.text import Text
 
+from services.node.coverage import short
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from services.node.store.rows import MatchRow
 
 GRADES: Final = {1: "strong", 2: "weak"}
+_STRONG: Final = 1
 
 
 def as_dict(match: MatchRow) -> dict[str, Any]:
@@ -36,25 +39,31 @@ def as_dict(match: MatchRow) -> dict[str, Any]:
 
 
 def as_table(matches: Iterable[MatchRow]) -> Table:
-    """Return matches as people read them, one row per own record and other party."""
+    """Return matches as people read them: a row per thing that matches, with the own records and the other parties."""
     table = Table()
-    table.add_column("own record", overflow="fold")
-    table.add_column("other party")
-    table.add_column("grade")
+    table.add_column("own records", overflow="fold")
+    table.add_column("matches with (told, UTC)", no_wrap=True)
     # A handle that is cut is of no use.
     table.add_column("handle", no_wrap=True)
-    table.add_column("told (UTC)", no_wrap=True)
+    groups: dict[str, list[MatchRow]] = {}
     for match in matches:
-        look = " (looks once)" if match.look_once and not match.asked else ""
+        groups.setdefault(match.handle, []).append(match)
+    for handle, rows in groups.items():
+        own, others = dict.fromkeys(map(_own, rows)), dict.fromkeys(map(_other, rows))
         # What an officer typed is text, and never read as markup.
-        table.add_row(
-            Text(f"{match.typed} ({match.kind})\n{match.file_name}:{match.line}, {match.case_reference}"),
-            Text(match.other.rpartition("/")[2] + look),
-            GRADES.get(match.grade, "unknown"),
-            Text(match.handle),
-            _time(match.told_at_ms)[: len("2026-11-24 12:00")],
-        )
+        table.add_row(Text("\n".join(own)), Text("\n".join(others)), Text(handle), end_section=True)
     return table
+
+
+def _own(match: MatchRow) -> str:
+    operation = f", {match.operation}" if match.operation else ""
+    return f"{match.typed} ({match.kind})\n  {match.file_name}:{match.line}, {match.case_reference}{operation}"
+
+
+def _other(match: MatchRow) -> str:
+    grade = "" if match.grade == _STRONG else f" {GRADES.get(match.grade, 'unknown')}"
+    look = "\n  looks once" if match.look_once and not match.asked else ""
+    return f"{short(match.other):<9}{grade} {_time(match.told_at_ms)[: len('2026-11-24 12:00')]}{look}"
 
 
 def _time(milliseconds: int) -> str:

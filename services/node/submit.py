@@ -1,8 +1,9 @@
 """Submit: from a file to records and values that the running node works on (docs/protocol.md 3.3).
 
 Everything is on disk when this returns, chunk by chunk, so a kill in the middle loses nothing: the same command again
-goes on behind the last row that was stored. The same file again for the same case and operation changes nothing. What
-cannot be read is kept with line, code and reason. The tokens, the publishing and the questions are the running node's.
+goes on behind the last row that was stored. The same file again for the same case and operation, read in the same way,
+changes nothing. What cannot be read is kept with line, code and reason. The tokens, the publishing and the questions
+are the running node's.
 """
 
 from __future__ import annotations
@@ -94,10 +95,11 @@ class Submitter:
         Raises:
             InputError: The file as a whole cannot be taken; nothing that was stored before is lost.
         """
-        imported = open_file(
-            path, defaults=defaults or self.case.row_defaults(), encoding=encoding, delimiter=delimiter
-        )
-        return self._store(imported.facts, imported, progress)
+        given = defaults or self.case.row_defaults()
+        imported = open_file(path, defaults=given, encoding=encoding, delimiter=delimiter)
+        told = {"kind": given.kind, "region": given.region, "encoding": encoding, "delimiter": delimiter}
+        reading = json.dumps({name: value for name, value in told.items() if value}, sort_keys=True)
+        return self._store(imported.facts, imported, progress, reading=reading)
 
     def submit_values(self, typed: Sequence[str], kind: Kind, *, defaults: RowDefaults | None = None) -> SubmitReport:
         """Store identifiers that were typed at a prompt, as if they stood in a file of one column."""
@@ -129,12 +131,17 @@ class Submitter:
         return self._store(facts, rows, None)
 
     def _store(
-        self, facts: FileFacts, items: Iterable[Row | Refusal], progress: Callable[[int], None] | None
+        self,
+        facts: FileFacts,
+        items: Iterable[Row | Refusal],
+        progress: Callable[[int], None] | None,
+        *,
+        reading: str = "",
     ) -> SubmitReport:
         now = self.clock.now()
         with self.store.write() as db:
             case_id = cases.put_case(db, self.case, now)
-            file = records.begin_file(db, facts, case_id=case_id, operation=self.operation, at=now)
+            file = records.begin_file(db, facts, case_id=case_id, operation=self.operation, at=now, reading=reading)
         epochs = self.home.manifest.epochs.in_force
         asking = Asking(case_id, self.case.purpose.value, self.operation, self.look_once, epochs)
         if file.complete:

@@ -79,7 +79,7 @@ _REASONS: Final[Mapping[LineCode, str]] = MappingProxyType(
         LineCode.JSON_BROKEN: "the line is no JSON",
         LineCode.KEY_DUPLICATE: "a key stands twice in one object",
         LineCode.KEY_UNKNOWN: "a key means nothing here",
-        LineCode.KIND_MISSING: "no kind is given; add a column 'kind', or give one kind for the whole file",
+        LineCode.KIND_MISSING: "no kind is given; add a column 'kind', or give one kind for the whole file (--kind)",
         LineCode.LINE_BREAK_IN_FIELD: "the cell holds a line break; write one identifier a line",
         LineCode.LINE_TOO_LONG: "the line is longer than the limit",
         LineCode.NOT_AN_OBJECT: "the entry is JSON but no object in braces",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def put_case(db: sqlite3.Connection, case: CaseProfile, at: float) -> int:
-    """Write a profile under its reference, replacing an older form of it, and return its row id."""
+    """Write a profile under its reference, replacing an older form, which stays for audits, and return its row id."""
     db.execute(
         "INSERT INTO case_profile (reference, purpose, profile, valid_until, added_at) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (reference) DO UPDATE SET purpose = excluded.purpose, profile = excluded.profile,"
@@ -21,7 +21,18 @@ def put_case(db: sqlite3.Connection, case: CaseProfile, at: float) -> int:
     )
     row = db.execute("SELECT id FROM case_profile WHERE reference = ?", (case.reference,)).fetchone()
     case_id: int = row[0]
+    db.execute("INSERT OR IGNORE INTO case_form VALUES (?, ?, ?)", (case_id, case.model_dump_json(), at))
     return case_id
+
+
+def forms_of(db: sqlite3.Connection, reference: str) -> list[CaseProfile]:
+    """Return every form that a profile had, newest first."""
+    rows = db.execute(
+        "SELECT f.profile FROM case_form f JOIN case_profile c ON c.id = f.case_id WHERE c.reference = ?"
+        " ORDER BY f.added_at DESC",
+        (reference,),
+    )
+    return [from_json(row[0]) for row in rows]
 
 
 @lru_cache(maxsize=256)

@@ -80,14 +80,24 @@ def file_progress(db: sqlite3.Connection, file_id: int, *, epoch: int) -> FilePr
 
 
 def file_pending(db: sqlite3.Connection, file_id: int) -> list[PendingHolder]:
-    """Return who has not covered which number of the batches that a file's values are in."""
+    """Return who has not covered which number of the batches that a file's strong values are in.
+
+    A weak value is answered by nobody, so that nothing is claimed of it.
+    """
     rows = db.execute(
         "SELECT p.holder, p.state, count(*) FROM pending p WHERE p.batch_id IN ("
         " SELECT i.batch_id FROM record r JOIN record_value rv ON rv.record_id = r.id"
+        " JOIN value v ON v.id = rv.value_id AND v.grade = ?"
         " JOIN batch_item i ON i.value_id = rv.value_id WHERE r.file_id = ?"
         ") GROUP BY p.holder, p.state ORDER BY p.holder",
-        (file_id,),
+        (STRONG, file_id),
     )
+    return [PendingHolder(*row) for row in rows]
+
+
+def all_pending(db: sqlite3.Connection) -> list[PendingHolder]:
+    """Return who has not covered how many batches in which state."""
+    rows = db.execute("SELECT holder, state, count(*) FROM pending GROUP BY holder, state ORDER BY holder, state")
     return [PendingHolder(*row) for row in rows]
 
 
@@ -99,9 +109,6 @@ def overview(db: sqlite3.Connection) -> Overview:
         return number
 
     through = meta.get_int(db, meta.PUBLISHED_THROUGH)
-    pending = db.execute(
-        "SELECT holder, state, count(*) FROM pending GROUP BY holder, state ORDER BY holder, state"
-    ).fetchall()
     return Overview(
         accepted=count("SELECT count(*) FROM record WHERE status = 'accepted'"),
         refused=count("SELECT count(*) FROM record WHERE status = 'refused'"),
@@ -115,5 +122,5 @@ def overview(db: sqlite3.Connection) -> Overview:
         to_check=count("SELECT count(*) FROM to_check"),
         shown=count("SELECT count(*) FROM told WHERE state = 'shown'"),
         sequence=meta.get_int(db, meta.SEQUENCE),
-        pending=tuple(PendingHolder(*row) for row in pending),
+        pending=tuple(all_pending(db)),
     )

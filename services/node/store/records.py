@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from services.node.store.values import Asking, CanonicalValue, add_value
+from services.node.store.values import STRONG, Asking, CanonicalValue, add_value
 
 if TYPE_CHECKING:
     import sqlite3
@@ -63,6 +63,8 @@ class RecordView:
     look_once: bool
     case_reference: str
     operation: str
+    read_as: str | None = field(default=None, repr=False)
+    """The strong canonical value, which decides what matches."""
 
 
 class FileCounts(NamedTuple):
@@ -82,18 +84,30 @@ class RefusedLine(NamedTuple):
     reason: str
 
 
-def begin_file(db: sqlite3.Connection, facts: FileFacts, *, case_id: int, operation: str, at: float) -> FileRow:
-    """Return the file's row, adding it where this file is new to the case and operation."""
-    key = (bytes.fromhex(facts.sha256), case_id, operation)
+def begin_file(
+    db: sqlite3.Connection, facts: FileFacts, *, case_id: int, operation: str, at: float, reading: str = ""
+) -> FileRow:
+    """Return the file's row, adding it where this file is new to the case and operation, or is read in another way.
+
+    Args:
+        db: The store.
+        facts: The file.
+        case_id: Its case.
+        operation: The operation that its records are marked for, or empty.
+        at: Now, in Unix seconds.
+        reading: What was said of how to read it, such as kind and region. A file that was read wrongly can so be
+            submitted again, and what had been refused is not lost.
+    """
+    key = (bytes.fromhex(facts.sha256), case_id, operation, reading)
     db.execute(
         "INSERT OR IGNORE INTO file"
-        " (name, format, encoding, delimiter, size_bytes, added_at, sha256, case_id, operation)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " (name, format, encoding, delimiter, size_bytes, added_at, sha256, case_id, operation, reading)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (facts.name, facts.format, facts.encoding, facts.delimiter, facts.size_bytes, at, *key),
     )
     row = db.execute(
         "SELECT id, complete, (SELECT coalesce(max(item), 0) FROM record WHERE file_id = file.id) FROM file"
-        " WHERE sha256 = ? AND case_id = ? AND operation = ?",
+        " WHERE sha256 = ? AND case_id = ? AND operation = ? AND reading = ?",
         key,
     ).fetchone()
     return FileRow(row[0], bool(row[1]), row[2])
@@ -169,13 +183,17 @@ def refused_lines(db: sqlite3.Connection, file_id: int) -> list[RefusedLine]:
     return [RefusedLine(*row) for row in rows]
 
 
-def record_views(db: sqlite3.Connection, *, refused_only: bool = False) -> list[RecordView]:
-    """Return the node's own records, newest file last."""
-    where = "WHERE r.status = 'refused'" if refused_only else ""
+def record_views(db: sqlite3.Connection, *, refused_only: bool = False, file_id: int | None = None) -> list[RecordView]:
+    """Return the node's own records, or those of one file, newest file last."""
+    where = "WHERE (:file IS NULL OR r.file_id = :file)" + (" AND r.status = 'refused'" if refused_only else "")
     rows = db.execute(
         "SELECT f.name, r.line, r.typed, r.status, r.code, r.reason, r.kind, r.region, r.region_assumed, r.known,"  # noqa: S608 -- a constant
-        " r.look_once, c.reference, f.operation FROM record r JOIN file f ON f.id = r.file_id"
-        f" JOIN case_profile c ON c.id = f.case_id {where} ORDER BY r.file_id, r.item"
+        " r.look_once, c.reference, f.operation,"
+        " (SELECT v.canonical FROM record_value rv JOIN value v ON v.id = rv.value_id"
+        "  WHERE rv.record_id = r.id AND v.grade = :strong)"
+        " FROM record r JOIN file f ON f.id = r.file_id"
+        f" JOIN case_profile c ON c.id = f.case_id {where} ORDER BY r.file_id, r.item",
+        {"file": file_id, "strong": STRONG},
     )
     return [
         RecordView(
@@ -192,6 +210,7 @@ def record_views(db: sqlite3.Connection, *, refused_only: bool = False) -> list[
             look_once=bool(row[10]),
             case_reference=row[11],
             operation=row[12],
+            read_as=row[13],
         )
         for row in rows
     ]

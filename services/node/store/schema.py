@@ -7,7 +7,7 @@ stay in `token` and leave the process in no other form than tokens and MACs (I1)
 
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 SCHEMA: Final = """
 -- incarnation, published sequence, notice cursor, ledger incarnation, schema version
@@ -23,6 +23,14 @@ CREATE TABLE case_profile (
     added_at REAL NOT NULL
 );
 
+-- every form that a profile had: which of them a request's hash stands for shows when it is opened (I5)
+CREATE TABLE case_form (
+    case_id INTEGER NOT NULL REFERENCES case_profile (id),
+    profile TEXT NOT NULL,            -- JSON
+    added_at REAL NOT NULL,
+    PRIMARY KEY (case_id, profile)
+) WITHOUT ROWID;
+
 CREATE TABLE file (
     id INTEGER PRIMARY KEY,
     sha256 BLOB NOT NULL,
@@ -34,8 +42,9 @@ CREATE TABLE file (
     case_id INTEGER NOT NULL REFERENCES case_profile (id),
     operation TEXT NOT NULL DEFAULT '',   -- '' is standing work
     complete INTEGER NOT NULL DEFAULT 0,  -- all rows are stored; before that, submit resumes after the last one
+    reading TEXT NOT NULL DEFAULT '',     -- what was said of how to read it; read in another way it is another file
     added_at REAL NOT NULL,
-    UNIQUE (sha256, case_id, operation)
+    UNIQUE (sha256, case_id, operation, reading)
 );
 
 -- one thing that an officer typed, kept also where it cannot be read

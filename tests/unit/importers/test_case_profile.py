@@ -147,7 +147,7 @@ def test_a_file_that_is_no_profile_is_refused_with_what_to_do(tmp_path: Path, co
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="template"):
+    with pytest.raises(InputError, match="concordat node case new"):
         load_case(tmp_path / "none.toml", today=TODAY)
 
 

@@ -6,6 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 from services.node.store import overview
+from services.node.store.values import WEAK
 
 if TYPE_CHECKING:
     from tests.unit.node_store.conftest import Desk
@@ -41,6 +42,16 @@ def test_a_file_is_followed_from_token_to_answer(desk: Desk) -> None:
     ]
     with desk.store.read() as db:
         assert overview.file_pending(db, file_id) == [(HOLDERS[1], "offline", 1)]
+
+
+def test_a_weak_value_that_waits_is_no_missing_coverage_of_a_file(desk: Desk) -> None:
+    file_id = desk.put("a@mail.example", grade=WEAK)
+    desk.tokenise()
+    desk.publish()
+    desk.store.form_batches(1, 10, HOLDERS, random.Random(1))
+    with desk.store.read() as db:
+        assert overview.file_pending(db, file_id) == []
+        assert {one.holder for one in overview.all_pending(db)} == set(HOLDERS)
 
 
 def test_the_overview_counts_what_is_left(desk: Desk) -> None:

@@ -58,11 +58,65 @@ def test_a_submit_reports_to_people(home: Home, case: Path, listing: Path, capsy
     assert submit(listing, case, home, "--kind", "phone") == 0
     text = " ".join(capsys.readouterr().err.split())
     assert "accepted 2 (known before: 0), refused 1" in text
-    assert "1 numbers were read in a region that was assumed" in text
+    assert "1 number was read in a region that was assumed" in text
     assert "line 3: the number has letters that no dial has [unreadable_phone]" in text
     assert "The node is not running" in text
     # Nobody was covered, so nothing is said of hits (I6).
     assert "No match" not in text
+
+
+def test_a_file_of_which_nothing_can_be_read_is_wrong_input_and_claims_nothing(
+    home: Home, case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("identifier\nnonsense\n")
+    assert submit(path, case, home, "--kind", "phone") == 2
+    text = capsys.readouterr().err
+    assert "line 2: the number has letters that no dial has" in text
+    assert "nothing is known of matches" in text
+    assert "No match" not in text
+
+
+def test_a_file_that_was_read_wrongly_is_read_again_with_other_options(
+    home: Home, case: Path, listing: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit(listing, case, home, "--json") == 2
+    assert (said(capsys)["accepted"], submit(listing, case, home, "--kind", "phone", "--json")) == (0, 0)
+    report = said(capsys)
+    assert (report["accepted"], report["again"]) == (2, False)
+    assert submit(listing, case, home, "--kind", "phone", "--json") == 0
+    assert said(capsys)["again"] is True
+
+
+def test_a_typed_value_is_shown_as_it_is_read(home: Home, case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["--kind", "phone", "--case", str(case), "--home", str(home.path)]
+    assert run(["node", "check", "0610000001", *common]) == 0
+    assert "0610000001 is read as +31610000001 (NL, assumed)" in capsys.readouterr().err
+
+
+def test_a_case_profile_that_was_not_filled_in_is_warned_of(
+    home: Home, case: Path, listing: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit(listing, case, home, "--kind", "phone")
+    assert "still has the template's reference, authority, officer" in capsys.readouterr().err
+    case.write_text(case.read_text().replace("officer-17", "officer-18").replace("Unit 1", "Unit 2"))
+    submit(listing, case, home, "--kind", "phone")
+    assert "still has the template's reference:" in capsys.readouterr().err
+
+
+def test_spellings_of_one_match_are_one_row(home: Home, case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for spelling in ("+44 7700 900123", "tel:+447700900123"):
+        run(["node", "check", spelling, "--kind", "phone", "--case", str(case), "--home", str(home.path)])
+    with Store.open(home.path / FILE_NAME) as store:
+        with store.read() as db:
+            (reference,) = db.execute("SELECT reference FROM value WHERE grade = 1").fetchone()
+        store.receive_notice(1, b"", told=told(reference), at=1.0)
+    capsys.readouterr()
+    assert run(["node", "matches", "--home", str(home.path)]) == 0
+    text = capsys.readouterr().out
+    assert text.count("M-1") == 1
+    assert text.count("DE ") == 1
+    assert "tel:+447700900123 (phone)" in text
 
 
 def test_single_values_are_checked_and_kept_or_looked_at_once(
@@ -117,7 +171,7 @@ def test_records_status_cases_and_matches_are_shown(
     ("arguments", "message"),
     [
         (["--region", "Atlantis"], "two-letter country code"),
-        (["--kind", "spaceship"], "kind"),
+        (["--kind", "spaceship"], "the kinds are phone, fax,"),
         (["--operation"], "operation"),
     ],
 )

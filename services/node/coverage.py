@@ -1,0 +1,54 @@
+"""What may be said of coverage: of whom nothing is known yet and why, and 'no match' of covered parties only (I6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from services.node.store.overview import PendingHolder
+
+_WHY: Final = {
+    "outside": "outside the agreement",
+    "offline": "offline",
+    "timed_out": "no answer in time",
+    "new": "not asked yet",
+}
+_NAMED: Final = 30
+
+
+def short(party: str) -> str:
+    """Return what people call a party: NL for spiffe://federation.example/node/NL."""
+    return party.rpartition("/")[2]
+
+
+def not_covered(pending: Iterable[PendingHolder]) -> str:
+    """Return who is not covered and why, each party once; empty where everybody is."""
+    reasons: dict[str, set[str]] = {}
+    for one in pending:
+        reasons.setdefault(short(one.holder), set()).add(one.state)
+    parts = []
+    for holder, states in sorted(reasons.items()):
+        # One reason a party: what stands in the way now, and not what was merely not tried yet.
+        state = next((known for known in _WHY if known in states), min(states))
+        parts.append(f"{holder} ({_WHY.get(state, state)})")
+    if not parts:
+        return ""
+    again = "it is asked again by itself" if len(parts) == 1 else "they are asked again by themselves"
+    return f"not covered yet: {', '.join(parts)}; {again}"
+
+
+def no_match(covered: Iterable[str], *, matched: bool) -> str:
+    """Return the sentence that says of covered parties, and of no other, that nothing matches.
+
+    Args:
+        covered: The parties that have covered everything that was asked.
+        matched: Whether some match is shown beside it.
+    """
+    names = sorted(short(one) for one in covered)
+    if not names:
+        return "" if matched else "Nobody is covered yet, so nothing is known."
+    listed = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    who = "the party that is covered" if len(names) == 1 else f"the {len(names)} parties that are covered"
+    return f"{'Otherwise no' if matched else 'No'} match with {who}: {listed}."

@@ -1,0 +1,99 @@
+"""What `submit` and `check` say: what was stored, how it was read, what matches, and who is covered."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.text import Text
+
+from services.node import matches as match_views
+from services.node.coverage import no_match, not_covered
+from services.node.importers import delimiter_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
+
+    from services.node.store.overview import FileProgress, PendingHolder
+    from services.node.store.records import RecordView
+    from services.node.store.rows import MatchRow
+    from services.node.submit import SubmitReport
+
+TYPED: Final = "typed"
+READINGS_SHOWN: Final = 20
+_REFUSED_SHOWN: Final = 50
+
+
+def show_report(console: Console, report: SubmitReport, readings: Sequence[RecordView] = ()) -> None:
+    """Say how a file was understood and what became of its rows."""
+    facts, counts = report.facts, report.counts
+    if facts.format != TYPED:
+        delimiter = "" if facts.delimiter is None else f", delimiter {delimiter_name(facts.delimiter)}"
+        _say(console, f"{facts.name}: {facts.format}, {facts.encoding}{delimiter}")
+    again = "; all of it was submitted before, and nothing changed" if report.again else ""
+    _say(console, f"accepted {counts.accepted} (known before: {counts.already_known}), refused {counts.refused}{again}")
+    for one in readings[:READINGS_SHOWN]:
+        _say(console, f"  {one.typed} is read as {one.read_as}{_region(one)}")
+    if counts.region_assumed:
+        numbers = "1 number was" if counts.region_assumed == 1 else f"{counts.region_assumed} numbers were"
+        _say(console, f"{numbers} read in a region that was assumed, see `records`; --region names another")
+    if facts.unknown_columns:
+        _say(console, f"columns that mean nothing here: {', '.join(facts.unknown_columns)}")
+    for line in report.refused[:_REFUSED_SHOWN]:
+        _say(console, f"  line {line.line}: {line.reason} [{line.code}]")
+    if len(report.refused) > _REFUSED_SHOWN:
+        _say(console, f"  and {len(report.refused) - _REFUSED_SHOWN} more; see: concordat node records --refused")
+
+
+def show_matches(
+    console: Console,
+    out: Console,
+    *,
+    found: Sequence[MatchRow],
+    pending: Sequence[PendingHolder],
+    progress: FileProgress,
+    holders: Iterable[str],
+) -> None:
+    """Show what matches and who is covered; of a value that was not asked about nothing is claimed (I6).
+
+    Args:
+        console: For what people read beside the result.
+        out: For the result.
+        found: The matches of the file's records.
+        pending: Who has not covered some of its values.
+        progress: How far these have come.
+        holders: All who could hold them.
+    """
+    if found:
+        out.print(match_views.as_table(found))
+    if missing := not_covered(pending):
+        _say(console, missing)
+    if not progress.values:
+        _say(console, "Nothing in it could be asked about, so nothing is known of matches.")
+    elif progress.done:
+        waiting, matching = {one.holder for one in pending}, {one.other for one in found}
+        if said := no_match(set(holders) - waiting - matching, matched=bool(found)):
+            _say(console, said)
+
+
+def report_dict(report: SubmitReport) -> dict[str, Any]:
+    """Return what was stored as JSON has it."""
+    return {
+        "file": asdict(report.facts),
+        "again": report.again,
+        **report.counts._asdict(),
+        "refused_lines": [one._asdict() for one in report.refused],
+    }
+
+
+def _region(record: RecordView) -> str:
+    if record.region is None:
+        return ""
+    return f" ({record.region}{', assumed' if record.region_assumed else ''})"
+
+
+def _say(console: Console, text: str) -> None:
+    # Never folded: a terminal does that, and a log or pipe keeps the line whole.
+    console.print(Text(text), soft_wrap=True)
