@@ -47,7 +47,8 @@ fmt: .venv/ready ## format and fix what can be fixed
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 lock: .venv/ready ## renew the hashed lock
-	@$(BIN)/uv pip compile --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 \
+	@command -v uv >/dev/null || $(BIN)/python -m pip install -q --disable-pip-version-check uv
+	@PATH="$(BIN):$$PATH" uv pip compile --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 \
 		--all-extras --group dev pyproject.toml -o requirements.lock --upgrade
 
 clean: ## remove what the targets made

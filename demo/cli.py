@@ -61,16 +61,34 @@ def demo(
     """
     if seed < 0 or standing < 0 or not 1 <= hosts <= 64:
         raise InputError("--seed and --standing are 0 or more, --hosts is 1 to 64")
+    _check_places(json_path, keep)
     chosen = load_scenario(scenario) if scenario is not None else generate(seed, standing=standing)
     console = Console(stderr=json_path is not None and str(json_path) == "-")
     screen = Screen(console)
     with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="concordat-demo-") as temporary:
         folder = keep or Path(temporary)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(folder)
         outcome = run_demo(chosen, folder, screen=screen, hosts=hosts, fault=break_, linger=_linger(once=once))
     if json_path is not None:
         _write(outcome, json_path)
     return 0 if outcome.score.right else 1
+
+
+def _check_places(json_path: Path | None, keep: Path | None) -> None:
+    """Refuse before the work what could not be written after it."""
+    if keep is not None and keep.exists() and not (keep.is_dir() and not any(keep.iterdir())):
+        raise InputError(f"--keep {keep}: is there already and not an empty folder; name a new one")
+    if json_path is None or str(json_path) == "-":
+        return
+    if json_path.is_dir() or not json_path.absolute().parent.is_dir():
+        raise InputError(f"--json {json_path}: name a file in a folder that exists")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror})") from error
 
 
 @contextmanager
@@ -104,4 +122,7 @@ def _write(outcome: Outcome, path: Path) -> None:
     if str(path) == "-":
         print(text, end="")
         return
-    path.write_text(text, encoding="utf-8")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--json {path}: cannot be written ({error.strerror})") from error

@@ -87,7 +87,7 @@ def run_demo(
             day = ActionDay(federation, scenario, stores, careless=careless)
             outcome = _action_day(day, scenario, stores, files, screen=screen, begun=begun)
         if linger:
-            screen.console.input("The federation still runs. Press Enter to stop it. ")
+            screen.linger(federation.home(next(iter(scenario.parties))))
     return outcome
 
 

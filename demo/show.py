@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -35,15 +38,13 @@ class Screen:
     @contextmanager
     def step(self, text: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
         """Show a step while it runs, and how long it took; the yielded function advances it."""
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
+        # A bar of unknown length says nothing that the spinner and the time do not say.
+        bar = () if total is None else (BarColumn(), MofNCompleteColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), *bar, TimeElapsedColumn())
         begun = time.monotonic()
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        # In a file or pipe a bar that comes and goes leaves nothing but empty lines.
+        hidden = not self.console.is_terminal
+        with Progress(*columns, console=self.console, transient=True, disable=hidden) as progress:
             task = progress.add_task(text, total=total)
             yield lambda number: progress.advance(task, number)
         self.console.print(f"[green]✓[/] {text} [dim]{time.monotonic() - begun:.1f} s[/]", highlight=False)
@@ -54,18 +55,30 @@ class Screen:
         if kind == "told":
             with self._turn:
                 self._told += 1
-                number = self._told
-            if number <= SHOWN_MATCHES:
-                other = str(event.get("other", "")).rpartition("/")[2]
-                self.console.print(
-                    f"  [bold]{event.get('node')}[/] is told: match {event.get('handle')} with [bold]{other}[/],"
-                    f" {event.get('namespace')}, {event.get('grade')}",
-                    highlight=False,
-                )
-            elif number == SHOWN_MATCHES + 1:
-                self.console.print("  ... and so on", highlight=False)
+                if self._told <= SHOWN_MATCHES:
+                    self._show_match(event)
+                elif self._told == SHOWN_MATCHES + 1:
+                    self.console.print("  ... and so on", highlight=False)
         elif kind in ("party_refused", "check_failed"):
             self.console.print(f"  [yellow]{event}[/]", highlight=False)
+
+    def _show_match(self, event: Event) -> None:
+        other = str(event.get("other", "")).rpartition("/")[2]
+        self.console.print(
+            f"  [bold]{event.get('node')}[/] is told: match {event.get('handle')} with [bold]{other}[/],"
+            f" {event.get('namespace')}, {event.get('grade')}",
+            highlight=False,
+        )
+
+    def linger(self, home: Path) -> None:
+        """Say how to look at what still runs, and wait for Enter or the end of the input."""
+        concordat = Path(sys.argv[0]).absolute().parent / "concordat"
+        self.console.print("The federation still runs. In another terminal, for example:", highlight=False)
+        for command in ("matches", "status", "records"):
+            text = f"  {shlex.join([str(concordat), 'node', command, '--home', str(home)])}"
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        with suppress(EOFError):
+            self.console.input("Press Enter to stop it. ")
 
     @property
     def told(self) -> int:

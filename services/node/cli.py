@@ -93,7 +93,8 @@ def submit(
     with _desk(home, case, operation, look_once=look_once) as submitter:
         defaults = _defaults(submitter.case, region, kind)
         console = Console(stderr=True)
-        bar = Progress(TextColumn("stored {task.completed} rows"), console=console, transient=True, disable=as_json)
+        quiet = as_json or not console.is_terminal
+        bar = Progress(TextColumn("stored {task.completed} rows"), console=console, transient=True, disable=quiet)
         with bar:
             task = bar.add_task("stored", total=None)
             report = submitter.submit(
@@ -215,7 +216,7 @@ def status(*, home: HomeFolder, as_json: AsJson = False) -> None:
         ("tokens still to be made", found.without_token),
         ("tokens still to be published", found.unpublished),
         ("values still to be asked about", found.to_check),
-        ("matches shown", found.shown),
+        ("matches shown, one a party", found.shown),
     )
     for label, number in rows:
         table.add_row(label, f"{number:,}")

@@ -56,7 +56,10 @@ def render_report(report: Mapping[str, Any]) -> RenderableType:
 def render_charter(proposal: Proposal) -> RenderableType:
     """Return what a countersigner signs, with who has signed."""
     charter = proposal.held.charter
-    table = Table("field", "value", title=f"Charter of operation {charter.operation}", title_justify="left")
+    table = Table(title=f"Charter of operation {charter.operation}", title_justify="left")
+    table.add_column("field")
+    # A hash that is cut cannot be compared.
+    table.add_column("value", overflow="fold")
     rows = (
         ("title", charter.title),
         ("opener", _short(charter.opener)),

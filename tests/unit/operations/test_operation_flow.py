@@ -163,8 +163,8 @@ async def agree(homes: Homes, channels: Sequence[grpc.aio.Channel]) -> None:
         await operations.sign_operation(homes[name], one, proposal)
 
 
-def text(renderable: object) -> str:
-    console = Console(file=StringIO(), width=120)
+def text(renderable: object, width: int = 120) -> str:
+    console = Console(file=StringIO(), width=width)
     console.print(renderable)
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
@@ -400,12 +400,15 @@ async def test_a_charter_that_was_signed_is_not_replaced_by_another(homes: Homes
     async with running(homes, tmp_path) as hub, dialled(hub, homes, *PARTICIPANTS) as channels:
         await agree(homes, channels)
         proposal = await operations.fetch_operation(homes["BE"], channels[1], "action-day")
-        shown = text(operations.render_charter(proposal))
+        shown, narrow = text(operations.render_charter(proposal)), text(operations.render_charter(proposal), 60)
         other = dataclasses.replace(proposal.held, raw=proposed(homes).raw)
         with pytest.raises(IdentityError):
             await operations.sign_operation(homes["BE"], channels[1], dataclasses.replace(proposal, held=other))
     assert "AT, BE, CZ" in shown
     assert proposal.held.hash.hex() in shown
+    # Whoever compares it at a narrow terminal needs all of it, too.
+    cells = [line.split("│")[2].strip() for line in narrow.splitlines() if line.count("│") == 3]
+    assert proposal.held.hash.hex() in "".join(cells)
     assert proposal.signed == tuple(sorted(str(homes[name].identity) for name in PARTICIPANTS))
 
 
