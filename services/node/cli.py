@@ -26,7 +26,7 @@ from services.node import matches as match_views
 from services.node import submit_view as view
 from services.node.case import CaseProfile, load_case, template
 from services.node.config import load_settings
-from services.node.coverage import not_covered
+from services.node.coverage import not_covered, with_unasked
 from services.node.follow import follow, is_running, progress_of
 from services.node.store import cases, overview, records
 from services.node.store.store import FILE_NAME, Store
@@ -105,7 +105,7 @@ def submit(
 
 @app.command
 def check(
-    *values: str,
+    *values: Annotated[str, Parameter(allow_leading_hyphen=True)],
     kind: str,
     case: CaseFile,
     home: HomeFolder,
@@ -131,6 +131,9 @@ def check(
     typed = [line.rstrip("\r\n") for line in sys.stdin] if values == ("-",) else list(values)
     if not typed:
         raise InputError("give at least one identifier")
+    # To take the hyphen all that begins with one is taken; a mistyped option must not be kept as an identifier.
+    if values != ("-",) and any(one.startswith("-") for one in values):
+        raise InputError("one of the options is unknown; identifiers that begin with a hyphen are read with a single -")
     with _desk(home, case, operation, look_once=look_once) as submitter:
         defaults = _defaults(submitter.case, region, None)
         report = submitter.submit_values(typed, _kind(kind), defaults=defaults)
@@ -340,12 +343,14 @@ def _finish(submitter: Submitter, report: SubmitReport, *, no_wait: bool, as_jso
         _warn_of_template(console, submitter.case)
         view.show_report(console, report, _readings(store, report))
     running = is_running(home.path)
-    if running and not no_wait and report.counts.accepted:
+    followed = running and not no_wait and report.counts.accepted > 0
+    if followed:
         progress = follow(store, report.file_id, epoch=epoch, console=console, quiet=as_json)
     else:
         progress = progress_of(store, report.file_id, epoch)
+    holders = {party.id for party in home.manifest.nodes} - {str(home.identity)}
     with store.read() as db:
-        pending = overview.file_pending(db, report.file_id)
+        pending = with_unasked(overview.file_pending(db, report.file_id), progress, holders)
     found = [one for one in store.matches() if one.file_id == report.file_id]
     # As the manual says: 2 is wrong input, and a file of which nothing could be read is that.
     code = 0 if report.counts.accepted or not report.counts.refused else 2
@@ -366,9 +371,9 @@ def _finish(submitter: Submitter, report: SubmitReport, *, no_wait: bool, as_jso
         )
     elif not progress.done:
         console.print("The node goes on by itself; see: concordat node status, concordat node matches", soft_wrap=True)
-    for condition in store.conditions():
+    # Whoever followed has read what the node waits for.
+    for condition in () if followed else store.conditions():
         console.print(Text(f"{condition.name}: {condition.text}", style="yellow"), soft_wrap=True)
-    holders = {party.id for party in home.manifest.nodes} - {str(home.identity)}
     view.show_matches(console, Console(), found=found, pending=pending, progress=progress, holders=holders)
     return code
 

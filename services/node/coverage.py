@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from services.node.store.overview import PendingHolder
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from services.node.store.overview import PendingHolder
+    from services.node.store.overview import FileProgress
 
 _WHY: Final = {
     "outside": "outside the agreement",
@@ -35,8 +37,21 @@ def not_covered(pending: Iterable[PendingHolder]) -> str:
         parts.append(f"{holder} ({_WHY.get(state, state)})")
     if not parts:
         return ""
-    again = "it is asked again by itself" if len(parts) == 1 else "they are asked again by themselves"
-    return f"not covered yet: {', '.join(parts)}; {again}"
+    return f"not covered yet: {', '.join(parts)}; the running node goes on asking"
+
+
+def with_unasked(
+    pending: Iterable[PendingHolder], progress: FileProgress, holders: Iterable[str]
+) -> list[PendingHolder]:
+    """Return who is not covered, with everybody where some value was not asked about yet.
+
+    Whoever reads that nobody is missing and nothing matches would read 'no hit' (I6).
+    """
+    if progress.values and progress.asked == progress.values:
+        return list(pending)
+    there = list(pending)
+    known = {one.holder for one in there}
+    return there + [PendingHolder(holder, "new", 0) for holder in sorted(set(holders) - known)]
 
 
 def no_match(covered: Iterable[str], *, matched: bool) -> str:

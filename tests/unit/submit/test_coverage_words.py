@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from services.node.coverage import no_match, not_covered
+from services.node.coverage import no_match, not_covered, with_unasked
 from services.node.store.overview import FileProgress, PendingHolder
 from services.node.submit_view import show_matches
 
@@ -28,7 +28,7 @@ def shown(progress: FileProgress, *waiting: PendingHolder) -> str:
 
 def test_each_party_is_named_once_with_what_stands_in_its_way() -> None:
     said = not_covered([pending("RO", "new"), pending("RO", "offline"), pending("DE", "timed_out")])
-    assert said == "not covered yet: DE (no answer in time), RO (offline); they are asked again by themselves"
+    assert said == "not covered yet: DE (no answer in time), RO (offline); the running node goes on asking"
     assert not_covered([]) == ""
 
 
@@ -48,6 +48,18 @@ def test_no_party_that_waits_is_among_those_without_a_match() -> None:
 @pytest.mark.parametrize("progress", [FileProgress(0, 0, 0, 0, 0), FileProgress(2, 2, 2, 1, 1)])
 def test_nothing_is_said_of_values_that_were_not_asked_about(progress: FileProgress) -> None:
     assert "o match with" not in shown(progress)
+
+
+def test_where_something_was_not_asked_everybody_is_still_to_be_covered() -> None:
+    offline = pending("DE", "offline")
+    assert with_unasked([offline], FileProgress(2, 2, 2, 2, 1), ALL) == [offline]
+    for progress in (FileProgress(2, 2, 2, 1, 1), FileProgress(0, 0, 0, 0, 0)):
+        said = with_unasked([offline], progress, ALL)
+        assert [(one.holder, one.state) for one in said] == [
+            (ALL[1], "offline"),
+            (ALL[0], "new"),
+            (ALL[2], "new"),
+        ]
 
 
 def test_where_all_are_away_nothing_is_known() -> None:

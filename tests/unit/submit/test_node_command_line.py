@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +94,20 @@ def test_a_typed_value_is_shown_as_it_is_read(home: Home, case: Path, capsys: py
     common = ["--kind", "phone", "--case", str(case), "--home", str(home.path)]
     assert run(["node", "check", "0610000001", *common]) == 0
     assert "0610000001 is read as +31610000001 (NL, assumed)" in capsys.readouterr().err
+
+
+def test_identifiers_are_read_from_standard_input(
+    home: Home, case: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = ["--kind", "phone", "--case", str(case), "--home", str(home.path), "--json"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("+44 7700 900123\r\n+44 7700 900124\n"))
+    assert run(["node", "check", "-", *common]) == 0
+    report = said(capsys)
+    assert report["accepted"] == 2
+    # No node runs, so that nobody was asked: a program must not read 'no hit' (I6).
+    assert {one["state"] for one in report["not_covered"]} == {"new"}
+    assert run(["node", "check", "+44 7700 900125", "--look-onse", *common]) == 2
+    assert "option" in said(capsys)["error"]["message"]
 
 
 def test_a_case_profile_that_was_not_filled_in_is_warned_of(
