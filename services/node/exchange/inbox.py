@@ -24,6 +24,8 @@ from services.node.store import inbox as store_inbox
 from services.node.store.rows import PairRow, ToldRow
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from concordat.clock import Clock
     from services.node.events import Event, EventSink
     from services.node.exchange.asker import Asker
@@ -119,22 +121,23 @@ class Inbox:
                 self._emit(self._event(row))
             return None
         # What is refused is stored with the pending row that it opens again, or a crash between would lose the value.
-        self._store_reopening(notice, row, self._reopening(row))
+        self._store_reopening(notice, row, [self._reopening(row)])
         _LOG.warning("an edge was refused", extra={"party": row.other, "code": reason})
         self._store.add_incident(at=self._clock.now(), party=row.other, what=reason, evidence="{}")
         self._emit(PartyRefused(row.other, reason))
         return self._refusal(row, reason)
 
     def _voided(self, notice: wire.Notice) -> None:
-        row = self._store.told(notice.voided.edge_id)
-        shown = row is not None and row.state == "shown"
+        shown = [row for row in self._store.told(notice.voided.edge_id) if row.state == "shown"]
         # The other side had no proof of the ask (a restored node, say): the value is asked again.
-        reopening = self._reopening(row) if row is not None and shown else None
-        self._store_reopening(notice, None, reopening)
-        if row is not None and shown:
+        self._store_reopening(notice, None, [self._reopening(row) for row in shown])
+        for row in shown:
             self._emit(EdgeVoided(row.other))
 
-    def _store_reopening(self, notice: wire.Notice, told: ToldRow | None, reopening: _Reopening | None) -> None:
+    def _store_reopening(
+        self, notice: wire.Notice, told: ToldRow | None, reopenings: Iterable[_Reopening | None]
+    ) -> None:
+        reopened: list[tuple[int, str]] = []
         with self._store.write() as db:
             store_inbox.receive_notice(
                 db,
@@ -144,11 +147,13 @@ class Inbox:
                 voided=None if told is not None else notice.voided.edge_id,
                 at=self._clock.now(),
             )
-            batch_id = None if reopening is None else checks.batch_of(db, reopening.reference)
-            if reopening is not None and batch_id is not None:
-                checks.reopen_pending(db, batch_id, reopening.other)
-        if reopening is not None and batch_id is not None:
-            self._asker.answer_refused(batch_id, reopening.other)
+            for reopening in reopenings:
+                batch_id = None if reopening is None else checks.batch_of(db, reopening.reference)
+                if reopening is not None and batch_id is not None:
+                    checks.reopen_pending(db, batch_id, reopening.other)
+                    reopened.append((batch_id, reopening.other))
+        for batch_id, other in reopened:
+            self._asker.answer_refused(batch_id, other)
 
     def _fault(self, told: wire.Told) -> str | None:
         """Return why an edge is not proven, or None where it is."""

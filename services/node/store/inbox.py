@@ -68,10 +68,10 @@ def _put_told(db: sqlite3.Connection, told: ToldRow) -> None:
     db.execute(f"INSERT OR REPLACE INTO told ({_TOLD_COLUMNS}) VALUES ({marks})", values)  # noqa: S608 -- constants
 
 
-def told(db: sqlite3.Connection, edge_id: bytes) -> ToldRow | None:
-    """Return what this node was told of an edge."""
-    row = db.execute(f"SELECT {_TOLD_COLUMNS} FROM told WHERE edge_id = ?", (edge_id,)).fetchone()  # noqa: S608 -- as above
-    return None if row is None else _told(row)
+def told(db: sqlite3.Connection, edge_id: bytes) -> list[ToldRow]:
+    """Return what this node was told of an edge: one row for each own reference."""
+    rows = db.execute(f"SELECT {_TOLD_COLUMNS} FROM told WHERE edge_id = ?", (edge_id,))  # noqa: S608 -- as above
+    return [_told(row) for row in rows]
 
 
 def is_shown(db: sqlite3.Connection, own_reference: bytes, other: str) -> bool:

@@ -194,8 +194,9 @@ CREATE TABLE notice (
     content BLOB NOT NULL,
     received_at REAL NOT NULL
 );
+-- a holder that answers two values with one reference gets one edge for both; neither match may hide the other
 CREATE TABLE told (
-    edge_id BLOB PRIMARY KEY,
+    edge_id BLOB NOT NULL,
     own_reference BLOB NOT NULL,
     other TEXT NOT NULL,              -- SPIFFE id
     other_reference BLOB NOT NULL,
@@ -206,7 +207,8 @@ CREATE TABLE told (
     check_id BLOB,
     sweep_id BLOB,
     look_once INTEGER NOT NULL DEFAULT 0,
-    state TEXT NOT NULL               -- shown | refused | voided
+    state TEXT NOT NULL,              -- shown | refused | voided
+    PRIMARY KEY (edge_id, own_reference)
 ) WITHOUT ROWID;
 CREATE INDEX told_by_reference ON told (own_reference);
 

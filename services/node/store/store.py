@@ -312,8 +312,8 @@ class Store:
         with self.write() as db:
             return inbox.receive_notice(db, cursor, content, told=told, voided=voided, at=at)
 
-    def told(self, edge_id: bytes) -> ToldRow | None:
-        """Return what this node was told of an edge."""
+    def told(self, edge_id: bytes) -> list[ToldRow]:
+        """Return what this node was told of an edge: one row for each own reference."""
         with self.read() as db:
             return inbox.told(db, edge_id)
 

@@ -39,7 +39,7 @@ def test_a_notice_and_its_cursor_are_written_at_once_and_only_once(desk: Desk) -
     assert not desk.store.receive_notice(1, b"content", told=row, at=6.0)
     desk.reopen()
     assert desk.store.notice_cursor() == 1
-    assert desk.store.told(row.edge_id) == row
+    assert desk.store.told(row.edge_id) == [row]
     assert desk.store.all_told() == [row]
 
 
@@ -58,6 +58,15 @@ def test_a_match_shows_with_every_own_record_of_the_value(desk: Desk) -> None:
         ("a@mail.example", "1.csv", 1, OTHER, "M-1"),
         ("a@mail.example", "2.csv", 1, OTHER, "M-1"),
     ]
+
+
+def test_two_values_answered_with_one_reference_hide_each_other_not(desk: Desk) -> None:
+    desk.put("a@mail.example", "b@mail.example")
+    for cursor, value in enumerate(("a@mail.example", "b@mail.example"), 1):
+        desk.store.receive_notice(cursor, b"content", told=told(desk.reference(value)), at=5.0)
+    assert sorted(one.typed for one in desk.store.matches()) == ["a@mail.example", "b@mail.example"]
+    desk.store.receive_notice(3, b"content", voided=bytes([1]) * 16, at=5.0)
+    assert desk.store.matches() == []
 
 
 def test_what_was_refused_or_voided_does_not_show(desk: Desk) -> None:
