@@ -43,6 +43,10 @@ _CASE_DAYS: Final = 90
 
 app = App(name="node", help="Run a node; submit files, check single values, see what matches.")
 app.command("services.node.cli_operation:app", name="operation", help="Take part in operations and their sweeps.")
+app.command("services.node.cli_audit:audit", name="audit", help="Show what was asked, why, and who was covered.")
+app.command(
+    "services.node.cli_audit:justification", name="justification", help="Open a justification hash of another's log."
+)
 case_app = App(name="case", help="Make and show case profiles: why a search may be made.")
 app.command(case_app)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import sys
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from concordat.cli import run
+from services.node.case import justification_salt, load_case
 from services.node.config import NodeSettings, load_settings
 from services.node.store.rows import ToldRow
 from services.node.store.store import FILE_NAME, Store
@@ -237,3 +239,21 @@ def told(reference: bytes) -> ToldRow:
         sweep_id=None,
         look_once=False,
     )
+
+
+def test_the_proof_commands_answer_before_anything_was_asked(
+    home: Home, case: Path, listing: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit(listing, case, home, "--kind", "phone", "--json")
+    capsys.readouterr()
+    profile = load_case(case, today=date(2026, 1, 1))
+    request = b"r" * 16
+    digest = profile.justification_hash(justification_salt(home.signing_key, "evaluate", request)).hex()
+    where = ["--home", str(home.path), "--json"]
+    assert run(["node", "audit", *where]) == 0
+    assert said(capsys) == {"checks": []}
+    assert run(["node", "justification", request.hex(), digest, *where]) == 0
+    assert said(capsys)["case"] == "THB-2026-0001"
+    assert run(["node", "justification", request.hex(), "00" * 32, *where]) == 2
+    assert said(capsys)["error"]["code"] == "justification_missing"
+    assert run(["node", "justification", request.hex(), "no hash", *where]) == 2

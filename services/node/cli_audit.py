@@ -1,0 +1,154 @@
+"""The commands `concordat node audit` and `concordat node justification`: proof for whoever has to answer for it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from concordat.clock import SystemClock
+from concordat.errors import ConfigError, InputError
+from concordat.identity.home import load_home
+from concordat.identity.names import Role
+from services.node.audit import AskedCheck, Coverage, Opened, asked_checks, open_justification
+from services.node.coverage import short
+from services.node.store.store import FILE_NAME, Store
+
+AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object and nothing else.")]
+HomeFolder = Annotated[Path, Parameter(help="The node's folder.")]
+
+
+def audit(*, home: HomeFolder, as_json: AsJson = False) -> None:
+    """Show every question that this node signed: when, for which case, and the certificate of who was covered.
+
+    Example: concordat node audit --home federation/node/NL
+    """
+    loaded = load_home(home, clock=SystemClock())
+    if loaded.identity.role is not Role.NODE:
+        raise ConfigError(f"{home}: is the folder of {loaded.identity}, not of a node")
+    with Store.open(home / FILE_NAME) as store, store.read() as db:
+        found = list(asked_checks(db, manifest=loaded.manifest, key=loaded.signing_key))
+    if as_json:
+        _print_json({"checks": [_check_dict(one) for one in found]})
+        return
+    table = Table()
+    for title in ("asked (UTC), check", "case, reason", "coverage"):
+        table.add_column(title, overflow="fold")
+    for one in found:
+        fields = one.header.fields
+        reason = "hash opens" if one.opened else "HASH DOES NOT OPEN"
+        number = "1 value" if fields.count == 1 else f"{fields.count} values"
+        marks = f"{fields.operation or 'standing work'}, {number}, {reason}"
+        table.add_row(
+            Text(f"{_time(fields.issued_at_ms / 1000)}\n{fields.check_id.hex()}"),
+            Text(f"{one.reference} ({fields.purpose})\n{marks}"),
+            Text(_in_words(one.coverage)),
+            end_section=True,
+        )
+    Console().print(table)
+
+
+def justification(request: str, digest: str, /, *, home: HomeFolder, as_json: AsJson = False) -> None:
+    """Open a justification hash that stands in the log of a custodian or the hub, or in a charter.
+
+    Only the party that asked can: the salt follows from its key. The case it names answers for the request.
+
+    Example: concordat node justification 941eba53...28c 863061aa...db1 --home federation/node/NL
+
+    Parameters
+    ----------
+    request
+        Id of the request or check in that log (hexadecimal), or an operation's id.
+    digest
+        The justification hash there, hexadecimal.
+    """
+    loaded = load_home(home, clock=SystemClock())
+    with Store.open(home / FILE_NAME) as store, store.read() as db:
+        found = open_justification(db, key=loaded.signing_key, name=_name(request), digest=_bytes(digest))
+    if found is None:
+        raise InputError("no case of this node has this justification for that request", code="justification_missing")
+    if as_json:
+        _print_json(_opened_dict(found))
+        return
+    console = Console()
+    console.print(Text(f"case {found.case.reference}, {found.case.authority}, {found.case.officer}"), soft_wrap=True)
+    console.print(Text(f"justification: {found.case.justification_bytes().decode()}"), soft_wrap=True)
+    console.print(Text(f"salt: {found.salt.hex()}"), soft_wrap=True)
+
+
+def _name(request: str) -> bytes:
+    try:
+        return bytes.fromhex(request)
+    except ValueError:
+        return request.encode()
+
+
+def _bytes(digest: str) -> bytes:
+    try:
+        return bytes.fromhex(digest)
+    except ValueError as error:
+        raise InputError("the justification hash is hexadecimal") from error
+
+
+def _check_dict(check: AskedCheck) -> dict[str, Any]:
+    fields = check.header.fields
+    return {
+        "check": fields.check_id.hex(),
+        "asked_at": _time(fields.issued_at_ms / 1000),
+        "case": check.reference,
+        "purpose": fields.purpose,
+        "operation": fields.operation,
+        "values": fields.count,
+        "look_once": fields.look_once,
+        "epoch": fields.epoch,
+        "header_hash": check.header.hash.hex(),
+        "justification_hash": fields.justification_hash.hex(),
+        "justification": _opened_dict(check.opened) if check.opened else None,
+        "certificate": _coverage_dict(check.coverage) if check.coverage else None,
+    }
+
+
+def _opened_dict(opened: Opened) -> dict[str, Any]:
+    return {
+        "case": opened.case.reference,
+        "justification": json.loads(opened.case.justification_bytes()),
+        "salt": opened.salt.hex(),
+    }
+
+
+def _coverage_dict(coverage: Coverage) -> dict[str, Any]:
+    return {
+        "gateway": coverage.gateway,
+        "issued_at": _time(coverage.issued_at_ms / 1000),
+        "signature": coverage.problem or "good",
+        "partial": coverage.partial,
+        "holders": {
+            holder: {"state": state, "data_time": _time(at) if at else None}
+            for holder, (state, at) in sorted(coverage.holders.items())
+        },
+    }
+
+
+def _in_words(coverage: Coverage | None) -> str:
+    if coverage is None:
+        return "no certificate: nobody is covered by this check"
+    states: dict[str, list[str]] = {}
+    for holder, (state, _) in sorted(coverage.holders.items()):
+        states.setdefault(state.replace("_", " "), []).append(short(holder))
+    lines = [f"{state}: {', '.join(names)}" for state, names in sorted(states.items())]
+    return "\n".join([*lines, *([f"PROVES NOTHING: {coverage.problem}"] if coverage.problem else [])])
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
