@@ -6,7 +6,7 @@ import json
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -19,17 +19,16 @@ from rich.text import Text
 from concordat import telemetry
 from concordat.canon import Kind
 from concordat.clock import SystemClock
-from concordat.errors import ConfigError, InputError
-from concordat.identity.home import Home, load_home
-from concordat.identity.names import Role
+from concordat.errors import InputError
+from concordat.identity.home import load_home
 from services.node import matches as match_views
 from services.node import submit_view as view
-from services.node.case import CaseProfile, load_case, template
+from services.node.case import CaseProfile, load_case
 from services.node.config import load_settings
 from services.node.coverage import not_covered, with_unasked
 from services.node.follow import follow, is_running, progress_of
-from services.node.store import cases, overview, records
-from services.node.store.store import FILE_NAME, Store
+from services.node.opened import opened_node
+from services.node.store import overview, records
 from services.node.submit import SubmitReport, Submitter
 from services.node.vocabulary import parse_region
 
@@ -37,9 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from services.node.record import RowDefaults
+    from services.node.store.store import Store
 
 _CLOCK: Final = SystemClock()
-_CASE_DAYS: Final = 90
 
 app = App(name="node", help="Run a node; submit files, check single values, see what matches.")
 app.command("services.node.cli_operation:app", name="operation", help="Take part in operations and their sweeps.")
@@ -47,8 +46,7 @@ app.command("services.node.cli_audit:audit", name="audit", help="Show what was a
 app.command(
     "services.node.cli_audit:justification", name="justification", help="Open a justification hash of another's log."
 )
-case_app = App(name="case", help="Make and show case profiles: why a search may be made.")
-app.command(case_app)
+app.command("services.node.cli_case:app", name="case", help="Make and show case profiles: why a search may be made.")
 
 _WHY: Final = Group("Why and how", sort_key=1)
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object and nothing else.")]
@@ -150,7 +148,7 @@ def matches(*, home: HomeFolder, as_json: AsJson = False) -> None:
 
     Example: concordat node matches --home federation/node/NL
     """
-    with _opened(home) as (_, store):
+    with opened_node(home, _CLOCK) as (_, store):
         found = store.matches()
         with store.read() as db:
             pending = overview.all_pending(db)
@@ -177,7 +175,7 @@ def show_records(
     refused
         Only those that could not be read, with line and reason.
     """
-    with _opened(home) as (_, store), store.read() as db:
+    with opened_node(home, _CLOCK) as (_, store), store.read() as db:
         found = records.record_views(db, refused_only=refused)
     if as_json:
         _print_json({"records": [asdict(one) for one in found]})
@@ -199,7 +197,7 @@ def show_records(
 @app.command
 def status(*, home: HomeFolder, as_json: AsJson = False) -> None:
     """Show what is done, what is still to be done, who is not covered, and why something waits."""
-    with _opened(home) as (loaded, store):
+    with opened_node(home, _CLOCK) as (loaded, store):
         with store.read() as db:
             found = overview.overview(db)
         conditions, incidents = store.conditions(), store.incidents()
@@ -264,61 +262,10 @@ def run(
     daemon.run(home, json_output=as_json)
 
 
-@case_app.command
-def new(file: Path, /, *, days: int = _CASE_DAYS) -> None:
-    """Write a new case profile that explains itself; replace every value by that of your case.
-
-    Example: concordat node case new case.toml
-
-    Parameters
-    ----------
-    file
-        Where it goes; a file that is there is not overwritten.
-    days
-        How long the case runs, from today.
-    """
-    text = template((datetime.fromtimestamp(_CLOCK.now(), UTC) + timedelta(days=days)).date())
-    try:
-        with file.open("x", encoding="utf-8") as handle:
-            handle.write(text)
-    except FileExistsError as error:
-        raise InputError(f"{file}: is there already and was not overwritten") from error
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written ({error.strerror})") from error
-    Console().print(Text(f"{file}: fill in the fields, then: concordat node submit FILE --case {file} --home FOLDER"))
-
-
-@case_app.command
-def show(*, home: HomeFolder, as_json: AsJson = False) -> None:
-    """Show the cases under which something was submitted."""
-    with _opened(home) as (_, store), store.read() as db:
-        found = cases.all_cases(db)
-    if as_json:
-        _print_json({"cases": [one.model_dump(mode="json") for one in found]})
-        return
-    table = Table()
-    for title in ("reference", "authority", "officer", "purpose", "offence", "valid until"):
-        table.add_column(title, overflow="fold")
-    for one in found:
-        offence = one.offence.value if one.offence else ""
-        cells = (one.reference, one.authority, one.officer, one.purpose.value, offence, one.valid_until.isoformat())
-        table.add_row(*(Text(text) for text in cells))
-    Console().print(table)
-
-
-@contextmanager
-def _opened(home: Path) -> Iterator[tuple[Home, Store]]:
-    loaded = load_home(home, clock=_CLOCK)
-    if loaded.identity.role is not Role.NODE:
-        raise ConfigError(f"{home}: is the folder of {loaded.identity}, not of a node")
-    with Store.open(home / FILE_NAME) as store:
-        yield loaded, store
-
-
 @contextmanager
 def _desk(home: Path, case: Path, operation: str, *, look_once: bool) -> Iterator[Submitter]:
     profile = load_case(case, today=datetime.fromtimestamp(_CLOCK.now(), UTC).date())
-    with _opened(home) as (loaded, store):
+    with opened_node(home, _CLOCK) as (loaded, store):
         yield Submitter(loaded, store, _CLOCK, profile, operation, look_once)
 
 

@@ -14,12 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from concordat.clock import SystemClock
-from concordat.errors import ConfigError, InputError
-from concordat.identity.home import load_home
-from concordat.identity.names import Role
+from concordat.errors import InputError
 from services.node.audit import AskedCheck, Coverage, Opened, asked_checks, open_justification
 from services.node.coverage import short
-from services.node.store.store import FILE_NAME, Store
+from services.node.opened import opened_node
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object and nothing else.")]
 HomeFolder = Annotated[Path, Parameter(help="The node's folder.")]
@@ -30,10 +28,7 @@ def audit(*, home: HomeFolder, as_json: AsJson = False) -> None:
 
     Example: concordat node audit --home federation/node/NL
     """
-    loaded = load_home(home, clock=SystemClock())
-    if loaded.identity.role is not Role.NODE:
-        raise ConfigError(f"{home}: is the folder of {loaded.identity}, not of a node")
-    with Store.open(home / FILE_NAME) as store, store.read() as db:
+    with opened_node(home, SystemClock()) as (loaded, store), store.read() as db:
         found = list(asked_checks(db, manifest=loaded.manifest, key=loaded.signing_key))
     if as_json:
         _print_json({"checks": [_check_dict(one) for one in found]})
@@ -69,8 +64,7 @@ def justification(request: str, digest: str, /, *, home: HomeFolder, as_json: As
     digest
         The justification hash there, hexadecimal.
     """
-    loaded = load_home(home, clock=SystemClock())
-    with Store.open(home / FILE_NAME) as store, store.read() as db:
+    with opened_node(home, SystemClock()) as (loaded, store), store.read() as db:
         found = open_justification(db, key=loaded.signing_key, name=_name(request), digest=_bytes(digest))
     if found is None:
         raise InputError("no case of this node has this justification for that request", code="justification_missing")
