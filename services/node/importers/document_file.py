@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from services.node.importers import misp_event, stix_bundle, strict_json
+from services.node.importers.misp_event import entries as misp_entries
+from services.node.importers.misp_event import read_rows as read_misp_rows
 from services.node.importers.refusals import FileCode, LineCode, RefusedValue, file_error
 from services.node.importers.sniff import Format, document_format
+from services.node.importers.stix_bundle import entries as stix_entries
+from services.node.importers.stix_bundle import read_rows as read_stix_rows
+from services.node.importers.strict_json import parse as parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +38,7 @@ class Document:
 
     def items(self, reader: RowReader, tally: Tally) -> Iterator[Row | Refusal]:
         """Yield rows and refusals in the order of the document; a line is the ordinal of an entry."""
-        read = misp_event.read_rows if self.format is Format.MISP else stix_bundle.read_rows
+        read = read_misp_rows if self.format is Format.MISP else read_stix_rows
         tally.lines = len(self.entries)
         return read(self.entries, reader, tally)
 
@@ -60,7 +64,7 @@ def read_document(source: Source, *, limits: Limits) -> Document:
             "the keys 'kind' and 'identifier'."
         )
         raise file_error(FileCode.FORMAT_UNKNOWN, message)
-    entries = misp_event.entries(value) if found is Format.MISP else stix_bundle.entries(value)
+    entries = misp_entries(value) if found is Format.MISP else stix_entries(value)
     if len(entries) > limits.document_objects:
         message = f"The document holds {len(entries)} entries, more than the limit of {limits.document_objects}."
         raise file_error(FileCode.OBJECTS_TOO_MANY, message)
@@ -75,6 +79,6 @@ def _parsed(data: bytes, *, name: str, levels: int) -> Any:
         message = f"Line {line}: bytes do not fit the encoding {name}; JSON is written in UTF-8."
         raise file_error(FileCode.ENCODING_BROKEN, message) from error
     try:
-        return strict_json.parse(text, levels=levels)
+        return parse_json(text, levels=levels)
     except RefusedValue as refused:
         raise file_error(_FILE_CODES[refused.code], f"The document cannot be read: {refused.reason}.") from refused

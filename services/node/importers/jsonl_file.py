@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from services.node.importers import strict_json
 from services.node.importers.csv_layout import shown_name
 from services.node.importers.fields import Field, RowReader, field_named
 from services.node.importers.refusals import LineCode, RefusedValue, refuse
 from services.node.importers.source import LineReader
+from services.node.importers.strict_json import parse as parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,7 +65,7 @@ def _row(line: Line, reader: RowReader, limits: Limits) -> Row | Refusal:
     if "\0" in line.text:
         return refuse(LineCode.NUL_BYTE, line.number, kept)
     try:
-        value = strict_json.parse(line.text, levels=limits.nesting_levels)
+        value = parse_json(line.text, levels=limits.nesting_levels)
         if isinstance(value, dict):
             return reader.row(line.number, fields_of(value))
     except RefusedValue as refused:

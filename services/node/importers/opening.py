@@ -11,9 +11,12 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
-from services.node.importers import csv_file, document_file, jsonl_file
+from services.node.importers.csv_file import read_layout
+from services.node.importers.csv_file import read_rows as read_table_rows
 from services.node.importers.csv_layout import DELIMITER_NAMES
+from services.node.importers.document_file import Document, read_document
 from services.node.importers.fields import RowReader
+from services.node.importers.jsonl_file import read_rows as read_json_rows
 from services.node.importers.limits import Limits
 from services.node.importers.refusals import FileCode, file_error
 from services.node.importers.sniff import Format, format_of
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from services.node.importers.csv_layout import Layout
-    from services.node.importers.document_file import Document
     from services.node.importers.source import Source
     from services.node.record import RowDefaults
 
@@ -71,14 +73,14 @@ class ImportedFile:
     def _items(self, tally: Tally) -> Generator[Row | Refusal, None, None]:
         reader = RowReader(self._defaults, self._limits)
         name, limits = self.facts.encoding, self._limits
-        if isinstance(self._what, document_file.Document):
+        if isinstance(self._what, Document):
             yield from self._what.items(reader, tally)
             return
         with self._source.opened() as handle:
             if self._what is None:
-                yield from jsonl_file.read_rows(handle, reader, name=name, limits=limits, tally=tally)
+                yield from read_json_rows(handle, reader, name=name, limits=limits, tally=tally)
             else:
-                yield from csv_file.read_rows(handle, self._what, reader, name=name, limits=limits, tally=tally)
+                yield from read_table_rows(handle, self._what, reader, name=name, limits=limits, tally=tally)
 
 
 def open_file(
@@ -101,11 +103,11 @@ def open_file(
     layout: Layout | None = None
     document: Document | None = None
     if found is None:
-        document = document_file.read_document(source, limits=limits)
+        document = read_document(source, limits=limits)
         found = document.format
     elif found is Format.CSV:
         with source.opened() as handle:
-            layout = csv_file.read_layout(handle, name=source.encoding, limits=limits, delimiter=delimiter)
+            layout = read_layout(handle, name=source.encoding, limits=limits, delimiter=delimiter)
     facts = FileFacts(
         name=path.name,
         sha256=source.sha256,

@@ -6,8 +6,8 @@ import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from services.node.importers import strict_json
 from services.node.importers.refusals import FileCode, RefusedValue, file_error
+from services.node.importers.strict_json import parse as parse_json
 
 if TYPE_CHECKING:
     from services.node.importers.limits import Limits
@@ -56,7 +56,7 @@ def _braces(text: str, source: Source, limits: Limits) -> Format | None:
     if not newline and len(source.head) < source.size_bytes:
         return None if _DOCUMENT.search(text) else Format.JSONL
     try:
-        value = strict_json.parse(first, levels=limits.nesting_levels)
+        value = parse_json(first, levels=limits.nesting_levels)
     except RefusedValue:
         # A document spread over lines breaks its first line after a bracket, comma or colon.
         spread = first.rstrip().endswith(("{", "[", ",", ":"))
@@ -68,7 +68,7 @@ def _second_is_object(text: str, limits: Limits) -> bool:
     """Return whether the second line is an object of its own: then the bracket of the first is a broken line."""
     second = text.partition("\n")[2].lstrip().partition("\n")[0]
     try:
-        return isinstance(strict_json.parse(second, levels=limits.nesting_levels), dict)
+        return isinstance(parse_json(second, levels=limits.nesting_levels), dict)
     except RefusedValue:
         return False
 

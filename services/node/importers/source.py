@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Self
 
-from services.node.importers import encoding
+from services.node.importers.encoding import FOREIGN_WORDS, by_mark, by_nul_pairs, foreign_words, legacy
 from services.node.importers.refusals import FileCode, file_error
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _survey(path: Path, handle: BinaryIO, *, limits: Limits, named: str | None) 
         if head.startswith(magic):
             raise file_error(FileCode.FORMAT_UNKNOWN, f"The file is {hint}.")
     sha256, valid_utf8 = _hash(handle)
-    name = named or encoding.by_mark(head) or encoding.by_nul_pairs(head)
+    name = named or by_mark(head) or by_nul_pairs(head)
     if name is None:
         if head.count(0) > max(_STRAY_NULS, len(head) // 10):
             raise file_error(FileCode.FORMAT_UNKNOWN, "The file is no text: it is full of NUL bytes.")
@@ -214,11 +214,11 @@ def _guess(handle: BinaryIO, *, line_bytes: int) -> str:
             valid += 1
         except UnicodeDecodeError:
             broken += 1
-        if len(words) < encoding.FOREIGN_WORDS:
-            words.update(dict.fromkeys(encoding.foreign_words(line)))
+        if len(words) < FOREIGN_WORDS:
+            words.update(dict.fromkeys(foreign_words(line)))
     if valid > broken:
         return "utf-8"
-    name = encoding.legacy(b"\n".join(words))
+    name = legacy(b"\n".join(words))
     if name is None:
         raise file_error(
             FileCode.ENCODING_UNKNOWN, "The encoding of the file is not known; save it as UTF-8, or name its encoding."
