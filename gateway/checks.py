@@ -71,8 +71,7 @@ class Checks:
             check = self._accept(session, header, message, now)
         except ConcordatError as error:
             self.shared.out.put(Note(f"a check was refused: {error.message} [{error.code}]", session.party))
-            refused = session_pb2.HubFrame(check_refused=wire.CheckRefused(check_id=check_id, code=error.code))
-            self.shared.out.send(session.number, check_refused=refused.check_refused)
+            self.shared.out.send(session.number, check_refused=wire.CheckRefused(check_id=check_id, code=error.code))
             return
         self.shared.out.send(session.number, check_received=wire.CheckReceived(check_id=check_id, tick=check.tick))
 
@@ -211,7 +210,7 @@ class Checks:
         # Step 3.4 (4): a refusal is as good as its signature.
         body = accept_refusal(refusal, signer=session.party, manifest=self.shared.manifest)
 
-        def done(durable: bool) -> None:  # noqa: FBT001 -- the outbox's callback
+        def done(*, durable: bool) -> None:
             if not durable:
                 # At the next attach it comes before anything else. Left out, the edge would stay live, the next check
                 # would tell nobody and be covered, and the refusal would void the edge when nobody asks any more.
@@ -339,7 +338,7 @@ class Checks:
     def _write(self, tick: Tick, writes: Sequence[LedgerWrite], *, urgent: bool = True) -> None:
         tick.writes_open += 1
 
-        def done(durable: bool) -> None:  # noqa: FBT001 -- the outbox's callback
+        def done(*, durable: bool) -> None:
             tick.writes_open -= 1
             tick.failed = tick.failed or not durable
 

@@ -6,13 +6,13 @@ The service carries effects out in order. Writes and reads come back as `Exchang
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from concordat.wire.v1 import session_pb2 as wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from gateway.ledger import LedgerWrite
 
@@ -22,7 +22,7 @@ class Send:
     """Send a frame to a session; one with a tick holds tokens and is dropped once the tick is forgotten."""
 
     session: int
-    frame: wire.HubFrame
+    frame: wire.HubFrame = field(repr=False)
     tick: int = 0
 
 
@@ -80,12 +80,19 @@ class Note:
 Effect = Send | Close | Write | ReadSequences | ReadNotices | Forget | Note
 
 
+class Settled(Protocol):
+    """What is to happen when a write has come back."""
+
+    def __call__(self, *, durable: bool) -> None:
+        """Hear whether the write is durable."""
+
+
 class Outbox:
     """Effects in order, and what is to happen when a write has come back."""
 
     def __init__(self) -> None:
         self._effects: list[Effect] = []
-        self._waiting: dict[int, Callable[[bool], None]] = {}
+        self._waiting: dict[int, Settled] = {}
         self._next = 1
 
     def put(self, effect: Effect) -> None:
@@ -96,7 +103,7 @@ class Outbox:
         """Append a frame, given as the one field of `HubFrame` that it sets."""
         self.put(Send(session, wire.HubFrame(**content), tick))  # type: ignore[arg-type]  # one of the oneof's fields
 
-    def write(self, writes: Sequence[LedgerWrite], then: Callable[[bool], None], *, urgent: bool = True) -> None:
+    def write(self, writes: Sequence[LedgerWrite], then: Settled, *, urgent: bool = True) -> None:
         """Append a write; `then` hears whether it is durable."""
         self.put(Write(self._next, tuple(writes), urgent))
         self._waiting[self._next] = then
@@ -104,7 +111,7 @@ class Outbox:
 
     def settle(self, number: int, *, durable: bool) -> None:
         """Hand a write's result to the one who waits for it."""
-        self._waiting.pop(number)(durable)
+        self._waiting.pop(number)(durable=durable)
 
     def drain(self) -> list[Effect]:
         """Return and forget the effects so far."""

@@ -11,6 +11,7 @@ Everything is idempotent: a write that is repeated after a crash changes nothing
 from __future__ import annotations
 
 import hmac
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -43,7 +44,7 @@ from gateway.ledger_writes import (
 from gateway.rules import Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = [
     "Committed",
@@ -123,8 +124,12 @@ class Ledger:
         return self.write(candidates).notices
 
     def position(self) -> int:
-        """Return the position: Unix milliseconds of the last transaction, ascending with each."""
-        with self._reader.begin() as connection:
+        """Return the position: Unix milliseconds of the last transaction, ascending with each.
+
+        Raises:
+            UnavailableError: The ledger cannot be read.
+        """
+        with self._reading() as connection:
             return read_number(connection, "position")
 
     def sequences(self) -> dict[str, int]:
@@ -133,15 +138,16 @@ class Ledger:
         Raises:
             UnavailableError: The ledger cannot be read.
         """
-        try:
-            with self._reader.begin() as connection:
-                rows = connection.execute(select(schema.party_sequence.c.party, schema.party_sequence.c.sequence))
-                return {party: sequence for party, sequence in rows}  # noqa: C416 -- dict() of rows has no type
-        except SQLAlchemyError as error:
-            raise UnavailableError("the ledger cannot be read") from error
+        query = select(schema.party_sequence.c.party, schema.party_sequence.c.sequence)
+        with self._reading() as connection:
+            return {party: sequence for party, sequence in connection.execute(query)}  # noqa: C416 -- dict() of rows has no type
 
     def sequence_of(self, party: str) -> int:
-        """Return one party's published sequence; 0 before its first."""
+        """Return one party's published sequence; 0 before its first.
+
+        Raises:
+            UnavailableError: The ledger cannot be read.
+        """
         return self.sequences().get(party, 0)
 
     def notices_above(self, recipient: str, cursor: int, *, limit: int) -> list[LedgerNotice]:
@@ -157,15 +163,8 @@ class Ledger:
             .order_by(notice.cursor)
             .limit(limit)
         )
-        try:
-            with self._reader.begin() as connection:
-                return [LedgerNotice(recipient, number, content) for number, content in connection.execute(query)]
-        except SQLAlchemyError as error:
-            raise UnavailableError("the ledger cannot be read") from error
-
-    def live_edge(self, one: tuple[str, bytes], two: tuple[str, bytes]) -> bytes | None:
-        """Return the live edge between two (party, reference), or None."""
-        return self.live_edges([(one, two)])[0]
+        with self._reading() as connection:
+            return [LedgerNotice(recipient, number, content) for number, content in connection.execute(query)]
 
     def live_edges(self, pairs: Sequence[tuple[tuple[str, bytes], tuple[str, bytes]]]) -> list[bytes | None]:
         """Return the live edge of each pair of (party, reference), or None, in the same order.
@@ -174,11 +173,8 @@ class Ledger:
             UnavailableError: The ledger cannot be read.
         """
         references = sorted({reference for pair in pairs for _, reference in pair})
-        try:
-            with self._reader.begin() as connection:
-                edges = live_edges(connection, references)
-        except SQLAlchemyError as error:
-            raise UnavailableError("the ledger cannot be read") from error
+        with self._reading() as connection:
+            edges = live_edges(connection, references)
         found = {frozenset(edge.references.items()): edge.edge_id for edge in edges}
         return [found.get(frozenset(pair)) for pair in pairs]
 
@@ -189,14 +185,11 @@ class Ledger:
             UnavailableError: The ledger cannot be read.
         """
         edge, count = schema.edge, func.count()
-        try:
-            with self._reader.begin() as connection:
-                found = connection.execute(select(edge.c.state, count).group_by(edge.c.state))
-                states: dict[str, int] = {state: number for state, number in found}  # noqa: C416 -- as in sequences
-                sizes = {one.name: connection.scalar(select(count).select_from(one)) or 0 for one in _COUNTED}
-                position = read_number(connection, "position")
-        except SQLAlchemyError as error:
-            raise UnavailableError("the ledger cannot be read") from error
+        with self._reading() as connection:
+            by_state = select(edge.c.state, count).group_by(edge.c.state)
+            states = {state: number for state, number in connection.execute(by_state)}  # noqa: C416 -- as in sequences
+            sizes = {one.name: connection.scalar(select(count).select_from(one)) or 0 for one in _COUNTED}
+            position = read_number(connection, "position")
         return {
             "position": position,
             "edges_live": states.get("live", 0),
@@ -212,6 +205,14 @@ class Ledger:
         number = int.from_bytes(digest[:8], "big")
         letters = "".join(_CROCKFORD[number >> shift & 31] for shift in range(55, -1, -5))
         return f"M-{letters[:4]}-{letters[4:8]}-{letters[8:]}"
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        try:
+            with self._reader.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise UnavailableError("the ledger cannot be read") from error
 
     def _open(self) -> tuple[bytes, bytes]:
         with self._engine.begin() as connection:

@@ -8,7 +8,9 @@ An event only says that there is something to read; a node that was away gets th
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from typing_extensions import override
 
 from concordat.rpc.server import current_peer
 from concordat.wire.v1 import operations_pb2 as wire
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.operations_store import Operation, OperationStore
 
-SWEEP_ID_BYTES = 16
+SWEEP_ID_BYTES: Final = 16
 
 
 class Sweeps(Protocol):
@@ -52,7 +54,8 @@ class OperationServicer(OperationServiceServicer):
         self._random_bytes = random_bytes
         self._starting = asyncio.Lock()
 
-    async def Propose(self, request: wire.ProposeRequest, context: Any) -> wire.ProposeResponse:  # noqa: ARG002, N802
+    @override
+    async def Propose(self, request: wire.ProposeRequest, context: Any) -> wire.ProposeResponse:
         """Take a charter of its opener; the same again changes nothing."""
         keys = list(request.keys)
         held, new = await asyncio.to_thread(self._store.propose, _caller(), request.charter, request.signature, keys)
@@ -61,7 +64,8 @@ class OperationServicer(OperationServiceServicer):
                 self._tell(party, held, OperationEvent.KIND_PROPOSED)
         return wire.ProposeResponse(charter_hash=held.hash)
 
-    async def GetOperation(self, request: wire.GetOperationRequest, context: Any) -> wire.GetOperationResponse:  # noqa: ARG002, N802
+    @override
+    async def GetOperation(self, request: wire.GetOperationRequest, context: Any) -> wire.GetOperationResponse:
         """Return a charter, its signatures, and the caller's own sealed key."""
         caller = _caller()
         held = await asyncio.to_thread(self._store.get, caller, request.operation)
@@ -70,7 +74,8 @@ class OperationServicer(OperationServiceServicer):
             charter=held.raw, signatures=held.signatures, key=key, state=wire.OperationState.ValueType(held.state)
         )
 
-    async def ListOperations(self, request: wire.ListOperationsRequest, context: Any) -> wire.ListOperationsResponse:  # noqa: ARG002, N802
+    @override
+    async def ListOperations(self, request: wire.ListOperationsRequest, context: Any) -> wire.ListOperationsResponse:
         """Return the operations in which the caller takes part."""
         found = await asyncio.to_thread(self._store.listed, _caller())
         summaries = [
@@ -84,7 +89,8 @@ class OperationServicer(OperationServiceServicer):
         ]
         return wire.ListOperationsResponse(operations=summaries)
 
-    async def Countersign(self, request: wire.CountersignRequest, context: Any) -> wire.CountersignResponse:  # noqa: ARG002, N802
+    @override
+    async def Countersign(self, request: wire.CountersignRequest, context: Any) -> wire.CountersignResponse:
         """Add the caller's signature; the last one makes the operation active."""
         held, active = await asyncio.to_thread(self._store.countersign, _caller(), request.operation, request.signature)
         if active:
@@ -92,7 +98,8 @@ class OperationServicer(OperationServiceServicer):
                 self._tell(party, held, OperationEvent.KIND_ACTIVE)
         return wire.CountersignResponse(state=wire.OperationState.ValueType(held.state))
 
-    async def StartSweep(self, request: wire.StartSweepRequest, context: Any) -> wire.StartSweepResponse:  # noqa: ARG002, N802
+    @override
+    async def StartSweep(self, request: wire.StartSweepRequest, context: Any) -> wire.StartSweepResponse:
         """Start the sweep; while it runs, the same request returns the same sweep."""
         caller = _caller()
         async with self._starting:
@@ -106,7 +113,8 @@ class OperationServicer(OperationServiceServicer):
             self._sweeps.start(held, sweep_id)
         return wire.StartSweepResponse(sweep_id=sweep_id)
 
-    async def GetReport(self, request: wire.GetReportRequest, context: Any) -> wire.GetReportResponse:  # noqa: ARG002, N802
+    @override
+    async def GetReport(self, request: wire.GetReportRequest, context: Any) -> wire.GetReportResponse:
         """Return the frozen report, exactly as signed."""
         report, signature = await asyncio.to_thread(self._store.report, _caller(), request.operation)
         return wire.GetReportResponse(report=report, signature=signature)

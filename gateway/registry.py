@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from concordat.wire.v1 import registry_pb2 as wire
 from concordat.wire.v1.registry_pb2_grpc import RegistryServiceServicer
 
@@ -25,6 +27,7 @@ class RegistryServicer(RegistryServiceServicer):
         path: Path = home.path / "manifest.json"
         return cls(path.read_bytes())
 
-    async def GetManifest(self, request: wire.GetManifestRequest, context: Any) -> wire.GetManifestResponse:  # noqa: ARG002, N802 -- gRPC's name and signature
+    @override
+    async def GetManifest(self, request: wire.GetManifestRequest, context: Any) -> wire.GetManifestResponse:
         """Return the signed manifest."""
         return wire.GetManifestResponse(envelope=self._envelope)

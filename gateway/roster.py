@@ -274,7 +274,7 @@ class Roster:
         session.sequence = max(session.sequence, builder.sequence)
         sequence = builder.sequence
 
-        def installed(durable: bool) -> None:  # noqa: FBT001 -- the outbox's callback
+        def installed(*, durable: bool) -> None:
             if not self._alive(session, durable=durable):
                 return
             fresh = not session.complete
@@ -302,7 +302,7 @@ class Roster:
             session.builder.delta(publish.sequence, slots)
         session.sequence = max(session.sequence, publish.sequence)
 
-        def published(durable: bool) -> None:  # noqa: FBT001 -- the outbox's callback
+        def published(*, durable: bool) -> None:
             if self._alive(session, durable=durable):
                 self.shared.out.send(session.number, published=session_pb2.Published(sequence=publish.sequence))
 

@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+from typing_extensions import override
+
 from concordat.errors import CATALOGUE, ConcordatError, UnavailableError
 from concordat.rpc.server import current_peer
 from concordat.wire.v1.session_pb2_grpc import SessionServiceServicer
@@ -87,7 +89,8 @@ class SessionServicer(SessionServiceServicer):
     def __init__(self, hub: Sessions) -> None:
         self._hub = hub
 
-    async def Attach(self, request_iterator: AsyncIterator[wire.NodeFrame], context: Any) -> None:  # type: ignore[override]  # noqa: N802 -- gRPC's name; writes instead of yielding
+    @override
+    async def Attach(self, request_iterator: AsyncIterator[wire.NodeFrame], context: Any) -> None:  # type: ignore[override]  # writes instead of yielding
         """Carry frames both ways until either side ends the session."""
         number, channel = self._hub.open(str(current_peer()))
         tasks = {

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from gateway.sweep_pairs import Pair, ProvenPair
     from gateway.sweep_windows import Columns, Shared
 
-SWEEP_ID_BYTES: Final = 16
 FEWEST: Final = 2
 
 _log = logging.getLogger(__name__)
@@ -81,7 +80,7 @@ class Send:
     """Send a frame to a participant; `last` closes its stream."""
 
     party: str
-    frame: wire.SweepDown
+    frame: wire.SweepDown = field(repr=False)
     last: bool = False
 
 

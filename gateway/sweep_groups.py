@@ -7,7 +7,7 @@ nothing with it but its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
@@ -34,9 +34,9 @@ _CONFIRM_WORDS: Final = MAC_BYTES // 8
 class Candidates:
     """One participant's answer to a want: confirm MACs as rows of four words, class bytes, references of 16 bytes."""
 
-    confirms: npt.NDArray[np.uint64]
-    classes: Bytes
-    references: Bytes
+    confirms: npt.NDArray[np.uint64] = field(repr=False)
+    classes: Bytes = field(repr=False)
+    references: Bytes = field(repr=False)
 
     @classmethod
     def read(cls, frame: wire.SweepCandidates, rows: int) -> Candidates:

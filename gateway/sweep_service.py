@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from typing_extensions import override
+
 from concordat.errors import ConcordatError, RefusedError, UnavailableError
 from concordat.rpc.server import current_peer
 from concordat.wire.v1 import sweep_pb2 as wire
@@ -83,7 +85,7 @@ class _Letter:
     """A participant's frame, or None where its stream has ended; `read` lets it send the next."""
 
     party: str
-    frame: wire.SweepUp | None
+    frame: wire.SweepUp | None = field(repr=False)
     read: asyncio.Future[None]
 
 
@@ -313,7 +315,8 @@ class SweepServicer(SweepServiceServicer):
         self._runner = runner
         self._first_s = (settings or SweepSettings()).join_s
 
-    async def Sweep(self, requests: AsyncIterator[wire.SweepUp], context: Any) -> AsyncIterator[wire.SweepDown]:  # noqa: ARG002, N802
+    @override
+    async def Sweep(self, requests: AsyncIterator[wire.SweepUp], context: Any) -> AsyncIterator[wire.SweepDown]:
         """Take a participant's frames and send it those of the hub, until its last."""
         party = str(current_peer())
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
@@ -61,8 +61,8 @@ class Plan:
 class Columns:
     """One participant's tokens of one window, as first and second word."""
 
-    high: Words
-    low: Words
+    high: Words = field(repr=False)
+    low: Words = field(repr=False)
 
     @classmethod
     def of(cls, packed: bytes) -> Columns:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from typing_extensions import override
+
 from concordat.identity.names import Role
 from concordat.rpc.auth import AuthorisationTable
 from concordat.rpc.guard import current_peer
@@ -31,7 +33,8 @@ class CustodianServicer(CustodianServiceServicer):
     def __init__(self, custodian: Custodian) -> None:
         self._custodian = custodian
 
-    async def Evaluate(self, request: wire.EvaluateRequest, context: Context) -> wire.EvaluateResponse:  # noqa: N802, ARG002 -- gRPC's form
+    @override
+    async def Evaluate(self, request: wire.EvaluateRequest, context: Context) -> wire.EvaluateResponse:
         """Evaluate and prove a batch of blinded elements."""
         done = await asyncio.to_thread(self._custodian.evaluate, request)
         return wire.EvaluateResponse(
@@ -41,7 +44,8 @@ class CustodianServicer(CustodianServiceServicer):
             quota_left=done.quota_left,
         )
 
-    async def GetQuota(self, request: wire.GetQuotaRequest, context: Context) -> wire.GetQuotaResponse:  # noqa: N802, ARG002 -- gRPC's form
+    @override
+    async def GetQuota(self, request: wire.GetQuotaRequest, context: Context) -> wire.GetQuotaResponse:
         """Tell the caller its own quotas."""
         found = await asyncio.to_thread(self._custodian.quota_of, current_peer())
         return wire.GetQuotaResponse(

@@ -369,7 +369,7 @@ class Orders:
         body = check_pb2.CertificateBody.FromString(certificate.body)
         covered = {one.holder for one in body.holders if one.state == check_pb2.HOLDER_STATE_COVERED}
         for asker, reference, holder, own in self.checks.pop(body.check_id, set()):
-            if holder in covered and self.ledger.live_edge((asker, reference), (holder, own)) is None:
+            if holder in covered and self.ledger.live_edges([((asker, reference), (holder, own))]) == [None]:
                 self.unfounded.append(holder)
 
     def pass_time(self, seconds: float) -> None:

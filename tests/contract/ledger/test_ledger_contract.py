@@ -63,7 +63,8 @@ def told(notices: tuple[LedgerNotice, ...]) -> list[tuple[str, str]]:
 
 
 def live(ledger: Ledger, one: str, two: str) -> bytes | None:
-    return ledger.live_edge((one.partition(":")[0], reference(one)), (two.partition(":")[0], reference(two)))
+    ends = ((one.partition(":")[0], reference(one)), (two.partition(":")[0], reference(two)))
+    return ledger.live_edges([ends])[0]
 
 
 def test_an_edge_tells_both_sides_what_they_must_know(ledger: Ledger) -> None:

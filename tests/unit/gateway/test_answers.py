@@ -159,7 +159,7 @@ def test_an_item_is_answered_once_in_a_check(world: World) -> None:
     de.link.send(answer=forged(check_id))
     world.settle()
     assert told_once(nl, de)
-    assert world.ledger.live_edge((nl.id, nl.values["x"]), (de.id, de.values["x"])) is not None
+    assert world.ledger.live_edges([((nl.id, nl.values["x"]), (de.id, de.values["x"]))])[0] is not None
 
 
 def test_an_answer_after_the_certificate_is_ignored_and_the_holder_was_timed_out(world: World) -> None:
