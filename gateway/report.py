@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from concordat.protocol.report import ROW_OF_NAMESPACE, encode_report, listed, totals
+from concordat.protocol.report import REPORT_DOMAIN, ROW_OF_NAMESPACE, encode_report, listed, totals
 
 if TYPE_CHECKING:
     from concordat.identity.keys import SigningKey
     from gateway.operations_store import Operation
     from gateway.sweep import SweepResult
 
-DOMAIN: Final = "report"
 FORMAT_VERSION: Final = 1
 
 
@@ -49,4 +48,4 @@ def build_report(operation: Operation, result: SweepResult, *, gateway: str, fro
 
 def sign_report(report: bytes, key: SigningKey) -> bytes:
     """Return the gateway's signature of a report."""
-    return key.sign(DOMAIN, report)
+    return key.sign(REPORT_DOMAIN, report)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from concordat.errors import ProtocolError
-from concordat.protocol.macs import MAC_BYTES
+from concordat.protocol.macs import ADDRESSEE_MAY_BE_TOLD, MAC_BYTES, SENDER_IS_TOLD
 from concordat.wire.v1 import sweep_pb2 as wire
 from gateway.sweep_groups import NAMESPACE_BITS
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from gateway.sweep_windows import Numbers
 
 PAIRS_A_FRAME: Final = 1 << 16
-ADDRESSEE_MAY_BE_TOLD: Final = 1
-SENDER_IS_TOLD: Final = 2
 _UNJUDGED, _BAD, _GOOD = 0, 1, 2
 
 

@@ -22,7 +22,7 @@ from concordat.config import explain
 from concordat.errors import ConfigError, InputError
 from concordat.identity.certificates import LocalAuthority
 from concordat.identity.files import write_private, write_public
-from concordat.identity.home import MASK_KEY_BYTES, save_share
+from concordat.identity.home import save_share
 from concordat.identity.keys import SealingKey, SealingPublicKey, SigningKey
 from concordat.identity.manifest import Custodian, Gateway, KeyClass, Manifest, Party, Window
 from concordat.identity.names import Role, SpiffeId
@@ -30,6 +30,7 @@ from concordat.identity.signed_manifest import RootKeys, sign_manifest
 from concordat.oprf.keygen import Participant, Sealing, run_keygen
 from concordat.oprf.keygen import Plan as KeygenPlan
 from concordat.oprf.threshold import unsafe_deal
+from concordat.tokens import MASK_KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -25,6 +25,7 @@ from concordat.identity.keys import SealingKey, SigningKey
 from concordat.identity.names import Role, SpiffeId
 from concordat.identity.signed_manifest import RootKeys, load_manifest
 from concordat.oprf.server import KeyShare
+from concordat.tokens import MASK_KEY_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from concordat.clock import Clock
     from concordat.identity.manifest import KeyClass, Manifest
 
-MASK_KEY_BYTES: Final = 32
 _VERSION: Final = re.compile(rb"([1-9][0-9]{0,9}) ([0-9a-f]{64})\n")
 
 

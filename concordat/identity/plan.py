@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from concordat.errors import InputError
 from concordat.identity.manifest import MAX_CUSTODIANS, MAX_PARTIES, Address, KeyClass, Name, Part, PartyClass, Word
+from concordat.tokens import NAMESPACE_NUMBERS
 
 ASKING_CLASSES: Final = (
     PartyClass.EU_STATE,
@@ -14,20 +15,6 @@ ASKING_CLASSES: Final = (
     PartyClass.INTERNATIONAL_ORGANISATION,
     PartyClass.EU_AGENCY,
     PartyClass.PARTNER,
-)
-NAMESPACES: Final = (
-    "e164",
-    "email",
-    "account",
-    "platform",
-    "url",
-    "app",
-    "iban",
-    "wallet",
-    "imei",
-    "document",
-    "vehicle",
-    "person",
 )
 _EU: Final = "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK"
 _EU_STATES: Final = frozenset(_EU.split())
@@ -92,7 +79,7 @@ class FederationPlan(Part):
     opt_in: Mapping[Name, tuple[PartyClass, ...]] = Field(
         default_factory=dict, description="Rows that differ from 'answers every class'."
     )
-    rules_versions: Mapping[Word, int] = Field(default_factory=lambda: dict.fromkeys(NAMESPACES, 1))
+    rules_versions: Mapping[Word, int] = Field(default_factory=lambda: dict.fromkeys(NAMESPACE_NUMBERS, 1))
     tick_ms: Annotated[int, Field(ge=1)] = 250
     window_ms: Annotated[int, Field(ge=1)] = 500
     days: Annotated[int, Field(ge=1, le=397)] = 397

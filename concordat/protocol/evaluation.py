@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.message import DecodeError
 
 from concordat.errors import IdentityError, ProtocolError, RefusedError
+from concordat.identity.manifest import KeyClass
 from concordat.protocol.check import accept_manifest
 from concordat.wire.v1 import custodian_pb2 as wire
 
@@ -20,7 +21,6 @@ DOMAIN: Final = "evaluate"
 REQUEST_ID_BYTES: Final = 16
 ELEMENT_BYTES: Final = 32
 MAX_ELEMENTS: Final = 4096
-KEY_CLASSES: Final = ("strong", "weak", "person")
 MS: Final = 1000
 
 
@@ -71,7 +71,7 @@ def accept_evaluation(
     if fields.federation != manifest.federation or fields.custodian != custodian:
         raise IdentityError("the request is meant for another federation or custodian")
     accept_manifest(fields.manifest_hash, manifest=manifest, now=now)
-    if fields.key_class not in KEY_CLASSES or fields.epoch not in manifest.live_epochs:
+    if fields.key_class not in set(KeyClass) or fields.epoch not in manifest.live_epochs:
         raise RefusedError("the request names a key that is not in force", code="stale_epoch")
     # (3) It has not expired, and lives no longer than the federation allows.
     now_ms = int(now * MS)

@@ -13,8 +13,12 @@ from concordat.errors import ProtocolError
 from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES, TOKEN_BYTES, column, length_prefixed
 
 MAC_BYTES: Final = 32
+# Bits of a holder's decision in an answer.
 ASKER_TOLD: Final = 1
 HOLDER_TOLD: Final = 2
+# Bits of a holder's decision in a pair proof of a sweep.
+ADDRESSEE_MAY_BE_TOLD: Final = 1
+SENDER_IS_TOLD: Final = 2
 
 
 def _columns(*packed: tuple[bytes, int]) -> list[list[bytes]]:
@@ -71,7 +75,7 @@ def pair_mac(
         sweep_id: The sweep, 16 bytes.
         parties: SPIFFE ids of sender and addressee.
         references: The sender's and the addressee's reference.
-        decision: bit 0 the addressee may be told, bit 1 the sender is told.
+        decision: `ADDRESSEE_MAY_BE_TOLD` and `SENDER_IS_TOLD` as bits.
 
     Raises:
         ProtocolError: A reference that has not 16 bytes, or a decision that is no byte.

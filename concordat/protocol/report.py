@@ -16,6 +16,7 @@ from concordat.tokens import NAMESPACE_NUMBERS, NAMESPACES_BY_NUMBER
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+REPORT_DOMAIN: Final = "report"
 CHECKED, SUSPECTED, CONFIRMED = 0, 1, 2
 ROW_OF_NAMESPACE: Final[Mapping[str, str]] = {
     "account": "people_usernames",

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from concordat.identity.manifest import KeyClass
-from concordat.oprf.server import KeyShare
 from concordat.rpc.server import BoundServer, ServerSettings, build_server
 from concordat.wire.v1.custodian_pb2_grpc import add_CustodianServiceServicer_to_server
 from services.custodian.core import Custodian
@@ -32,7 +31,7 @@ def open_custodian(home: Home, *, clock: Clock) -> Iterator[Custodian]:
         ConfigError: A share, the quota store or the log is missing, too open or damaged.
         IdentityError: The folder is not a custodian's, or a share is not the one that the manifest names.
     """
-    shares = {(epoch, key_class): _share(home, epoch, key_class) for epoch, key_class in _keys(home)}
+    shares = {(epoch, key_class): home.share(epoch, key_class) for epoch, key_class in _keys(home)}
     journal = Journal(home.path / FILE_NAME)
     quotas = QuotaStore.open(home.path, now=clock.now(), used_before=journal.used)
     if quotas.restored:
@@ -48,11 +47,6 @@ def _keys(home: Home) -> Iterator[tuple[int, KeyClass]]:
     for epoch in home.manifest.epochs.in_force:
         for key_class in KeyClass:
             yield epoch, key_class
-
-
-def _share(home: Home, epoch: int, key_class: KeyClass) -> KeyShare:
-    share = home.share(epoch, key_class)
-    return KeyShare(share.index, share.secret, share.public)
 
 
 def server_of(custodian: Custodian, home: Home, settings: ServerSettings) -> BoundServer:

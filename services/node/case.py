@@ -134,6 +134,10 @@ class CaseProfile(BaseModel):
     """Last day on which the case justifies searches."""
     defaults: CaseDefaults = Field(default_factory=CaseDefaults)
 
+    def __repr__(self) -> str:
+        # Case, officer and offence belong into no log and no traceback.
+        return f"CaseProfile(valid_until={self.valid_until.isoformat()})"
+
     def justification_bytes(self) -> bytes:
         """Return the justification as canonical JSON: sorted keys, no blanks, UTF-8, fields without value left out."""
         fields = self.model_dump(mode="json", exclude={"defaults"}, exclude_none=True)
@@ -146,8 +150,7 @@ class CaseProfile(BaseModel):
         """
         if len(salt) < SALT_BYTES_AT_LEAST:
             raise ValueError(f"a salt has at least {SALT_BYTES_AT_LEAST} bytes")
-        prefixed_salt = len(salt).to_bytes(2, "big") + salt
-        return hashlib.sha256(JUSTIFICATION_DOMAIN + prefixed_salt + self.justification_bytes()).digest()
+        return hashlib.sha256(JUSTIFICATION_DOMAIN + length_prefixed(salt) + self.justification_bytes()).digest()
 
     def left_from_template(self) -> tuple[str, ...]:
         """Return the names of the fields that still hold what a new template holds."""

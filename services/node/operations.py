@@ -26,6 +26,7 @@ from concordat.protocol.charter import (
     parse_charter,
     seal_key,
 )
+from concordat.protocol.report import REPORT_DOMAIN
 from concordat.rpc.client import call
 from concordat.tokens import MASK_KEY_BYTES, MaskKey
 from concordat.wire.v1 import operations_pb2 as wire
@@ -61,7 +62,6 @@ __all__ = [
     "start_sweep",
 ]
 
-REPORT_DOMAIN: Final = "report"
 CALL_S: Final = 30.0
 TOKENS_WAIT_S: Final = 8.0
 _POLL_S: Final = 0.2

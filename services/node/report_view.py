@@ -9,6 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from services.node.coverage import short
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -47,9 +49,7 @@ def render_report(report: Mapping[str, Any]) -> RenderableType:
         parts.append(Text(f"Also compared, in no row above: {listed}"))
     parts.append(Text(f"Values that two or more participants hold: {report['matches']}"))
     parts.append(Text(f"Coverage: {len(included)} of {len(report['participants'])} participants are in these counts"))
-    parts += [
-        Text(f"  not in them: {_short(one['party'])} ({_WHY.get(one['state'], one['state'])})") for one in missing
-    ]
+    parts += [Text(f"  not in them: {short(one['party'])} ({_WHY.get(one['state'], one['state'])})") for one in missing]
     return Group(*parts)
 
 
@@ -62,15 +62,15 @@ def render_charter(proposal: Proposal) -> RenderableType:
     table.add_column("value", overflow="fold")
     rows = (
         ("title", charter.title),
-        ("opener", _short(charter.opener)),
-        ("participants", ", ".join(_short(party) for party in charter.participants)),
+        ("opener", short(charter.opener)),
+        ("participants", ", ".join(short(party) for party in charter.participants)),
         ("purpose", charter.purpose),
         ("namespaces", ", ".join(charter.namespaces)),
         ("from", _time(charter.starts_at)),
         ("to", _time(charter.ends_at)),
         ("exercise", "yes" if charter.exercise else "no"),
         ("SHA-256", proposal.held.hash.hex()),
-        ("signed by", ", ".join(_short(party) for party in proposal.signed)),
+        ("signed by", ", ".join(short(party) for party in proposal.signed)),
     )
     for name, value in rows:
         # A title is an opener's text: Text keeps it from being read as markup.
@@ -88,10 +88,6 @@ def _totals(report: Mapping[str, Any]) -> Table:
     for key, label in _ROWS:
         table.add_row(label, str(report["totals"][key]))
     return table
-
-
-def _short(party: str) -> str:
-    return party.rpartition("/")[2]
 
 
 def _time(seconds: int) -> str:

@@ -23,7 +23,14 @@ import grpc.aio
 import numpy as np
 
 from concordat.errors import ProtocolError, UnavailableError
-from concordat.protocol.macs import MAC_BYTES, confirm_macs, equal, pair_mac
+from concordat.protocol.macs import (
+    ADDRESSEE_MAY_BE_TOLD,
+    MAC_BYTES,
+    SENDER_IS_TOLD,
+    confirm_macs,
+    equal,
+    pair_mac,
+)
 from concordat.rpc.client import translate
 from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES, TOKEN_BYTES, column
 from concordat.wire.v1 import sweep_pb2 as wire
@@ -39,7 +46,7 @@ if TYPE_CHECKING:
     from services.node.store.sweep_set import SweepSet
 
 MAX_WINDOW_BITS: Final = 16
-BOTH_TOLD: Final = 3
+BOTH_TOLD: Final = ADDRESSEE_MAY_BE_TOLD | SENDER_IS_TOLD
 IDLE_S: Final = 120.0
 _WORD_BITS: Final = 64
 

@@ -44,9 +44,3 @@ def from_json(text: str) -> CaseProfile:
 def all_cases(db: sqlite3.Connection) -> list[CaseProfile]:
     """Return all profiles, oldest first."""
     return [from_json(row[0]) for row in db.execute("SELECT profile FROM case_profile ORDER BY id")]
-
-
-def case_of(db: sqlite3.Connection, reference: str) -> CaseProfile | None:
-    """Return the profile with a reference."""
-    row = db.execute("SELECT profile FROM case_profile WHERE reference = ?", (reference,)).fetchone()
-    return None if row is None else from_json(row[0])

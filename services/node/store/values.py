@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from concordat.tokens import REFERENCE_BYTES
 from services.node.store import cases
 from services.node.store.rows import Untokenised, UntokenisedRow
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 STRONG: Final = 1
 WEAK: Final = 2
-REFERENCE_BYTES: Final = 16
 
 
 class CanonicalValue(NamedTuple):
