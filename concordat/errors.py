@@ -10,8 +10,9 @@
     └── UnavailableError    a party cannot be reached now; waiting and trying again is right
 
 Every error has a code. The catalogue gives each code its gRPC status and the one sentence that may leave the process;
-the error's own text goes to the local log and to the local user only. A code that is not in the catalogue becomes
-`internal` at the boundary. Messages never hold an identifier, a token, a key or a blind.
+the error's own text goes to the local log and to the local user only. Codes that stay at one node are not in it: why an
+identifier, a line or a file was refused. A code that is not in the catalogue becomes `internal` at the boundary.
+Messages never hold an identifier, a token, a key or a blind.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ConcordatError(Exception):
-    """Base of all errors that a caller may handle; carries a `code` of the catalogue.
+    """Base of all errors that a caller may handle; the catalogue has the `code` where it may cross to others.
 
     `public_detail` is the one text beside the catalogue's sentence that may leave the process, such as a count or the
     name of a field: printable ASCII, and nothing that a party would not tell everyone.

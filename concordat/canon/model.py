@@ -109,6 +109,25 @@ _WHAT_OF_A_PLATFORM: Final = re.compile(
     r"(?:profile?|profiel|account|konto|username|user|handle|name|nickname|url|link|number)s?$"
 )
 
+# Codes with which a reading is refused. They stay at the node, beside line and reason: none of them is an error that
+# crosses to another party, so none is in the catalogue of `concordat.errors`.
+READING_CODES: Final = frozenset(
+    {
+        "empty",
+        "several",
+        "too_long",
+        "unknown_kind",
+        "unknown_region",
+        "unreadable_account",
+        "unreadable_app",
+        "unreadable_email",
+        "unreadable_iban",
+        "unreadable_phone",
+        "unreadable_platform",
+        "unreadable_url",
+    }
+)
+
 # A version goes up only when outputs of its namespace change; the manifest names the current and the next one.
 RULES_VERSIONS: Final[Mapping[Namespace, int]] = MappingProxyType(dict.fromkeys(Namespace, 1))
 
