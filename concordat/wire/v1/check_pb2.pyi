@@ -440,7 +440,9 @@ class CertificateBody(_message.Message):
     ledger_incarnation: _builtins.bytes
     """Incarnation of the ledger, 16 bytes."""
     ledger_position: _builtins.int
-    """Unix milliseconds up to which the ledger holds all edges; a time and no count, so that nobody's work shows (I11)."""
+    """Unix milliseconds up to which the ledger holds all edges; a time and no count, so that nobody's work shows (I11).
+    Kept with the certificate; a node compares it once the ledger has standbys that may fall behind.
+    """
     partial: _builtins.bool
     """True where only some holders were asked (only_holders); the others are not listed."""
     @_builtins.property
@@ -644,7 +646,7 @@ class Voided(_message.Message):
     edge_id: _builtins.bytes
     """Edge, 16 bytes."""
     voided_at_ms: _builtins.int
-    """Unix milliseconds."""
+    """Unix milliseconds; for audits, no node acts on it."""
     def __init__(
         self,
         *,

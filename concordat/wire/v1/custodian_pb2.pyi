@@ -172,7 +172,7 @@ class GetQuotaResponse(_message.Message):
     PERIOD_ENDS_AT_MS_FIELD_NUMBER: _builtins.int
     MANIFEST_HASH_FIELD_NUMBER: _builtins.int
     period_ends_at_ms: _builtins.int
-    """Unix milliseconds at which the current period ends."""
+    """Unix milliseconds at which the current period ends; for people and programs that ask a custodian."""
     manifest_hash: _builtins.bytes
     """SHA-256 of the manifest that the custodian holds."""
     @_builtins.property

@@ -193,7 +193,7 @@ class Hello(_message.Message):
     ledger_incarnation: _builtins.bytes
     """Incarnation of the ledger as last seen, 16 bytes or empty."""
     software: _builtins.str
-    """Software version, for the operator."""
+    """Software version, for the operator; shown once the hub has its console."""
     @_builtins.property
     def rules_versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Rules version in use per namespace."""
@@ -245,7 +245,7 @@ class Welcome(_message.Message):
     ledger_incarnation: _builtins.bytes
     """Incarnation of the ledger, 16 bytes."""
     ledger_position: _builtins.int
-    """As in CertificateBody."""
+    """As in CertificateBody; used from the same step on."""
     ledger_sequence: _builtins.int
     """The party's published sequence in the ledger."""
     plane_log2_slots: _builtins.int
@@ -441,7 +441,9 @@ class Barrier(_message.Message):
     tick: _builtins.int
     """Number of the tick."""
     required_sequence: _builtins.int
-    """The answers must come from an index at or above this sequence."""
+    """The answers must come from an index at or above this sequence. The node answers with the sequence that it has, and
+    the hub compares (3.4 step 6); a node with several indexes chooses by it.
+    """
     def __init__(
         self,
         *,

@@ -387,7 +387,7 @@ class SweepDone(_message.Message):
     dropped: _builtins.str
     """Code of the catalogue where the participant was dropped; empty at success."""
     report_version: _builtins.int
-    """Version of the report, from 1."""
+    """Version of the report, from 1; always 1, as there is one report a charter."""
     def __init__(
         self,
         *,
