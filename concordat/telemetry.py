@@ -89,9 +89,9 @@ def setup(service_name: str, *, otlp: str | None = None, level: int = logging.IN
     if otlp is None:
         return
     # Loaded only where spans go somewhere: every command starts sooner without it.
-    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 -- as said above
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 -- as said above
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 -- as said above
 
     provider = TracerProvider(resource=Resource({"service.name": service_name}))
     provider.add_span_processor(BatchSpanProcessor(_exporter(otlp)))

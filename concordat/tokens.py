@@ -124,5 +124,5 @@ class MaskKey:
         Each label is one AES block, so that the whole column is one call and the map is a permutation.
         """
         # ECB on purpose: entries are pseudorandom, distinct single blocks, and equal labels must give equal tokens.
-        encryptor = Cipher(algorithms.AES(self._key), modes.ECB()).encryptor()  # noqa: S305
+        encryptor = Cipher(algorithms.AES(self._key), modes.ECB()).encryptor()  # noqa: S305 -- as said above
         return encryptor.update(labels) + encryptor.finalize()

@@ -44,7 +44,7 @@ _GENERIC_PROFILE: Final = re.compile(
     r"(?:(?:user|users|u|member|members|profile|profiles)/@?|@)(?P<v>\d{1,20}|[\w\-][\w.\-]{1,63})", re.IGNORECASE
 )
 _GENERIC_RESERVED: Final = frozenset(
-    "login logout register signup settings edit new me search list all online password index.php index.html".split()  # noqa: SIM905
+    "login logout register signup settings edit new me search list all online password index.php index.html".split()
 )
 
 

@@ -189,7 +189,7 @@ def _national(number: str, context: Context, notes: list[str]) -> Reading:
 
 
 # The trunk prefix of the Soviet plan, where the present plan has another and people still write the old one.
-_SOVIET_PLANS: Final = frozenset("UA MD GE AM AZ KG TJ UZ TM".split())  # noqa: SIM905 - one word a line would be long
+_SOVIET_PLANS: Final = frozenset("UA MD GE AM AZ KG TJ UZ TM".split())
 
 
 def _old_trunk(parsed: _Parsed | None, number: str, region: str) -> _Parsed | None:

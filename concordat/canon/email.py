@@ -84,7 +84,7 @@ _OTHER_PROVIDERS: Final = frozenset(
     list.ru bk.ru rambler.ru gmx.de gmx.net gmx.com gmx.at gmx.ch web.de t-online.de freenet.de mail.com tutanota.com
     tuta.io tuta.com ukr.net i.ua abv.bg wp.pl o2.pl onet.pl interia.pl seznam.cz centrum.cz azet.sk libero.it
     virgilio.it orange.fr laposte.net free.fr wanadoo.fr ziggo.nl kpnmail.nl qq.com 163.com 126.com naver.com
-    """.split()  # noqa: SIM905 - one word a line would be a page
+    """.split()
 )
 
 

@@ -31,7 +31,7 @@ _COMMON: Final = frozenset(
     blogspot.com wordpress.com github.io github.com gitlab.io wixsite.com weebly.com herokuapp.com netlify.app
     vercel.app web.app firebaseapp.com pages.dev amazonaws.com cloudfront.net azurewebsites.net archive.org
     web.archive.org wikipedia.org amazon.com ebay.com paypal.com localhost
-    """.split()  # noqa: SIM905 - one word a line would be a page
+    """.split()
 )
 
 
@@ -44,7 +44,7 @@ _TENANTS: Final = tuple(
     ucoz.ru ucoz.com ucoz.net ucoz.ua ucoz.es at.ua my1.ru 3dn.ru clan.su do.am moy.su narod.ru
     over-blog.com canalblog.com eklablog.com skyrock.com blog.hu blogs.sapo.pt 000webhostapp.com wapka.mobi
     forumotion.com forumfree.it forumcommunity.net proboards.com createaforum.com freeforums.net
-    """.split()  # noqa: SIM905 - one word a line would be a page
+    """.split()
 )
 # One blog answers at blogspot.com and at the same name under every country.
 _BLOGSPOT: Final = re.compile(r"(?<![^.])blogspot\.(?:(?:com?\.)?[a-z]{2})$")

@@ -118,5 +118,5 @@ _RESERVED: Final = frozenset(
     about account accounts ads api app apps auth blog business careers company contact cookies developer developers
     directory download en explore faq feed help home hashtag index.php index.html jobs legal login logout notifications
     oauth press privacy register search settings share signin signup sitemap support terms tos policies policy
-    """.split()  # noqa: SIM905 - one word a line would be a page
+    """.split()
 )

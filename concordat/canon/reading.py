@@ -80,7 +80,7 @@ _PLACEHOLDERS: Final = frozenset(
     sconosciuta nessuno desconocido desconocida ninguno desconhecido nenhum onbekend geen necunoscut niciunul nieznany
     nieznane brak neznámý neznámé neznámy ismeretlen okänd ukendt ukjent tuntematon nepoznato neznano nežinomas nezināms
     teadmata άγνωστο άγνωστος неизвестен неизвестно неизвестный няма нет невідомо немає unbek
-    """.split()  # noqa: SIM905 - one word a line would be a page
+    """.split()
 )
 _MAX_TELEGRAM_ID_DIGITS: Final = 10
 

@@ -25,7 +25,7 @@ _TRACKING: Final = frozenset(
     s_cid ref_src ref_url __tn__ __xts__ __cft__ fb_action_ids fb_action_types fb_source share_url cmpid cvid
     _branch_match_id _branch_referrer at_campaign at_medium pk_campaign pk_kwd pk_source gad_source gad_campaignid
     srsltid phpsessid jsessionid aspsessionid
-    """.split()  # noqa: SIM905 - one word a line would be a page
+    """.split()
 )
 _TRACKING_FAMILIES: Final = ("utm_", "__cft__[", "hsa_", "mtm_", "itm_", "stm_")
 # `s` and `sid` mean many things, but 32 hex digits there are the session of a forum or shop.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path  # noqa: TC003 -- cyclopts reads annotations when the command runs
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter

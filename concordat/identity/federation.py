@@ -268,7 +268,7 @@ def _gateway(member: _Member, plan: FederationPlan) -> Gateway:
 def _root_keys(plan: FederationPlan, operators: Mapping[str, SigningKey]) -> RootKeys:
     return RootKeys(
         federation=plan.name,
-        # t+1 custodians' operators, or all of them where there are fewer, and the hub's (DESIGN 3.1).
+        # t+1 custodians' operators, or all of them where there are fewer, and the hub's.
         threshold=min(plan.threshold + 1, plan.custodians) + 1,
         keys={operator: key.public.hex() for operator, key in operators.items()},
         required=(HUB_OPERATOR,),

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from concordat.config import Settings
 from concordat.errors import ConfigError
-from concordat.identity.manifest import Address  # noqa: TC001 -- pydantic reads it
+from concordat.identity.manifest import Address
 from concordat.rpc.guard import Guard, current_peer
 from concordat.rpc.limits import MAX_MESSAGE_BYTES, Options, keepalive, message_limits
 

@@ -32,7 +32,7 @@ def found_in(file: ImportedFile) -> list[tuple[int, str, str, str | None]]:
 
 
 @pytest.mark.parametrize("pretty", [False, True])
-def test_the_objects_of_a_bundle_become_rows(imported: Imported, pretty: bool) -> None:  # noqa: FBT001 - a parameter
+def test_the_objects_of_a_bundle_become_rows(imported: Imported, pretty: bool) -> None:
     bundle = stix2.Bundle(
         stix2.EmailAddress(value="a@example.com"),
         stix2.URL(value="https://shop.example/a"),

@@ -157,7 +157,7 @@ def items(number: int, **change: bytes) -> wire.CheckItems:
         (items(2, audiences=bytes(1)), True),
     ],
 )
-def test_columns_that_do_not_fit_the_header_are_refused(columns: wire.CheckItems, exact: bool) -> None:  # noqa: FBT001
+def test_columns_that_do_not_fit_the_header_are_refused(columns: wire.CheckItems, exact: bool) -> None:
     with pytest.raises(ConcordatError) as caught:
         accept_items(columns, count=2, exact=exact)
     assert caught.value.code == "protocol_violation"
