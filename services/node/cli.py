@@ -19,7 +19,7 @@ from rich.text import Text
 from concordat import telemetry
 from concordat.canon import Kind
 from concordat.clock import SystemClock
-from concordat.errors import InputError
+from concordat.errors import ConcordatError, InputError
 from concordat.identity.home import load_home
 from services.node import matches as match_views
 from services.node import submit_view as view
@@ -292,6 +292,7 @@ def _finish(submitter: Submitter, report: SubmitReport, *, no_wait: bool, as_jso
     epoch, console = home.manifest.epochs.current, Console(stderr=True)
     if not as_json:
         _warn_of_template(console, submitter.case)
+        _warn_of_operation(console, submitter)
         view.show_report(console, report, _readings(store, report))
     running = is_running(home.path)
     followed = running and not no_wait and report.counts.accepted > 0
@@ -332,6 +333,19 @@ def _finish(submitter: Submitter, report: SubmitReport, *, no_wait: bool, as_jso
 def _warn_of_template(console: Console, case: CaseProfile) -> None:
     if left := case.left_from_template():
         text = f"The case profile still has the template's {', '.join(left)}: write your own, a search is answered for."
+        console.print(Text(text, style="yellow"), soft_wrap=True)
+
+
+def _warn_of_operation(console: Console, submitter: Submitter) -> None:
+    """Say that an operation has no charter here: records that are marked for a mistyped one would be in no sweep."""
+    if not submitter.operation:
+        return
+    from services.node.operations import load_operation  # noqa: PLC0415 -- brings in gRPC, seldom needed here
+
+    try:
+        load_operation(submitter.home, submitter.operation)
+    except ConcordatError:
+        text = f"This node has signed no charter of {submitter.operation}; its records are in no sweep before it has."
         console.print(Text(text, style="yellow"), soft_wrap=True)
 
 

@@ -144,13 +144,21 @@ def sign(
     _, proposal = asyncio.run(read())
     if not as_json:
         Console().print(render_charter(proposal))
-    if not yes and (as_json or not Confirm.ask("Sign this charter?")):
+    if not yes and (as_json or not _confirmed()):
         raise InputError("the charter was not signed; --yes signs without asking")
     state = _state(asyncio.run(do(proposal)))
     if as_json:
         _print_json({"operation": operation, "charter": proposal.held.hash.hex(), "state": state})
     else:
         Console().print(Text(f"{operation} is signed and {state}"))
+
+
+def _confirmed() -> bool:
+    try:
+        return Confirm.ask("Sign this charter?")
+    except EOFError:
+        # Nobody is there to answer.
+        return False
 
 
 @app.command(name="start-sweep")

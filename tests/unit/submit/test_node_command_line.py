@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from concordat.cli import run
+from services.node import cli_operation
 from services.node.case import justification_salt, load_case
 from services.node.config import NodeSettings, load_settings
 from services.node.store.rows import ToldRow
@@ -120,6 +121,18 @@ def test_a_case_profile_that_was_not_filled_in_is_warned_of(
     case.write_text(case.read_text().replace("officer-17", "officer-18").replace("Unit 1", "Unit 2"))
     submit(listing, case, home, "--kind", "phone")
     assert "still has the template's reference:" in capsys.readouterr().err
+
+
+def test_an_operation_without_a_charter_here_is_warned_of(
+    home: Home, case: Path, listing: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit(listing, case, home, "--kind", "phone", "--operation", "op-mistyped") == 0
+    assert "has signed no charter of op-mistyped" in capsys.readouterr().err
+
+
+def test_no_charter_is_signed_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    assert not cli_operation._confirmed()
 
 
 def test_spellings_of_one_match_are_one_row(home: Home, case: Path, capsys: pytest.CaptureFixture[str]) -> None:
