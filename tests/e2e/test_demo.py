@@ -159,7 +159,8 @@ def test_a_scenario_of_strangers_comes_out_as_they_say(start: Any, tmp_path: Pat
     assert demo.nothing_is_left()
 
 
-@pytest.mark.parametrize(("part", "lost"), [("canonical", 12), ("route", 1), ("notify", 12)])
+# The sweep finds what routing lost, but not at a party that takes no part in it: two things of Europol.
+@pytest.mark.parametrize(("part", "lost"), [("canonical", 12), ("route", 2), ("notify", 12)])
 def test_a_part_that_is_broken_on_purpose_makes_it_fail(start: Any, tmp_path: Path, part: str, lost: int) -> None:
     demo = start("--break", part, "--hosts", "1", "--scenario", mixed(tmp_path / "scenario.json"))
     code, outcome = demo.wait()
