@@ -14,6 +14,7 @@ from concordat.clock import SystemClock
 from concordat.errors import RefusedError, UnavailableError
 from concordat.identity.home import load_home
 from concordat.rpc.client import channel
+from concordat.vocabulary import Aim, Offence, Purpose, SubjectCategory
 from demo.sabotage import careless_read
 from services.node.case import CaseProfile
 from services.node.operations import (
@@ -25,7 +26,6 @@ from services.node.operations import (
     start_sweep,
 )
 from services.node.submit import Submitter
-from services.node.vocabulary import Aim, Offence, Purpose, SubjectCategory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

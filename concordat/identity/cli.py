@@ -16,7 +16,7 @@ from concordat.config import explain
 from concordat.errors import InputError
 from concordat.identity.federation import init_federation, steps
 from concordat.identity.home import load_home
-from concordat.identity.plan import FederationPlan, NodePlan
+from concordat.identity.plan import ASKING_CLASSES, FederationPlan, NodePlan, PartnerPlan
 from concordat.identity.signed_manifest import RootKeys
 
 app = App(name="federation", help="Make a local federation, and check a party's folder.")
@@ -31,9 +31,12 @@ def init(
     *,
     nodes: str,
     name: str = "concordat.example",
+    partners: str = "",
+    answer_partners: str = "",
     custodians: int = 3,
     threshold: int = 2,
     gateway_address: str = "localhost:7400",
+    api_address: str = "localhost:7443",
     custodian_addresses: str = "",
     unsafe_dealer: Annotated[bool, Parameter(negative=())] = False,
     as_json: AsJson = False,
@@ -48,12 +51,18 @@ def init(
         Comma-separated: countries (NL,DE), known organisations (EUROPOL), or NAME:CLASS.
     name
         The federation's name, like a DNS name.
+    partners
+        Comma-separated organisations that only ask: NAME, or NAME:PURPOSE+PURPOSE for what they may ask.
+    answer_partners
+        Comma-separated nodes that answer partners, or 'all'; none by default.
     custodians
         How many hold a share of each token key (n).
     threshold
         How many of them are needed (t).
     gateway_address
         HOST:PORT of the gateway.
+    api_address
+        HOST:PORT of the gateway's HTTPS API, for partners and the console.
     custodian_addresses
         Comma-separated HOST:PORT, one per custodian; by default localhost, ports 7401 and on.
     unsafe_dealer
@@ -61,10 +70,14 @@ def init(
     as_json
         Print one JSON object and nothing else.
     """
+    planned = [NodePlan.parse(one) for one in _split(nodes)]
     try:
         plan = FederationPlan(
             name=name,
-            nodes=tuple(NodePlan.parse(one) for one in _split(nodes)),
+            nodes=tuple(planned),
+            partners=tuple(PartnerPlan.parse(one) for one in _split(partners)),
+            opt_in=dict.fromkeys(_answering(answer_partners, planned), ASKING_CLASSES),
+            api_address=api_address,
             custodians=custodians,
             threshold=threshold,
             gateway_address=gateway_address,
@@ -85,6 +98,7 @@ def init(
         "manifest": manifest.hash.hex(),
         "root_keys": RootKeys.load(first / "root-keys.json").fingerprint(),
         "nodes": [party.name for party in manifest.nodes],
+        "partners": [partner.name for partner in plan.partners],
         "custodians": manifest.total,
         "threshold": manifest.threshold,
     }
@@ -120,6 +134,10 @@ def check(home: Path, /, *, as_json: AsJson = False) -> None:
         return
     for key, value in result.items():
         print(f"{key.replace('_', ' '):17} {value}")
+
+
+def _answering(text: str, nodes: list[NodePlan]) -> list[str]:
+    return [node.name for node in nodes] if text.strip() == "all" else _split(text)
 
 
 def _split(text: str) -> list[str]:

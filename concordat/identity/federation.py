@@ -1,6 +1,7 @@
 """A whole local federation in one folder: authority, keys, token keys, manifest, and one folder per party.
 
-    DIR/custodian/c1 ...  DIR/gateway/g1  DIR/node/NL ...  DIR/roots/OPERATOR.key
+    DIR/custodian/c1 ...  DIR/gateway/g1  DIR/node/NL ...  DIR/partner/IJM ...  DIR/console/console
+    DIR/roots/OPERATOR.key
 
 It plays the part of every authority on one machine, for demonstrations, tests and pilots; between real authorities each
 party makes its own folder. The TLS authority's key is forgotten when the folders are made. The result appears at once
@@ -24,8 +25,9 @@ from concordat.identity.certificates import LocalAuthority
 from concordat.identity.files import write_private, write_public
 from concordat.identity.home import save_share
 from concordat.identity.keys import SealingKey, SealingPublicKey, SigningKey
-from concordat.identity.manifest import Custodian, Gateway, KeyClass, Manifest, Party, Window
+from concordat.identity.manifest import Custodian, Gateway, KeyClass, Manifest, Party, PartyClass, Window
 from concordat.identity.names import Role, SpiffeId
+from concordat.identity.plan import CONSOLE_NAME
 from concordat.identity.signed_manifest import RootKeys, sign_manifest
 from concordat.oprf.keygen import Participant, Sealing, run_keygen
 from concordat.oprf.keygen import Plan as KeygenPlan
@@ -106,7 +108,8 @@ def init_federation(
 
 def steps(plan: FederationPlan) -> int:
     """Return how often `init_federation` reports progress, for a bar."""
-    return len(KeyClass) + 1 + 2 * (plan.custodians + 1 + len(plan.nodes))
+    parties = len(plan.nodes) + len(plan.partners) + int(plan.console)
+    return len(KeyClass) + 1 + 2 * (plan.custodians + 1 + parties)
 
 
 def _make(
@@ -132,7 +135,7 @@ def _make(
     for member in members:
         folder = _folder(root, member.spiffe.role, member.spiffe.name)
         _fill(folder, member, authority, {"root-keys.json": roots.to_json(), "manifest.json": signed})
-        if member.spiffe.role is Role.NODE:
+        if member.spiffe.role in (Role.NODE, Role.PARTNER):
             write_private(_folder(folder, "masks") / f"{FIRST_EPOCH}.key", mask_key)
         tell(f"folder of {member.spiffe.name}")
     for key_class, token_key in token_keys.items():
@@ -148,6 +151,8 @@ def _members(plan: FederationPlan, tell: Callable[[str], None]) -> Iterator[_Mem
         *((Role.CUSTODIAN, f"c{index}", plan.address_of(index)) for index in range(1, plan.custodians + 1)),
         (Role.GATEWAY, "g1", plan.gateway_address),
         *((Role.NODE, node.name, None) for node in plan.nodes),
+        *((Role.PARTNER, partner.name, None) for partner in plan.partners),
+        *([(Role.CONSOLE, CONSOLE_NAME, None)] if plan.console else []),
     ]
     for role, name, address in named:
         spiffe = SpiffeId(plan.name, role, name)
@@ -227,6 +232,7 @@ def _manifest(
             mask_keys={str(FIRST_EPOCH): issue.mask_key_hash},
             rules_versions={namespace: Window(current=number) for namespace, number in plan.rules_versions.items()},
             opt_in=plan.opt_in_table(),
+            partner_rights={partner.name: partner.rights for partner in plan.partners},
             quotas=plan.quotas,
             tick_ms=plan.tick_ms,
             window_ms=plan.window_ms,
@@ -248,21 +254,32 @@ def _custodian(index: int, member: _Member, plan: FederationPlan, token_keys: Ma
 
 
 def _parties(plan: FederationPlan, members: Sequence[_Member]) -> Iterator[Party]:
-    nodes = [member for member in members if member.spiffe.role is Role.NODE]
-    for node, member in zip(plan.nodes, nodes, strict=True):
+    plain = [member for member in members if member.spiffe.role in (Role.NODE, Role.PARTNER, Role.CONSOLE)]
+    classes = {
+        **{node.name: (node.party_class, node.region) for node in plan.nodes},
+        **{partner.name: (PartyClass.PARTNER, None) for partner in plan.partners},
+        CONSOLE_NAME: (PartyClass.OPERATOR, None),
+    }
+    for member in plain:
         assert member.sealing is not None
+        party_class, region = classes[member.spiffe.name]
         yield Party(
             id=str(member.spiffe),
-            name=node.name,
-            party_class=node.party_class,
-            region=node.region,
+            name=member.spiffe.name,
+            party_class=party_class,
+            region=region,
             identity_key=member.signing.public.hex(),
             sealing_key=member.sealing.public.base64(),
         )
 
 
 def _gateway(member: _Member, plan: FederationPlan) -> Gateway:
-    return Gateway(id=str(member.spiffe), address=plan.gateway_address, signing_key=member.signing.public.hex())
+    return Gateway(
+        id=str(member.spiffe),
+        address=plan.gateway_address,
+        api_address=plan.api_address,
+        signing_key=member.signing.public.hex(),
+    )
 
 
 def _root_keys(plan: FederationPlan, operators: Mapping[str, SigningKey]) -> RootKeys:

@@ -163,6 +163,9 @@ class Gateway(Part):
 
     id: Spiffe
     address: Address
+    api_address: Address | None = Field(
+        default=None, description="Of its HTTPS API for partners and the console; it has none without it."
+    )
     signing_key: VerifyHex
 
     @cached_property
@@ -198,6 +201,11 @@ class Manifest(Part):
     rules_versions: Mapping[Word, Window] = Field(max_length=64)
     opt_in: Mapping[Name, tuple[PartyClass, ...]] = Field(
         max_length=MAX_PARTIES, description="Holder -> classes that it answers; a missing row refuses."
+    )
+    partner_rights: Mapping[Name, Mapping[Word, tuple[Word, ...]]] = Field(
+        default_factory=dict,
+        max_length=MAX_PARTIES,
+        description="Partner -> purpose -> namespaces that it may query for; what no row names is refused (I8).",
     )
     quotas: Mapping[PartyClass, Mapping[KeyClass, Annotated[int, Field(ge=0, le=1 << 40)]]] = Field(
         description="Effective daily budget E of tokens per class; a missing row is zero."
@@ -302,6 +310,10 @@ class Manifest(Part):
         """Tell whether the opt-in table lets a holder answer askers of a class."""
         return asker in self.opt_in.get(holder, ())
 
+    def may_query(self, partner: str, purpose: str, namespace: str) -> bool:
+        """Tell whether a row lets a partner, by its short name, query a namespace for a purpose (3.9)."""
+        return namespace in self.partner_rights.get(partner, {}).get(purpose, ())
+
     def budget(self, party_class: PartyClass, key_class: KeyClass) -> int:
         """Return the effective daily budget E in tokens, per authority."""
         return self.quotas.get(party_class, {}).get(key_class, 0)
@@ -357,6 +369,8 @@ class Manifest(Part):
         _require(all(one.spiffe.role in plain for one in self.parties), "a party's role is node, partner or console")
         names = {party.name for party in self.parties}
         _require(set(self.opt_in) <= names, "the opt-in table names a holder that is no party")
+        partners = {party.name for party in self.parties if party.spiffe.role is Role.PARTNER}
+        _require(set(self.partner_rights) <= partners, "the table of partners' rights names who is no partner")
 
     def _check_keys(self) -> None:
         signing = chain(

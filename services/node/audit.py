@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from concordat.errors import ConcordatError
+from concordat.justification import justification_salt
 from concordat.protocol.certificate import accept_certificate
 from concordat.protocol.check import SignedHeader, parse_header
 from concordat.wire.v1 import check_pb2 as wire
-from services.node.case import justification_salt
 from services.node.exchange.asker import SALT_BYTES, SALT_DOMAIN
 from services.node.store import cases
 

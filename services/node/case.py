@@ -1,8 +1,7 @@
 """The case profile: a TOML file that says why a search may be made, and what its records have by default.
 
-No identifier is tokenised without it (I5). Its justification (everything that regulation (EU) 2024/982, article 33,
-asks for) is hashed with a fresh salt; the hash goes into signed requests and logs, the profile itself stays at the
-node.
+No identifier is tokenised without it (I5). Its justification is hashed with a fresh salt; the hash goes into signed
+requests and logs, the profile itself stays at the node.
 
 Example:
     >>> case = load_case(Path("case.toml"), today=date(2026, 11, 24))
@@ -11,55 +10,27 @@ Example:
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-import tomllib
-from datetime import date, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from concordat.errors import InputError
-from concordat.tokens import length_prefixed
-from services.node.record import RowDefaults
-from services.node.vocabulary import (
-    Aim,
+from concordat.justification import Day, Justification, load_justification, parse_justification, word_field
+from concordat.vocabulary import (
     Handling,
     InformationEvaluation,
     Offence,
     Purpose,
     SourceEvaluation,
     SubjectCategory,
-    Word,
     parse_region,
-    parse_word,
     words,
 )
+from services.node.record import RowDefaults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from datetime import date
     from pathlib import Path
-
-    from concordat.identity.keys import SigningKey
-
-JUSTIFICATION_DOMAIN: Final = b"concordat/v1/justification\0"
-SALT_BYTES_AT_LEAST: Final = 16
-SALT_DOMAIN: Final = "justification-salt"
-CASE_FILE_BYTES: Final = 64 * 1024
-_PLACE: Final = re.compile(r"at line (\d+)")
-
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-
-
-def _word(vocabulary: type[Word]) -> Callable[[Any], Word]:
-    def read(value: Any) -> Word:
-        found = parse_word(vocabulary, value) if isinstance(value, str) else None
-        if found is None:
-            raise ValueError(f"write one of: {words(vocabulary)}")
-        return found
-
-    return read
 
 
 def _region(value: Any) -> str:
@@ -69,17 +40,7 @@ def _region(value: Any) -> str:
     return found
 
 
-def _date(value: Any) -> date:
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return value
-    try:
-        return date.fromisoformat(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError("write a date such as 2026-11-24") from error
-
-
 Region = Annotated[str, BeforeValidator(_region)]
-Day = Annotated[date, BeforeValidator(_date)]
 
 
 class CaseDefaults(BaseModel):
@@ -91,66 +52,21 @@ class CaseDefaults(BaseModel):
     """Country in which national phone numbers are read."""
     keep_until: Day | None = None
     """Day after which a record is to be deleted; the end of the case where it is not given."""
-    handling: Annotated[Handling, BeforeValidator(_word(Handling))] = Handling.H0
-    source_evaluation: Annotated[SourceEvaluation, BeforeValidator(_word(SourceEvaluation))] = SourceEvaluation.X
-    information_evaluation: Annotated[InformationEvaluation, BeforeValidator(_word(InformationEvaluation))] = (
+    handling: Annotated[Handling, BeforeValidator(word_field(Handling))] = Handling.H0
+    source_evaluation: Annotated[SourceEvaluation, BeforeValidator(word_field(SourceEvaluation))] = SourceEvaluation.X
+    information_evaluation: Annotated[InformationEvaluation, BeforeValidator(word_field(InformationEvaluation))] = (
         InformationEvaluation.FOUR
     )
 
 
-def justification_salt(key: SigningKey, step: str, name: bytes) -> bytes:
-    """Return the salt of one request's justification hash, 16 bytes.
+class CaseProfile(Justification):
+    """A justification, and what the records of its case have by default."""
 
-    Only the party can make it, and can make it again to open the hash in an audit; nothing is stored.
+    TITLE: ClassVar[str] = "Case profile"
+    MADE_BY: ClassVar[str] = "concordat node case new FILE"
+    NOT_HASHED: ClassVar[frozenset[str]] = frozenset({"defaults"})
 
-    Args:
-        key: The party's.
-        step: What is asked for, such as `evaluate`.
-        name: What names the request in the other side's log.
-    """
-    signed = key.sign(SALT_DOMAIN, length_prefixed(step.encode(), name))
-    return hashlib.sha256(signed).digest()[:SALT_BYTES_AT_LEAST]
-
-
-class CaseProfile(BaseModel):
-    """Why a search may be made; the fields of `defaults` are no part of the justification."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    reference: Text
-    """Reference of the case in the authority's own file system."""
-    authority: Text
-    """Authority that leads the case."""
-    officer: Text
-    """Pseudonym of the officer who answers for the search; the authority can resolve it."""
-    purpose: Annotated[Purpose, BeforeValidator(_word(Purpose))]
-    offence: Annotated[Offence, BeforeValidator(_word(Offence))] | None = None
-    """Offence; may be left out only when the purpose is a missing person or human remains."""
-    offence_code: Text | None = None
-    """Article of the national law, as the authority writes it."""
-    subject_category: Annotated[SubjectCategory, BeforeValidator(_word(SubjectCategory))]
-    aim: Annotated[Aim, BeforeValidator(_word(Aim))]
-    valid_until: Day
-    """Last day on which the case justifies searches."""
     defaults: CaseDefaults = Field(default_factory=CaseDefaults)
-
-    def __repr__(self) -> str:
-        # Case, officer and offence belong into no log and no traceback.
-        return f"CaseProfile(valid_until={self.valid_until.isoformat()})"
-
-    def justification_bytes(self) -> bytes:
-        """Return the justification as canonical JSON: sorted keys, no blanks, UTF-8, fields without value left out."""
-        fields = self.model_dump(mode="json", exclude={"defaults"}, exclude_none=True)
-        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-    def justification_hash(self, salt: bytes) -> bytes:
-        """Return the 32 bytes that stand for the justification in requests and logs.
-
-        `salt` is fresh for each request, so that equal justifications do not show as equal; at least 16 bytes.
-        """
-        if len(salt) < SALT_BYTES_AT_LEAST:
-            raise ValueError(f"a salt has at least {SALT_BYTES_AT_LEAST} bytes")
-        return hashlib.sha256(JUSTIFICATION_DOMAIN + length_prefixed(salt) + self.justification_bytes()).digest()
 
     def left_from_template(self) -> tuple[str, ...]:
         """Return the names of the fields that still hold what a new template holds."""
@@ -167,76 +83,26 @@ class CaseProfile(BaseModel):
         )
 
 
-_NO_OFFENCE_NEEDED: Final = frozenset({Purpose.MISSING_PERSON, Purpose.HUMAN_REMAINS})
-
-
 def load_case(path: Path, *, today: date) -> CaseProfile:
     """Return the case profile in a TOML file, valid on `today`.
 
     Raises:
-        InputError: `justification_missing` where a field of the justification is missing, `expired` where the case is
-            over, else `bad_input`; every message names the field and says what to write.
+        InputError: As `load_justification`, or `expired` for records that are to be deleted on a day that is past.
     """
-    return parse_case(_read(path), today=today)
+    return _checked(load_justification(path, CaseProfile, today=today), today)
 
 
 def parse_case(text: str, *, today: date) -> CaseProfile:
     """Return the case profile that the text of a TOML file holds; see `load_case`."""
-    try:
-        fields = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        # Of the parser's message only the place is shown: the rest may quote what stands in the file.
-        place = _PLACE.search(str(error))
-        where = f" at line {place[1]}" if place else ""
-        raise InputError(f"The case profile is no TOML{where}; compare it with a new template.") from error
-    try:
-        case = CaseProfile.model_validate(fields)
-    except ValidationError as error:
-        raise _explained(error) from error
-    _check(case, today)
-    return case
+    return _checked(parse_justification(text, CaseProfile, today=today), today)
 
 
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as handle:
-            data = handle.read(CASE_FILE_BYTES + 1)
-        if len(data) > CASE_FILE_BYTES:
-            raise InputError(f"The case profile has more than {CASE_FILE_BYTES} bytes.", code="too_large")
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
-    except OSError as error:
-        why = "there is no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-        hint = "a case profile is made with: concordat node case new FILE"
-        raise InputError(f"{path}: {why}; {hint}") from error
-    except UnicodeDecodeError as error:
-        raise InputError("The case profile is not UTF-8; save it as UTF-8.") from error
-
-
-def _check(case: CaseProfile, today: date) -> None:
-    if case.offence is None and case.purpose not in _NO_OFFENCE_NEEDED:
-        message = f"Case profile, field 'offence': is missing; write one of: {words(Offence)}."
-        raise InputError(message, code="justification_missing")
-    if case.valid_until < today:
-        message = "Case profile, field 'valid_until': the case is over; prolong it there, if it was prolonged."
-        raise InputError(message, code="expired")
+def _checked(case: CaseProfile, today: date) -> CaseProfile:
     keep_until = case.defaults.keep_until
     if keep_until is not None and keep_until < today:
         message = "Case profile, field 'defaults.keep_until': the day is past; write a later one or leave it out."
         raise InputError(message, code="expired")
-
-
-def _explained(error: ValidationError) -> InputError:
-    """Return the first thing that is wrong, by field and with what to do; never with the value."""
-    first = min(error.errors(include_url=False, include_input=False), key=lambda item: item["type"] != "missing")
-    name = ".".join(str(part) for part in first["loc"]) or "the file"
-    if first["type"] == "missing":
-        message = f"Case profile, field '{name}': is missing; write it as the template shows."
-        return InputError(message, code="justification_missing")
-    if first["type"] == "extra_forbidden":
-        known = ", ".join(CaseProfile.model_fields)
-        return InputError(f"Case profile: a field is unknown; the fields are {known}.")
-    hint = str(first.get("ctx", {}).get("error", first["msg"]))
-    return InputError(f"Case profile, field '{name}': {hint}.")
+    return case
 
 
 # What stands in a new template; whoever leaves it there has no justification of their own.

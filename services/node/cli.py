@@ -21,6 +21,7 @@ from concordat.canon import Kind
 from concordat.clock import SystemClock
 from concordat.errors import ConcordatError, InputError
 from concordat.identity.home import load_home
+from concordat.vocabulary import parse_region
 from services.node import matches as match_views
 from services.node import submit_view as view
 from services.node.case import CaseProfile, load_case
@@ -30,7 +31,6 @@ from services.node.follow import follow, is_running, progress_of
 from services.node.opened import opened_node
 from services.node.store import overview, records
 from services.node.submit import SubmitReport, Submitter
-from services.node.vocabulary import parse_region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,9 +21,10 @@ from concordat.canon import Namespace
 from concordat.clock import SystemClock
 from concordat.errors import ConfigError, InputError
 from concordat.identity.home import Home, load_home
+from concordat.justification import justification_salt
 from concordat.rpc.client import channel
 from concordat.wire.v1 import operations_pb2 as wire
-from services.node.case import justification_salt, load_case
+from services.node.case import load_case
 from services.node.operations import (
     OperationPlan,
     Proposal,

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from concordat.clock import SystemClock
+from concordat.custodians import CustodianPool
 from concordat.errors import ConfigError, UnavailableError
 from concordat.identity.home import load_home
 from concordat.rpc.client import channel
-from services.node.custodians import CustodianPool
 from services.node.events import Attached, Detached, EventWriter, Waiting
 from services.node.exchange.core import NodeCore
 from services.node.exchange.identity import Identity

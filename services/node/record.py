@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from dataclasses import field as attribute
 from typing import TYPE_CHECKING, Final
 
-from services.node.vocabulary import Handling, InformationEvaluation, Role, SourceEvaluation
+from concordat.vocabulary import Handling, InformationEvaluation, Role, SourceEvaluation
 
 if TYPE_CHECKING:
     from datetime import date
 
     from concordat.canon import Kind
-    from services.node.vocabulary import Assessment, Exploitation, PlatformCategory, Use
+    from concordat.vocabulary import Assessment, Exploitation, PlatformCategory, Use
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Final
 
 from concordat.canon import RULES_VERSIONS, Context, Grade, read
 from concordat.errors import InputError
+from concordat.vocabulary import Assessment
 from services.node.importers import FileFacts, Refusal, Row, open_file
 from services.node.store import cases, records
 from services.node.store.records import FileCounts, FileRow, NewRecord, RefusedLine
 from services.node.store.values import STRONG, WEAK, Asking, CanonicalValue
-from services.node.vocabulary import Assessment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from concordat.clock import Clock
+    from concordat.custodians import CustodianPool, Liar
     from concordat.identity.home import Home
-    from services.node.custodians import CustodianPool, Liar
     from services.node.store.rows import Untokenised
     from services.node.store.store import Store
 

@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from concordat.canon import Kind
 from concordat.errors import InputError
-from services.node.importers.refusals import LineCode, RefusedValue
-from services.node.record import Assessments, RecordContext, Row
-from services.node.vocabulary import (
+from concordat.vocabulary import (
     Assessment,
     Exploitation,
     Handling,
@@ -34,6 +32,8 @@ from services.node.vocabulary import (
     parse_word,
     words,
 )
+from services.node.importers.refusals import LineCode, RefusedValue
+from services.node.record import Assessments, RecordContext, Row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

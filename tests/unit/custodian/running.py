@@ -17,12 +17,12 @@ from concordat.identity.manifest import KeyClass, PartyClass
 from concordat.identity.plan import FederationPlan, NodePlan
 from concordat.oprf.client import blind
 from concordat.protocol.evaluation import sign_evaluation
+from concordat.vocabulary import Aim, Offence, Purpose, SubjectCategory
 from concordat.wire.v1 import custodian_pb2 as wire
 from services.custodian.config import CustodianSettings
 from services.custodian.sabotage import sabotaged
 from services.custodian.service import open_custodian, server_of
 from services.node.case import CaseProfile
-from services.node.vocabulary import Aim, Offence, Purpose, SubjectCategory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concordat.clock import SystemClock
+from concordat.custodians import CustodianPool, Liar
 from concordat.errors import ConfigError, RefusedError, UnavailableError
 from concordat.identity.manifest import KeyClass, Manifest
-from services.node.case import justification_salt
-from services.node.custodians import CustodianPool, Liar
+from concordat.justification import justification_salt
 from tests.unit.custodian.running import BUDGETS, CASE, RunningCustodians, home_of, make_federation
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from concordat.justification import justification_salt
 from services.node.audit import AskedCheck, asked_checks, open_justification
-from services.node.case import justification_salt
 from services.node.store import cases
 from tests.unit.exchange.hub_by_hand import COVERED, OFFLINE, HubByHand, header_of
 from tests.unit.exchange.parties import Party

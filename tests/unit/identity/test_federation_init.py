@@ -16,7 +16,8 @@ from concordat.errors import ConfigError, IdentityError, InputError
 from concordat.identity.federation import init_federation, steps
 from concordat.identity.home import load_home
 from concordat.identity.manifest import KeyClass, PartyClass
-from concordat.identity.plan import FederationPlan, NodePlan
+from concordat.identity.names import Role
+from concordat.identity.plan import FederationPlan, NodePlan, PartnerPlan
 from concordat.oprf.keygen import Plan as KeygenPlan
 from concordat.oprf.keygen import audit
 from concordat.oprf.keygen_messages import unpack
@@ -112,7 +113,9 @@ def test_what_the_plan_says_is_in_the_manifest(tmp_path: Path) -> None:
         nodes=(NodePlan.parse("NL"), NodePlan.parse("EUROPOL"), NodePlan.parse("UK")),
         custodians=5,
         threshold=3,
+        partners=(PartnerPlan(name="IJM", rights={"investigation": ("e164", "email")}),),
         gateway_address="gateway.example:443",
+        api_address="gateway.example:8443",
         custodian_addresses=tuple(f"c{index}.example:443" for index in range(1, 6)),
         quotas={PartyClass.EU_STATE: {KeyClass.STRONG: 100}},
         opt_in={"NL": (PartyClass.EU_STATE,)},
@@ -124,14 +127,21 @@ def test_what_the_plan_says_is_in_the_manifest(tmp_path: Path) -> None:
     assert (manifest.threshold, manifest.total, manifest.tick_ms, manifest.window_ms) == (3, 5, 20, 60)
     assert manifest.custodian(5).address == "c5.example:443"
     assert manifest.gateways[0].address == "gateway.example:443"
-    assert [(party.party_class, party.region) for party in manifest.parties] == [
-        (PartyClass.EU_STATE, "NL"),
-        (PartyClass.EU_AGENCY, None),
-        (PartyClass.THIRD_COUNTRY, "GB"),
+    assert [(party.spiffe.role, party.party_class, party.region) for party in manifest.parties] == [
+        (Role.NODE, PartyClass.EU_STATE, "NL"),
+        (Role.NODE, PartyClass.EU_AGENCY, None),
+        (Role.NODE, PartyClass.THIRD_COUNTRY, "GB"),
+        (Role.PARTNER, PartyClass.PARTNER, None),
+        (Role.CONSOLE, PartyClass.OPERATOR, None),
     ]
+    assert manifest.may_query("IJM", "investigation", "e164")
+    assert not manifest.may_query("IJM", "investigation", "iban")
+    assert not manifest.may_query("IJM", "detection", "e164")
+    assert manifest.gateways[0].api_address == "gateway.example:8443"
     assert manifest.custodian_quota(PartyClass.EU_STATE, KeyClass.STRONG) == 60
     assert manifest.opt_in["NL"] == (PartyClass.EU_STATE,)
-    assert manifest.may_ask(PartyClass.PARTNER, "EUROPOL")
+    assert manifest.may_ask(PartyClass.THIRD_COUNTRY, "EUROPOL")
+    assert not manifest.may_ask(PartyClass.PARTNER, "EUROPOL")
     assert {name: window.current for name, window in manifest.rules_versions.items()} == {"e164": 1, "email": 2}
     assert b"c5.example" in _subject_names((tmp_path / "f/custodian/c5/tls.crt").read_bytes())
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concordat.errors import InputError
+from concordat.vocabulary import Aim, Handling, InformationEvaluation, Offence, Purpose, SourceEvaluation
 from services.node.case import CaseProfile, load_case, parse_case, template
 from services.node.record import RowDefaults
-from services.node.vocabulary import Aim, Handling, InformationEvaluation, Offence, Purpose, SourceEvaluation
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ import pytest
 
 from concordat.canon import Kind
 from concordat.errors import InputError
+from concordat.vocabulary import Assessment, InformationEvaluation, Use
 from services.node.importers import ImportedFile, Refusal, Row
-from services.node.vocabulary import Assessment, InformationEvaluation, Use
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,13 +10,13 @@ import stix2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from concordat.vocabulary import Assessment, Role
 from services.node.importers import ImportedFile, Limits, Refusal, Row, RowDefaults
 from services.node.importers.fields import RowReader
 from services.node.importers.refusals import RefusedValue
 from services.node.importers.stix_bundle import read_rows
 from services.node.importers.stix_pattern import alternatives
 from services.node.importers.tally import Tally
-from services.node.vocabulary import Assessment, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concordat.canon import Kind
-from services.node.importers import ImportedFile, LineCode, Refusal, Row, RowDefaults, delimiter_name
-from services.node.importers.csv_records import split_cells
-from services.node.importers.fields import Field, field_named, kind_named
-from services.node.importers.refusals import _REASONS
-from services.node.record import Assessments, RecordContext
-from services.node.vocabulary import (
+from concordat.vocabulary import (
     Assessment,
     Exploitation,
     Handling,
@@ -24,6 +19,11 @@ from services.node.vocabulary import (
     SourceEvaluation,
     Use,
 )
+from services.node.importers import ImportedFile, LineCode, Refusal, Row, RowDefaults, delimiter_name
+from services.node.importers.csv_records import split_cells
+from services.node.importers.fields import Field, field_named, kind_named
+from services.node.importers.refusals import _REASONS
+from services.node.record import Assessments, RecordContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable

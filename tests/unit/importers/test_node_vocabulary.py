@@ -6,10 +6,9 @@ from enum import StrEnum
 
 import pytest
 
+from concordat import vocabulary
 from concordat.canon import Kind
-from services.node import vocabulary
-from services.node.record import FileFacts, Refusal, Row, RowDefaults
-from services.node.vocabulary import (
+from concordat.vocabulary import (
     REGIONS,
     InformationEvaluation,
     PlatformCategory,
@@ -18,6 +17,7 @@ from services.node.vocabulary import (
     parse_word,
     words,
 )
+from services.node.record import FileFacts, Refusal, Row, RowDefaults
 
 VOCABULARIES = [
     value

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concordat.clock import ManualClock
+from concordat.vocabulary import Aim, Offence, Purpose, SubjectCategory
 from services.node.case import CaseProfile
 from services.node.record import FileFacts
 from services.node.store import cases, records
 from services.node.store.records import NewRecord
 from services.node.store.store import Store
 from services.node.store.values import STRONG, Asking, CanonicalValue
-from services.node.vocabulary import Aim, Offence, Purpose, SubjectCategory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

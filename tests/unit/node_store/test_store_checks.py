@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from concordat.vocabulary import Purpose
 from services.node.store.rows import PairRow, WitnessRow
-from services.node.vocabulary import Purpose
 from tests.unit.node_store.conftest import case, token
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from concordat.cli import run
+from concordat.justification import justification_salt
 from services.node import cli_operation
-from services.node.case import justification_salt, load_case
+from services.node.case import load_case
 from services.node.config import NodeSettings, load_settings
 from services.node.store.rows import ToldRow
 from services.node.store.store import FILE_NAME, Store

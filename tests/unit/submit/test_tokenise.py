@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from concordat.canon import Kind
 from concordat.clock import SystemClock
+from concordat.custodians import CustodianPool
 from concordat.identity.manifest import KeyClass
 from concordat.tokens import MaskKey
-from services.node.custodians import CustodianPool
 from services.node.store.store import Store
 from services.node.submit import Submitter
 from services.node.tokenise import Tokeniser, keep_liar

@@ -16,10 +16,11 @@ import json
 import logging
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from concordat.errors import BadProofError, ConcordatError, RefusedError, UnavailableError
 from concordat.identity.manifest import KeyClass
+from concordat.justification import justification_salt
 from concordat.oprf.client import BadEvaluationError, blind, finalize, verify
 from concordat.oprf.server import Evaluation
 from concordat.oprf.threshold import GroupKey
@@ -27,7 +28,6 @@ from concordat.protocol.evaluation import REQUEST_ID_BYTES, sign_evaluation
 from concordat.rpc.client import call, channel
 from concordat.wire.v1 import custodian_pb2 as wire
 from concordat.wire.v1.custodian_pb2_grpc import CustodianServiceStub
-from services.node.case import justification_salt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from concordat.clock import Clock
     from concordat.identity.home import Home
     from concordat.identity.manifest import Custodian
+    from concordat.justification import Justification
     from concordat.oprf.client import Blinded, VerifiedEvaluation
-    from services.node.case import CaseProfile
 
 FIRST_REST_S: Final = 0.5
 LONGEST_REST_S: Final = 30.0
@@ -81,20 +81,72 @@ class _Job:
     blinded: Blinded
     key_class: KeyClass
     epoch: int
-    case: CaseProfile = field(repr=False)
+    case: Justification = field(repr=False)
     ends_at: float
     requests: dict[int, wire.EvaluateRequest] = field(default_factory=dict, repr=False)
     verified: dict[int, VerifiedEvaluation] = field(default_factory=dict, repr=False)
 
 
+class Transport(Protocol):
+    """How requests get to custodians: a node dials them, a partner's go through the gateway's relay (3.9)."""
+
+    async def evaluate(
+        self, custodian: Custodian, request: wire.EvaluateRequest, *, timeout_s: float
+    ) -> wire.EvaluateResponse:
+        """Carry one signed request to one custodian.
+
+        Raises:
+            ConcordatError: The custodian refuses, or cannot be reached.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class Direct:
+    """Dials each custodian itself, over mTLS."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._channels: dict[int, grpc.aio.Channel] = {}
+
+    async def evaluate(
+        self, custodian: Custodian, request: wire.EvaluateRequest, *, timeout_s: float
+    ) -> wire.EvaluateResponse:
+        """Carry one signed request to one custodian.
+
+        Raises:
+            ConcordatError: The custodian refuses, or cannot be reached.
+        """
+        method = CustodianServiceStub(self._channel(custodian)).Evaluate
+        reply: wire.EvaluateResponse = await call(method, request, party=custodian.spiffe.name, timeout_s=timeout_s)
+        return reply
+
+    async def close(self) -> None:
+        """Close all channels."""
+        channels, self._channels = self._channels, {}
+        for one in channels.values():
+            await one.close(None)
+
+    def _channel(self, custodian: Custodian) -> grpc.aio.Channel:
+        found = self._channels.get(custodian.index)
+        if found is None:
+            found = channel(custodian.address, home=self._home, server=custodian.spiffe)
+            self._channels[custodian.index] = found
+        return found
+
+
 class CustodianPool:
-    """The custodians of a manifest, as one node sees them."""
+    """The custodians of a manifest, as one party sees them."""
 
     def __init__(
         self,
         home: Home,
         *,
         clock: Clock,
+        transport: Transport | None = None,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         on_liar: Callable[[Liar], None] | None = None,
         first_rest_s: float = FIRST_REST_S,
@@ -108,7 +160,7 @@ class CustodianPool:
         self._first_rest_s = first_rest_s
         self._timeout_s = timeout_s
         self._standings = {one.index: _Standing(one) for one in home.manifest.custodians}
-        self._channels: dict[int, grpc.aio.Channel] = {}
+        self._transport = transport or Direct(home)
         self._keys: dict[KeyClass, GroupKey] = {}
         self._unfinished: dict[KeyClass, _Job] = {}
 
@@ -119,10 +171,8 @@ class CustodianPool:
         await self.close()
 
     async def close(self) -> None:
-        """Close all channels."""
-        channels, self._channels = self._channels, {}
-        for one in channels.values():
-            await one.close(None)
+        """Close all connections."""
+        await self._transport.close()
 
     @property
     def excluded(self) -> tuple[str, ...]:
@@ -133,7 +183,7 @@ class CustodianPool:
         """Return how many elements of a class each custodian has evaluated, or is evaluating."""
         return {index: one.asked[key_class] for index, one in self._standings.items()}
 
-    async def evaluate(self, inputs: Sequence[bytes], *, key_class: KeyClass, epoch: int, case: CaseProfile) -> bytes:
+    async def evaluate(self, inputs: Sequence[bytes], *, key_class: KeyClass, epoch: int, case: Justification) -> bytes:
         """Return the 64-byte outputs of the inputs, packed in their order.
 
         Args:
@@ -161,7 +211,7 @@ class CustodianPool:
         del self._unfinished[key_class]
         return await asyncio.to_thread(finalize, inputs, job.blinded, list(job.verified.values()), key)
 
-    async def _job(self, inputs: tuple[bytes, ...], key_class: KeyClass, epoch: int, case: CaseProfile) -> _Job:
+    async def _job(self, inputs: tuple[bytes, ...], key_class: KeyClass, epoch: int, case: Justification) -> _Job:
         """Return the batch that failed before, where it is the same and its requests still live; else a new one."""
         job = self._unfinished.get(key_class)
         if job is None or job.inputs != inputs or job.case != case or job.ends_at <= self._clock.now():
@@ -215,8 +265,7 @@ class CustodianPool:
         job.requests[custodian.index] = request
         standing.asked[job.key_class] += len(job.blinded)
         try:
-            method = CustodianServiceStub(self._channel(custodian)).Evaluate
-            reply = await call(method, request, party=custodian.spiffe.name, timeout_s=self._timeout_s)
+            reply = await self._transport.evaluate(custodian, request, timeout_s=self._timeout_s)
             evaluation = Evaluation(custodian.index, reply.elements, reply.proof)
             share = custodian.public_share(job.key_class)
             found = await asyncio.to_thread(verify, job.blinded.elements, evaluation, share)
@@ -279,13 +328,6 @@ class CustodianPool:
         _log.error("CUSTODIAN LIES: %s: %s; evidence %s", liar.party, liar.what, liar.evidence)
         if self._on_liar is not None:
             self._on_liar(liar)
-
-    def _channel(self, custodian: Custodian) -> grpc.aio.Channel:
-        found = self._channels.get(custodian.index)
-        if found is None:
-            found = channel(custodian.address, home=self._home, server=custodian.spiffe)
-            self._channels[custodian.index] = found
-        return found
 
     def _group_key(self, key_class: KeyClass) -> GroupKey:
         found = self._keys.get(key_class)
