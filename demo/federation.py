@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final, Self
 from concordat.errors import UnavailableError
 from concordat.identity.federation import init_federation
 from concordat.identity.manifest import PartyClass
-from concordat.identity.plan import FederationPlan, NodePlan
+from concordat.identity.plan import ASKING_CLASSES, CONSOLE_NAME, FederationPlan, NodePlan, PartnerPlan
 from demo.processes import Process, free_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from concordat.identity.manifest import Manifest
@@ -37,6 +37,8 @@ class LocalFederation:
         folder: Path,
         parties: Mapping[str, Party],
         *,
+        partners: Sequence[str] = (),
+        console: bool = False,
         hosts: int = 2,
         sabotage: Mapping[str, str] | None = None,
         on_event: Callable[[str, Event], None] = _nothing,
@@ -46,6 +48,8 @@ class LocalFederation:
         Args:
             folder: Where its folders and logs go.
             parties: Nodes by name.
+            partners: Organisations that only ask.
+            console: Run the hub operator's console too.
             hosts: Processes among which the nodes are spread.
             sabotage: Process ("gateway", "c1") -> fault that it shall have, to show that the fault is found.
             on_event: Told every event of every process.
@@ -53,6 +57,8 @@ class LocalFederation:
         self.folder = folder
         self._names = sorted(parties)
         self._parties = parties
+        self._partners = tuple(partners)
+        self._with_console = console
         self._on_event = on_event
         self._sabotage = dict(sabotage or {})
         self._changed = threading.Condition()
@@ -60,6 +66,9 @@ class LocalFederation:
         self.manifest: Manifest | None = None
         self.custodians: dict[str, Process] = {}
         self.gateway: Process | None = None
+        self.console: Process | None = None
+        self.console_link: str | None = None
+        """One-time login link of the console, once it runs."""
         self.hosts: list[Process] = []
         self._spread = [self._names[i::hosts] for i in range(min(hosts, len(self._names)))]
 
@@ -67,7 +76,7 @@ class LocalFederation:
         self, *, tick_ms: int = 250, window_ms: int = 500, opt_in: Mapping[str, tuple[PartyClass, ...]] | None = None
     ) -> Manifest:
         """Make keys, certificates, folders and manifest."""
-        ports = free_ports(CUSTODIANS + 1)
+        ports = free_ports(CUSTODIANS + 3)
         plan = FederationPlan(
             name=FEDERATION,
             nodes=tuple(
@@ -75,15 +84,23 @@ class LocalFederation:
                 for name, party in self._parties.items()
             ),
             custodians=CUSTODIANS,
+            partners=tuple(PartnerPlan.parse(name) for name in self._partners),
             gateway_address=f"localhost:{ports[0]}",
-            custodian_addresses=tuple(f"localhost:{port}" for port in ports[1:]),
-            opt_in=opt_in or {},
+            api_address=f"localhost:{ports[1]}",
+            custodian_addresses=tuple(f"localhost:{port}" for port in ports[3:]),
+            opt_in=self._answering() if opt_in is None else opt_in,
             tick_ms=tick_ms,
             window_ms=window_ms,
         )
         self.manifest = init_federation(self.folder / "federation", plan)
+        # Plain HTTP on loopback: a browser would warn of the certificate of an authority that lives for one demo.
+        settings = f'address = "localhost:{ports[2]}"\ntls = false\n'
+        (self.home(CONSOLE_NAME, "console") / "console.toml").write_text(settings)
         self._make_processes()
         return self.manifest
+
+    def _answering(self) -> dict[str, tuple[PartyClass, ...]]:
+        return {name: ASKING_CLASSES for name, party in self._parties.items() if party.answers_partners}
 
     def home(self, name: str, role: str = "node") -> Path:
         """Return a party's folder."""
@@ -96,6 +113,9 @@ class LocalFederation:
                 name, ["custodian", "run", "--home", str(self.home(name, "custodian"))]
             )
         self.gateway = self._process("gateway", ["gateway", "run", "--home", str(self.home("g1", "gateway"))])
+        if self._with_console:
+            home = self.home(CONSOLE_NAME, "console")
+            self.console = self._process("console", ["console", "run", "--home", str(home)])
         for number, names in enumerate(self._spread, 1):
             homes = [argument for name in names for argument in ("--home", str(self.home(name)))]
             self.hosts.append(self._process(f"nodes-{number}", ["node", "run", *homes]))
@@ -105,6 +125,8 @@ class LocalFederation:
         return Process(name, [*arguments, "--json", *sabotage], log=self.folder / f"{name}.log", on_event=self._hear)
 
     def _hear(self, process: str, event: Event) -> None:
+        if process == "console" and isinstance(event.get("link"), str):
+            self.console_link = event["link"]
         kind, node = event.get("event"), event.get("node")
         if kind in ("attached", "detached") and isinstance(node, str):
             with self._changed:
@@ -119,7 +141,8 @@ class LocalFederation:
     @property
     def processes(self) -> list[Process]:
         """Return all processes, servers first."""
-        return [*self.custodians.values(), *([self.gateway] if self.gateway else []), *self.hosts]
+        hub = [one for one in (self.gateway, self.console) if one is not None]
+        return [*self.custodians.values(), *hub, *self.hosts]
 
     def start(self) -> None:
         """Start everything at once and wait until all serve and every node is attached."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
-from demo.scenario import Line, Party, Scenario
+from demo.scenario import Line, Party, Query, Scenario
 from demo.things import PROFILE, Account, Advert, App, Email, Phone, Platform, onion
 
 if TYPE_CHECKING:
@@ -35,6 +35,12 @@ TOTALS: Final = {
     "platforms_csa": 10,
 }
 PHONES, EMAILS, APPS, ADVERTS, LEADS = 180, 95, 50, 12, 70
+PARTNER: Final = "IJM"
+# Parties that have not opted in for partners: to IJM they are outside the agreement.
+NO_PARTNERS: Final = frozenset({"HU", "MT", "UA"})
+# A home of which no number is national, as a partner has none.
+ABROAD: Final = "XX"
+QUERIES_HELD, QUERIES_UNKNOWN = 14, 6
 
 # Numbers that are kept free for examples and fiction: calling code, region, trunk prefix, prefix, free digits.
 FREE_NUMBERS: Final = (
@@ -137,8 +143,11 @@ def _assessments(draft: _Draft, grade: int, abuse: bool, holders: int) -> list[d
     return drawn
 
 
-def _deal(draft: _Draft, thing: Thing, *, grade: int = 0, abuse: bool = False, lead: bool = False) -> None:
-    """Give a thing to one to five countries, some of which write it down twice, and perhaps to Europol."""
+def _deal(draft: _Draft, thing: Thing, *, grade: int = 0, abuse: bool = False, lead: bool = False) -> str:
+    """Give a thing to one to five countries, some of which write it down twice, and perhaps to Europol.
+
+    Returns the id of its first line.
+    """
     rng = draft.rng
     number = rng.choices((1, 2, 3, 4, 5), weights=(55, 25, 12, 5, 3))[0]
     holders = rng.sample(COUNTRIES, number)
@@ -148,6 +157,7 @@ def _deal(draft: _Draft, thing: Thing, *, grade: int = 0, abuse: bool = False, l
     if lead:
         group.append(draft.hold(thing, EUROPOL))
     draft.groups.append(tuple(group))
+    return group[0]
 
 
 def _counted(draft: _Draft) -> list[tuple[Thing, int, bool]]:
@@ -167,6 +177,36 @@ def _counted(draft: _Draft) -> list[tuple[Thing, int, bool]]:
     things += [(Advert(f"{draft.name(3)}.example", f"ads/{draft.name(2)}", i + 1), 0, False) for i in range(ADVERTS)]
     draft.rng.shuffle(things)
     return things
+
+
+def _queries(draft: _Draft, held: list[tuple[Thing, str]]) -> list[Query]:
+    """Let a partner ask for things that parties hold and for some that nobody holds, in its own spelling."""
+    rng = draft.rng
+    unknown: list[Thing] = [Email(f"{draft.name(4)}", "unknown.example") for _ in range(QUERIES_UNKNOWN // 2)]
+    unknown += [Account("telegram", f"example{draft.name(4)}") for _ in range(QUERIES_UNKNOWN - len(unknown))]
+    # One in seven is a thing of those who do not answer partners, where there are enough of them.
+    closed = [one for one in held if one[1].partition("-")[0] in NO_PARTNERS]
+    asked: list[tuple[Thing, str | None]] = list(rng.sample(closed, min(2, len(closed))))
+    rest = [one for one in held if one not in asked]
+    asked += rng.sample(rest, QUERIES_HELD - len(asked))
+    asked += [(thing, None) for thing in unknown]
+    rng.shuffle(asked)
+    return [_query(draft, number, thing, same_as) for number, (thing, same_as) in enumerate(asked, 1)]
+
+
+def _query(draft: _Draft, number: int, thing: Thing, same_as: str | None) -> Query:
+    while True:
+        spelling = thing.spell(ABROAD, draft.rng)
+        # A column for the platform is what nodes' tables have; a partner writes the profile's address.
+        if spelling.platform is None:
+            return Query(
+                id=f"{PARTNER}-{number}",
+                partner=PARTNER,
+                kind=spelling.kind,
+                typed=spelling.typed,
+                region=spelling.region,
+                same_as=same_as,
+            )
 
 
 def _index(draft: _Draft, number: int) -> None:
@@ -191,17 +231,26 @@ def generate(seed: int, *, standing: int = 2000) -> Scenario:
     draft = _Draft(Random(seed))
     things = _counted(draft)
     leads = min(LEADS, standing)
-    for i, (thing, grade, abuse) in enumerate(things):
-        _deal(draft, thing, grade=grade, abuse=abuse, lead=i < leads)
+    held = [
+        (thing, _deal(draft, thing, grade=grade, abuse=abuse, lead=i < leads))
+        for i, (thing, grade, abuse) in enumerate(things)
+    ]
     _index(draft, max(0, standing - leads))
     draft.rng.shuffle(draft.lines)
-    parties = {name: Party(region=name, party_class="eu_state") for name in UNION}
-    parties |= {name: Party(region=name, party_class="third_country") for name in OTHERS}
-    parties[EUROPOL] = Party(region=HOME[EUROPOL], party_class="eu_agency", standing=True)
+    queries = _queries(draft, held)
+    parties = {name: _party(name, "eu_state") for name in UNION} | {
+        name: _party(name, "third_country") for name in OTHERS
+    }
+    parties[EUROPOL] = Party(region=HOME[EUROPOL], party_class="eu_agency", standing=True, answers_partners=True)
     return Scenario(
         name=f"action day, seed {seed}",
         parties=parties,
         lines=tuple(draft.lines),
         match=tuple(draft.groups),
+        queries=tuple(queries),
         totals=TOTALS,
     )
+
+
+def _party(name: str, party_class: Literal["eu_state", "third_country"]) -> Party:
+    return Party(region=name, party_class=party_class, answers_partners=name not in NO_PARTNERS)

@@ -34,6 +34,8 @@ class Party(_Frozen):
     party_class: Literal["eu_state", "third_country", "international_organisation", "eu_agency"] = "eu_state"
     standing: bool = False
     """True: the party's lines belong to no operation; they match, and move no total."""
+    answers_partners: bool = False
+    """True: the party answers partners; to them any other is outside the agreement."""
 
 
 class Line(_Frozen):
@@ -51,8 +53,20 @@ class Line(_Frozen):
     csa: Literal["checked", "suspected", "confirmed"] = "checked"
 
 
+class Query(_Frozen):
+    """One thing that a partner asks for at the end."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+    partner: Name
+    kind: str
+    typed: Annotated[str, StringConstraints(max_length=4096)]
+    region: Region | None = None
+    same_as: str | None = None
+    """A line that is the same thing; None for a thing that no party holds."""
+
+
 class Scenario(_Frozen):
-    """Parties, their lines, and the truth about them."""
+    """Parties, their lines, what partners ask, and the truth about them."""
 
     name: str = "scenario"
     parties: dict[Name, Party]
@@ -61,6 +75,8 @@ class Scenario(_Frozen):
     """Groups of lines that are the same thing; a line is in one group at most."""
     differ: tuple[tuple[str, str], ...] = ()
     """Pairs of lines that must not match; a reminder, since whatever is in no common group must not match."""
+    queries: tuple[Query, ...] = Field(default=(), max_length=10_000)
+    """What partners ask when the report is there; whoever asks is a partner."""
     totals: dict[str, int] | None = None
     """The exact totals of the report, where the writer states them."""
 
@@ -71,6 +87,18 @@ class Scenario(_Frozen):
         for line in self.lines:
             if line.party not in self.parties:
                 raise ValueError(f"line {line.id}: party {line.party} is not in parties")
+        return self
+
+    @model_validator(mode="after")
+    def _queries_have_lines(self) -> Scenario:
+        if len({query.id for query in self.queries}) != len(self.queries):
+            raise ValueError("two queries have the same id")
+        ids = {line.id for line in self.lines}
+        for query in self.queries:
+            if query.partner in self.parties:
+                raise ValueError(f"query {query.id}: {query.partner} is a party with lines, so no partner")
+            if query.same_as is not None and query.same_as not in ids:
+                raise ValueError(f"query {query.id}: there is no line {query.same_as}")
         return self
 
     @model_validator(mode="after")
@@ -89,6 +117,22 @@ class Scenario(_Frozen):
             if left in group_of and group_of[left] == group_of.get(right):
                 raise ValueError(f"differ: lines {left} and {right} are in one match group")
         return self
+
+    @property
+    def partners(self) -> tuple[str, ...]:
+        """Return who asks and holds nothing, ascending."""
+        return tuple(sorted({query.partner for query in self.queries}))
+
+    def answers(self) -> dict[str, frozenset[str]]:
+        """Return query id -> the parties that hold the thing and answer partners."""
+        groups, holders = self.groups(), dict[str, set[str]]()
+        for line in self.lines:
+            if self.parties[line.party].answers_partners:
+                holders.setdefault(groups[line.id], set()).add(line.party)
+        return {
+            query.id: frozenset(holders.get(groups[query.same_as], ()) if query.same_as is not None else ())
+            for query in self.queries
+        }
 
     def groups(self) -> dict[str, str]:
         """Return line id -> name of the thing; a line in no group is a thing of its own."""
