@@ -39,7 +39,7 @@ PARTNER: Final = "IJM"
 # Parties that have not opted in for partners: to IJM they are outside the agreement.
 NO_PARTNERS: Final = frozenset({"HU", "MT", "UA"})
 # A home of which no number is national, as a partner has none.
-ABROAD: Final = "XX"
+ABROAD: Final = "ZZ"
 QUERIES_HELD, QUERIES_UNKNOWN = 14, 6
 
 # Numbers that are kept free for examples and fiction: calling code, region, trunk prefix, prefix, free digits.

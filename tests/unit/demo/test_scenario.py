@@ -11,6 +11,7 @@ from concordat.canon import Context, Kind, read
 from concordat.errors import InputError
 from demo.files import write_files
 from demo.generate import TOTALS, generate
+from demo.partner import Answered, judge
 from demo.scenario import Scenario, load_scenario
 from demo.score import ToldEdge, score
 
@@ -37,6 +38,7 @@ def told(*edges: str) -> list[ToldEdge]:
     return [ToldEdge(party, own.encode(), other, theirs.encode()) for party, own, other, theirs in parts]
 
 
+ASKED: dict[str, Any] = {"id": "q1", "partner": "IJM", "kind": "phone", "typed": "1", "same_as": "n1"}
 ALL = ("NL n RO r", "RO r NL n", "NL n DE d", "DE d NL n", "RO r DE d", "DE d RO r")
 
 
@@ -74,6 +76,9 @@ def test_a_total_that_differs_from_the_stated_one_is_wrong() -> None:
         ({"differ": [["n1", "r1"]]}, "n1"),
         ({"lines": [{"id": "a", "party": "XX", "kind": "phone", "typed": "1"}]}, "XX"),
         ({"surprise": 1}, "surprise"),
+        ({"queries": [{**ASKED, "same_as": "zz"}]}, "zz"),
+        ({"queries": [{**ASKED, "partner": "NL"}]}, "NL"),
+        ({"queries": [ASKED, ASKED]}, "same id"),
     ],
 )
 def test_a_wrong_scenario_file_is_refused_with_what_is_wrong(
@@ -103,6 +108,57 @@ def test_the_default_scenario_has_the_totals_of_the_report_whatever_the_seed(see
     assert len(things) == 85 + 371 + 325 + 12
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_partner_asks_for_twenty_things_of_which_some_are_nobodys_and_some_are_not_for_it(seed: int) -> None:
+    scenario = generate(seed)
+    answers = scenario.answers()
+    assert len(scenario.queries) == 20
+    assert scenario.partners == ("IJM",)
+    assert sum(query.same_as is None for query in scenario.queries) == 6
+    assert 8 <= sum(bool(parties) for parties in answers.values()) <= 14
+    assert not any(parties & {"HU", "MT", "UA"} for parties in answers.values())
+
+
+def asked_world() -> Scenario:
+    parties = {"NL": {"answers_partners": True}, "RO": {"answers_partners": True}, "DE": {}}
+    nobodys = {"id": "q2", "partner": "IJM", "kind": "phone", "typed": "9"}
+    return Scenario.model_validate({**SMALL, "parties": parties, "queries": [ASKED, nobodys]})
+
+
+def answer(query: str, result: str, *parties: str, outside: str = "DE", silent: str = "") -> Answered:
+    return Answered(query, "", result, frozenset(parties), frozenset(outside.split()), frozenset(silent.split()))
+
+
+RIGHT = (answer("q1", "hit", "NL", "RO"), answer("q2", "no_hit"))
+TOLD = ("NL n IJM i", "RO r IJM i")
+
+
+def test_a_partner_that_is_told_exactly_the_truth_is_right() -> None:
+    assert judge(asked_world(), RIGHT, told(*ALL, *TOLD), LINES) == ()
+
+
+@pytest.mark.parametrize(
+    ("answers", "edges", "named"),
+    [
+        (RIGHT[:1], TOLD, "q2: has no answer"),
+        ((answer("q1", "hit", "NL"), RIGHT[1]), TOLD, "q1: hit with NL"),
+        ((answer("q1", "hit", "NL", "RO", "DE"), RIGHT[1]), TOLD, "q1: hit with DE"),
+        ((answer("q1", "no_hit"), RIGHT[1]), TOLD, "q1: no_hit"),
+        ((RIGHT[0], answer("q2", "not_covered")), TOLD, "q2: not_covered"),
+        ((RIGHT[0], answer("q2", "no_hit", outside="")), TOLD, "coverage"),
+        ((RIGHT[0], answer("q2", "no_hit", silent="RO")), TOLD, "coverage"),
+        (RIGHT, TOLD[:1], "RO was told 0 times"),
+        (RIGHT, (*TOLD, TOLD[0]), "NL was told 2 times"),
+        (RIGHT, (*TOLD, "DE d IJM i"), "DE was told 1 times instead of 0"),
+    ],
+)
+def test_what_is_wrong_with_a_partners_answers_is_named(
+    answers: tuple[Answered, ...], edges: tuple[str, ...], named: str
+) -> None:
+    (wrong,) = judge(asked_world(), answers, told(*edges), LINES)
+    assert named in wrong
+
+
 def test_a_seed_gives_the_same_scenario_again_and_another_seed_another() -> None:
     assert generate(7, standing=50) == generate(7, standing=50)
     assert generate(7, standing=50).lines != generate(8, standing=50).lines
@@ -123,5 +179,9 @@ def test_canonical_forms_agree_with_the_truth_that_the_scenario_states(seed: int
         context = Context(home_region=home, region=line.region, platform=line.platform)
         strong = read(Kind.parse(line.kind), line.typed, context).values[0]
         forms.setdefault(groups[line.id], set()).add((strong.namespace, strong.canonical))
+    for query in scenario.queries:
+        strong = read(Kind.parse(query.kind), query.typed, Context(home_region="ZZ", region=query.region)).values[0]
+        thing = query.id if query.same_as is None else groups[query.same_as]
+        forms.setdefault(thing, set()).add((strong.namespace, strong.canonical))
     assert [thing for thing, found in forms.items() if len(found) != 1] == []
     assert len({form for found in forms.values() for form in found}) == len(forms)
