@@ -57,6 +57,17 @@ def load_toml(path: Path, model: type[SettingsT]) -> SettingsT:
         raise ConfigError(f"{path}: {explain(error)}") from None
 
 
+def load_settings(home: Path, name: str, model: type[SettingsT], config: Path | None = None) -> SettingsT:
+    """Read the settings file that is named, else `name` in the party's folder, else take the defaults.
+
+    Raises:
+        ConfigError: The file is missing, no TOML, or has an unknown or wrong key.
+    """
+    if config is None and not (home / name).exists():
+        return model()
+    return load_toml(config or home / name, model)
+
+
 def explain(error: ValidationError) -> str:
     """Say what is wrong with a model, by field and without any value."""
     details = error.errors(include_url=False, include_input=False, include_context=False)

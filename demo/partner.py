@@ -1,4 +1,4 @@
-"""A partner of the demo: it holds nothing, asks through the gateway's API, and its answers are held against the truth."""
+"""A partner of the demo: it holds nothing, asks by the gateway's API, and its answers are held against the truth."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import Field
 
-from concordat.config import Settings, load_toml
+from concordat.config import Settings
+from concordat.config import load_settings as config_of
 from concordat.rpc.server import ServerSettings
 
 if TYPE_CHECKING:
@@ -49,6 +50,4 @@ def load_settings(home: Path, config: Path | None = None) -> CustodianSettings:
     Raises:
         ConfigError: The file is missing, no TOML, or has an unknown or wrong key.
     """
-    if config is None and not (home / FILE_NAME).exists():
-        return CustodianSettings()
-    return load_toml(config or home / FILE_NAME, CustodianSettings)
+    return config_of(home, FILE_NAME, CustodianSettings, config)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import Field
 
-from concordat.config import Settings, load_toml
+from concordat.config import Settings
+from concordat.config import load_settings as config_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +27,4 @@ def load_settings(home: Path, config: Path | None = None) -> NodeSettings:
     Raises:
         ConfigError: The file is missing, no TOML, or has an unknown or wrong key.
     """
-    if config is None and not (home / FILE_NAME).exists():
-        return NodeSettings()
-    return load_toml(config or home / FILE_NAME, NodeSettings)
+    return config_of(home, FILE_NAME, NodeSettings, config)
