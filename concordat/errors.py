@@ -17,6 +17,7 @@ Messages never hold an identifier, a token, a key or a blind.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -122,3 +123,46 @@ CATALOGUE: Final[Mapping[str, Entry]] = MappingProxyType(
         "stopping": Entry("UNAVAILABLE", "The service is stopping; try again."),
     }
 )
+
+# Whatever else the catalogue names is a `RefusedError`.
+_CLASSES: Final[Mapping[str, type[ConcordatError]]] = MappingProxyType(
+    {
+        "internal": ConcordatError,
+        "bad_input": InputError,
+        "bad_config": ConfigError,
+        "bad_identity": IdentityError,
+        "bad_signature": IdentityError,
+        "bad_proof": BadProofError,
+        "protocol_violation": ProtocolError,
+        "justification_missing": InputError,
+        "too_large": InputError,
+        "unavailable": UnavailableError,
+        "busy": UnavailableError,
+        "deadline": UnavailableError,
+        "stopping": UnavailableError,
+        "session_replaced": UnavailableError,
+    }
+)
+_DETAIL: Final = re.compile(r"[ -~]{1,400}", re.ASCII)
+
+
+def accepted_detail(detail: str | None) -> str | None:
+    """Return a public detail as it may cross, in either direction; None where it is longer or not printable ASCII."""
+    return detail if detail is not None and _DETAIL.fullmatch(detail) else None
+
+
+def error_of_peer(code: str | None, *, party: str, detail: str | None) -> ConcordatError | None:
+    """Return the error that a peer's code stands for, or None where the catalogue has no such code.
+
+    The sentence is the catalogue's; of what the peer wrote only a public detail is repeated, if it is acceptable.
+
+    Args:
+        code: As it came, by gRPC trailer or problem document.
+        party: Who said it, for the message.
+        detail: As it came.
+    """
+    if code is None or code not in CATALOGUE:
+        return None
+    accepted = accepted_detail(detail)
+    sentence = CATALOGUE[code].public if accepted is None else f"{CATALOGUE[code].public} ({accepted})"
+    return _CLASSES.get(code, RefusedError)(f"{party}: {sentence}", code=code, public_detail=accepted)

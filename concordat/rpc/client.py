@@ -14,17 +14,15 @@ import grpc
 import grpc.aio
 
 from concordat.errors import (
-    CATALOGUE,
-    BadProofError,
     ConcordatError,
-    ConfigError,
     IdentityError,
     InputError,
     ProtocolError,
     RefusedError,
     UnavailableError,
+    error_of_peer,
 )
-from concordat.rpc.guard import CODE_TRAILER, DETAIL_TRAILER, accepted_detail
+from concordat.rpc.guard import CODE_TRAILER, DETAIL_TRAILER
 from concordat.rpc.limits import MAX_MESSAGE_BYTES, Options, keepalive, message_limits
 
 if TYPE_CHECKING:
@@ -34,23 +32,6 @@ if TYPE_CHECKING:
     from concordat.identity.names import SpiffeId
 
 T = TypeVar("T")
-
-_TYPES: Final[dict[str, type[ConcordatError]]] = {
-    "internal": ConcordatError,
-    "bad_input": InputError,
-    "bad_config": ConfigError,
-    "bad_identity": IdentityError,
-    "bad_signature": IdentityError,
-    "bad_proof": BadProofError,
-    "protocol_violation": ProtocolError,
-    "justification_missing": InputError,
-    "too_large": InputError,
-    "unavailable": UnavailableError,
-    "busy": UnavailableError,
-    "deadline": UnavailableError,
-    "stopping": UnavailableError,
-    "session_replaced": UnavailableError,
-}
 
 # How gRPC says that TLS refused the server's certificate; there is no status of its own for it.
 _WRONG_SERVER: Final = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
@@ -105,10 +86,8 @@ def translate(error: grpc.aio.AioRpcError, party: str) -> ConcordatError:
     """
     trailers = dict(error.trailing_metadata() or ())
     code = _text(trailers.get(CODE_TRAILER))
-    if code is not None and code in CATALOGUE:
-        detail = accepted_detail(_text(trailers.get(DETAIL_TRAILER)))
-        sentence = CATALOGUE[code].public if detail is None else f"{CATALOGUE[code].public} ({detail})"
-        return _TYPES.get(code, RefusedError)(f"{party}: {sentence}", code=code, public_detail=detail)
+    if (known := error_of_peer(code, party=party, detail=_text(trailers.get(DETAIL_TRAILER)))) is not None:
+        return known
     if error.code() is grpc.StatusCode.UNAVAILABLE and any(sign in (error.details() or "") for sign in _WRONG_SERVER):
         return IdentityError(f"{party}: its certificate is not the one expected, has expired, or is of another root")
     kind, bare_code, what = _BARE.get(error.code(), _BARE[grpc.StatusCode.UNKNOWN])

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import re
 from collections import Counter
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
@@ -22,7 +21,14 @@ import grpc.aio
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from concordat import telemetry
-from concordat.errors import CATALOGUE, ConcordatError, IdentityError, RefusedError, UnavailableError
+from concordat.errors import (
+    CATALOGUE,
+    ConcordatError,
+    IdentityError,
+    RefusedError,
+    UnavailableError,
+    accepted_detail,
+)
 from concordat.identity.certificates import peer_of
 
 if TYPE_CHECKING:
@@ -35,7 +41,6 @@ CODE_TRAILER: Final = "concordat-error"
 DETAIL_TRAILER: Final = "concordat-detail"
 # One party may hold this part of all calls at once: streams cost their caller nothing, and others must get through.
 PARTY_PART: Final = 4
-_DETAIL: Final = re.compile(r"[ -~]{1,400}", re.ASCII)
 
 _log = logging.getLogger(__name__)
 _peer: ContextVar[SpiffeId] = ContextVar("concordat_peer")
@@ -180,11 +185,6 @@ class Guard(grpc.aio.ServerInterceptor):
             if not limit.expired():
                 raise
             raise UnavailableError("the handler took longer than the server allows", code="deadline") from error
-
-
-def accepted_detail(detail: str | None) -> str | None:
-    """Return a public detail as it may cross, in either direction; None where it is longer or not printable ASCII."""
-    return detail if detail is not None and _DETAIL.fullmatch(detail) else None
 
 
 async def _abort(context: Context, error: ConcordatError) -> NoReturn:

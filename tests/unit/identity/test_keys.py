@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import base64
 import os
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from joserfc import jwt
+from joserfc.jwk import OKPKey
 
 from concordat.errors import ConfigError, IdentityError
 from concordat.identity.keys import SealingKey, SealingPublicKey, SigningKey, VerifyKey
@@ -163,3 +167,20 @@ def test_a_repr_shows_no_secret(kind: Any, tmp_path: Path) -> None:
     secret = (tmp_path / "k").read_text().strip().partition(":")[2]
     assert secret not in repr(key)
     assert repr(key.public) in repr(key) or key.public.hex() in repr(key)
+
+
+def test_a_web_token_is_verified_by_another_library_and_is_no_other_signature() -> None:
+    key = SigningKey.generate()
+    token = key.sign_jws({"typ": "JWT", "alg": "none"}, {"iss": "somebody"})
+    public = OKPKey.import_key(Ed25519PublicKey.from_public_bytes(key.public.raw))
+
+    found = jwt.decode(token, public, algorithms=["Ed25519"])
+
+    assert found.header == {"typ": "JWT", "alg": "Ed25519"}
+    assert found.claims == {"iss": "somebody"}
+    signed, _, signature = token.rpartition(".")
+    raw = base64.urlsafe_b64decode(signature + "==")
+    with pytest.raises(IdentityError, match="does not fit"):
+        key.public.verify("check", raw, signed.encode())
+    with pytest.raises(IdentityError, match="does not fit"):
+        key.public.verify_dsse("application/json", raw, signed.encode())
