@@ -32,6 +32,7 @@ from gateway.ledger_rows import (
     read_number,
     store_edges,
 )
+from gateway.ledger_view import any_visible, became_visible, visible_edges
 from gateway.ledger_writes import (
     Committed,
     LedgerNotice,
@@ -45,6 +46,8 @@ from gateway.rules import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from gateway.ledger_view import VisibleEdges
 
 __all__ = [
     "Committed",
@@ -70,6 +73,7 @@ class _Draft:
 
     notices: list[tuple[str, wire.Notice]] = field(default_factory=list)
     refused: list[VoidEdge] = field(default_factory=list)
+    visible: bool = False
 
 
 class Ledger:
@@ -178,6 +182,15 @@ class Ledger:
         found = {frozenset(edge.references.items()): edge.edge_id for edge in edges}
         return [found.get(frozenset(pair)) for pair in pairs]
 
+    def visible_edges(self) -> VisibleEdges:
+        """Count the live edges of which both sides were told: what the operator may see of them (I11).
+
+        Raises:
+            UnavailableError: The ledger cannot be read.
+        """
+        with self._reading() as connection:
+            return visible_edges(connection)
+
     def figures(self) -> dict[str, int]:
         """Return what the operator may see of the ledger's size: numbers only.
 
@@ -249,7 +262,7 @@ class Ledger:
         candidates = [write for write in writes if isinstance(write, EdgeCandidate)]
         if candidates:
             self._open_edges(connection, candidates, draft)
-        return Committed(position, append_notices(connection, draft.notices), tuple(draft.refused))
+        return Committed(position, append_notices(connection, draft.notices), tuple(draft.refused), draft.visible)
 
     def _log_checks(self, connection: Connection, checks: list[LoggedCheck]) -> None:
         log, now_ms = schema.check_log, self._now_ms()
@@ -289,6 +302,7 @@ class Ledger:
         rows = connection.execute(select(told.c.recipient, told.c.edge_id).where(told.c.edge_id.in_(edge_ids))).all()
         if not any(recipient == write.refuser for recipient, _ in rows):
             return
+        draft.visible = draft.visible or any_visible(connection, [root])
         connection.execute(update(edge).where(family).values(state="void"))
         connection.execute(told.delete().where(told.c.edge_id.in_(edge_ids)))
         draft.refused.append(write)
@@ -313,6 +327,7 @@ class Ledger:
             book.take(candidate)
         now_ms = self._now_ms()
         store_edges(connection, book, now_ms)
+        draft.visible = draft.visible or became_visible(connection, book)
         draft.notices += [(telling.recipient, self._notice(telling, now_ms)) for telling in book.tellings]
 
     def _notice(self, telling: Telling, now_ms: int) -> wire.Notice:

@@ -57,6 +57,7 @@ edge: Final = Table(
     Column("state", String(8), nullable=False),  # live | merged | void
     Column("merged_into", LargeBinary(16)),
     Column("opened_at_ms", BigInteger, nullable=False),
+    Index("edge_merged_into", "merged_into"),
 )
 
 # who was told of whom; a key is free again when its edge is void

@@ -66,3 +66,5 @@ class Committed:
     notices: tuple[LedgerNotice, ...] = ()
     refused: tuple[VoidEdge, ...] = ()
     """Edges that became void: the parties named in the log."""
+    visible: bool = False
+    """Whether edges of which both sides are told came or went: what the operator's page counts (I11)."""
