@@ -1,4 +1,4 @@
-"""The command line `concordat federation`."""
+"""The command lines `concordat federation` and `concordat home`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from concordat.config import explain
 from concordat.errors import InputError
 from concordat.identity.federation import init_federation, steps
 from concordat.identity.home import load_home
+from concordat.identity.install import install as install_files
 from concordat.identity.plan import ASKING_CLASSES, FederationPlan, NodePlan, PartnerPlan
 from concordat.identity.signed_manifest import RootKeys
 
 app = App(name="federation", help="Make a local federation, and check a party's folder.")
+home = App(name="home", help="Put a party's keys into its folder.")
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=())]
 
@@ -134,6 +136,36 @@ def check(home: Path, /, *, as_json: AsJson = False) -> None:
         return
     for key, value in result.items():
         print(f"{key.replace('_', ' '):17} {value}")
+
+
+@home.command
+def install(
+    *,
+    source: Annotated[Path, Parameter(name="--from")],
+    to: Path,
+    keys: Path | None = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy keys, certificate and manifest from where a platform hands out secrets; state in the folder stays.
+
+    Example: concordat home install --from /run/concordat/party --to /var/lib/concordat --keys /run/concordat/keys
+
+    Parameters
+    ----------
+    source
+        A party's folder, or its files in one flat folder, as Kubernetes mounts a Secret.
+    to
+        The folder that the service gets as --home.
+    keys
+        Folder that takes the secrets instead, to be mounted over the home's own, such as one in memory.
+    as_json
+        Print one JSON object and nothing else.
+    """
+    done = install_files(source, to, keys=keys)
+    if as_json:
+        print(json.dumps({"files": done.files, "manifest_version": done.manifest_version}))
+    else:
+        print(f"{to}: {done.files} files of the party's identity; manifest {done.manifest_version}")
 
 
 def _answering(text: str, nodes: list[NodePlan]) -> list[str]:
