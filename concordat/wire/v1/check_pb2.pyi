@@ -209,7 +209,7 @@ Global___CheckItems: _TypeAlias = CheckItems  # noqa: Y015
 
 @_typing.final
 class Check(_message.Message):
-    """Node to hub. Next free number: 7."""
+    """Node to hub. Next free number: 8."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -219,12 +219,15 @@ class Check(_message.Message):
     AUDIENCE_SALT_FIELD_NUMBER: _builtins.int
     AUDIENCE_SETS_FIELD_NUMBER: _builtins.int
     ONLY_HOLDERS_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     header: _builtins.bytes
     """Serialised CheckHeader, exactly as signed."""
     signature: _builtins.bytes
     """Ed25519 signature of the asker over header."""
     audience_salt: _builtins.bytes
     """Salt of the audience hash, 16 bytes."""
+    traceparent: _builtins.str
+    """W3C traceparent of the asker, or empty; the asker's trace ends at the hub, so that no question has it (I11)."""
     @_builtins.property
     def items(self) -> Global___CheckItems:
         """The items; their number is header.count."""
@@ -246,10 +249,11 @@ class Check(_message.Message):
         audience_salt: _builtins.bytes = ...,
         audience_sets: _abc.Iterable[Global___AudienceSet] | None = ...,
         only_holders: _abc.Iterable[_builtins.str] | None = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_salt", b"audience_salt", "audience_sets", b"audience_sets", "header", b"header", "items", b"items", "only_holders", b"only_holders", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_salt", b"audience_salt", "audience_sets", b"audience_sets", "header", b"header", "items", b"items", "only_holders", b"only_holders", "signature", b"signature", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

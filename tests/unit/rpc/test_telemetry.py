@@ -17,7 +17,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from concordat import telemetry
-from concordat.errors import ConfigError
 from tests.unit.rpc.echo import SECRET, UNARY, Echo, dialled, serving
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def spans() -> InMemorySpanExporter:
 
 
 def test_a_line_says_when_who_and_what(root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
-    telemetry.setup("node-NL")
+    telemetry.log_to_stderr("node-NL")
     logging.getLogger("services.node").info("published %d", 3, extra={"party": "NL", "raw": SECRET})
     line = json.loads(capsys.readouterr().err)
     assert {key: line[key] for key in ("level", "service", "logger", "message", "party")} == {
@@ -63,7 +62,7 @@ def test_a_line_says_when_who_and_what(root_logger: logging.Logger, capsys: pyte
 async def test_a_task_that_failed_unseen_is_logged_without_its_text(
     root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    telemetry.setup("node-NL")
+    telemetry.log_to_stderr("node-NL")
 
     async def fail() -> None:
         raise KeyError(SECRET)
@@ -85,11 +84,6 @@ def test_what_ends_a_process_is_logged_without_its_text() -> None:
     assert SECRET not in done.stderr
     line = json.loads(done.stderr)
     assert (line["level"], line["error"][0]["type"]) == ("critical", "builtins.KeyError")
-
-
-def test_tracing_without_its_package_says_what_to_install(root_logger: logging.Logger) -> None:
-    with pytest.raises(ConfigError, match="opentelemetry-exporter-otlp-proto-grpc"):
-        telemetry.setup("node-NL", otlp="localhost:4317")
 
 
 async def test_a_span_has_method_and_role_of_the_caller_and_nothing_else(

@@ -1,31 +1,36 @@
-"""Logs and traces without content: one JSON line per event on stderr, spans with method and role only.
+"""Logs without content: one JSON line per event on stderr, with the trace in which it happened.
 
 A foreign exception may quote what it could not read, so the log keeps its type and the stack, never its text; the text
-of a `ConcordatError` holds no identifier by the rules of `concordat.errors`. Traces do not cross to another party.
+of a `ConcordatError` holds no identifier by the rules of `concordat.errors`.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import sys
 import traceback
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
 
-from concordat.errors import ConcordatError, ConfigError
+from concordat.errors import ConcordatError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import TracebackType
 
-    from opentelemetry.sdk.trace.export import SpanExporter
-
 _EXTRAS: Final = ("rpc_method", "party", "code", "count")
+# What these say in passing are URLs, headers and values of attributes; what matters of them is said by our own code.
+_QUIET: Final = {
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "uvicorn.access": logging.CRITICAL,
+    "alembic": logging.WARNING,
+    "opentelemetry": logging.CRITICAL,
+}
+# They bring handlers of their own, whose lines would not be JSON.
+_WITH_HANDLERS: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 
 
 class JsonFormatter(logging.Formatter):
@@ -69,50 +74,25 @@ def describe(error: BaseException) -> list[dict[str, object]]:
     return chain
 
 
-def setup(service_name: str, *, otlp: str | None = None, level: int = logging.INFO) -> None:
-    """Send logs and uncaught exceptions to stderr as JSON and, with `otlp`, spans to a collector.
+def log_to_stderr(service: str, level: int = logging.INFO) -> None:
+    """Send logs and uncaught exceptions to stderr as JSON, those of libraries too.
 
     Args:
-        service_name: Shown in each line and span, such as `custodian-c1`.
-        otlp: Endpoint of an OTLP/gRPC collector on the own machine or network; None keeps spans in the process.
+        service: Shown in each line, such as `custodian-c1`.
         level: Of the root logger.
-
-    Raises:
-        ConfigError: If `otlp` is given and the exporter is not installed.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(service_name))
+    handler.setFormatter(JsonFormatter(service))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    for name, lowest in _QUIET.items():
+        logging.getLogger(name).setLevel(lowest)
+    for name in _WITH_HANDLERS:
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
     sys.excepthook = _log_uncaught
-    if otlp is None:
-        return
-    # Loaded only where spans go somewhere: every command starts sooner without it.
-    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 -- as said above
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 -- as said above
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 -- as said above
-
-    provider = TracerProvider(resource=Resource({"service.name": service_name}))
-    provider.add_span_processor(BatchSpanProcessor(_exporter(otlp)))
-    trace.set_tracer_provider(provider)
-
-
-def tracer() -> trace.Tracer:
-    """Return the tracer of all Concordat code."""
-    return trace.get_tracer("concordat")
-
-
-@contextmanager
-def active(span: trace.Span) -> Iterator[None]:
-    """Make a span current without recording exceptions, whose texts may quote content."""
-    with trace.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False):
-        yield
-
-
-def note_peer_role(role: str) -> None:
-    """Put the caller's role, never its name, on the current span."""
-    trace.get_current_span().set_attribute("concordat.peer.role", role)
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -126,12 +106,3 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, trace_back: T
     if issubclass(kind, KeyboardInterrupt):
         return
     logging.getLogger("concordat").critical("ended by an unexpected error", exc_info=(kind, error, trace_back))
-
-
-def _exporter(endpoint: str) -> SpanExporter:
-    try:
-        module = importlib.import_module("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
-    except ImportError as error:
-        raise ConfigError("tracing needs the package opentelemetry-exporter-otlp-proto-grpc") from error
-    exporter: SpanExporter = module.OTLPSpanExporter(endpoint=endpoint)
-    return exporter
