@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from concordat.rpc.server import ServerSettings
+    from gateway.api.server import ApiSettings
     from gateway.service import Foundation
 
 app = App(name="gateway", help="Run the hub: sessions, live checks, operations, sweeps, the ledger.")
@@ -65,24 +66,36 @@ def run(
     if ledger is not None:
         chosen = chosen.model_copy(update={"ledger": str(ledger.resolve())})
     telemetry.setup(f"gateway-{loaded.identity.name}", otlp=chosen.otlp)
-    settings = chosen.server(loaded)
+    settings, api = chosen.server(loaded), chosen.api_server(loaded)
 
-    def ready(port: int) -> None:
+    def ready(port: int, api_port: int | None) -> None:
+        found = {"address": _address(settings.address, port)}
+        if api is not None and api_port is not None:
+            found["api"] = _address(api.address, api_port)
         if as_json:
-            address = f"{settings.address.rpartition(':')[0]}:{port}"
-            event = {"ready": True, "gateway": str(loaded.identity), "address": address, "port": port}
-            print(json.dumps(event), flush=True)
+            print(json.dumps({"ready": True, "gateway": str(loaded.identity), **found, "port": port}), flush=True)
         else:
-            Console(stderr=True).print(f"{loaded.identity} serves on port {port}; Ctrl-C stops it")
+            partners = f", partners on {found['api']}" if "api" in found else ""
+            Console(stderr=True).print(f"{loaded.identity} serves on port {port}{partners}; Ctrl-C stops it")
 
     with open_foundation(loaded, chosen, clock=clock, broken=sabotage) as foundation:
-        _run(_serve(foundation, settings, ready))
+        _run(_serve(foundation, settings, api, ready))
 
 
-async def _serve(foundation: Foundation, settings: ServerSettings, ready: Callable[[int], None]) -> None:
-    # The server is made inside the loop that will run it.
-    async with open_gateway(foundation, settings) as (server, hub):
-        await serve(server, settings, on_ready=ready, on_stop=hub.stop)
+async def _serve(
+    foundation: Foundation,
+    settings: ServerSettings,
+    api: ApiSettings | None,
+    ready: Callable[[int, int | None], None],
+) -> None:
+    # The servers are made inside the loop that will run them.
+    async with open_gateway(foundation, settings, api=api) as gateway:
+        api_port = gateway.api.port if gateway.api is not None else None
+        await serve(gateway.server, settings, on_ready=lambda port: ready(port, api_port), on_stop=gateway.stop)
+
+
+def _address(configured: str, port: int) -> str:
+    return f"{configured.rpartition(':')[0]}:{port}"
 
 
 def _run(work: Coroutine[None, None, None]) -> None:
@@ -113,10 +126,11 @@ def check_config(*, home: Path, config: Path | None = None, as_json: AsJson = Fa
     """
     loaded = load_home(home, clock=SystemClock())
     settings = load_settings(home, config)
-    server = settings.server(loaded)
+    server, api = settings.server(loaded), settings.api_server(loaded)
     found = {
         "gateway": str(loaded.identity),
         "address": server.address,
+        "api": api.address if api is not None else None,
         "nodes": len(loaded.manifest.nodes),
         "settings": settings.model_dump(mode="json"),
     }

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from concordat.config import Settings, load_toml
 from concordat.rpc.server import ServerSettings
+from gateway.api.server import ApiSettings
 from gateway.rules import Limits
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ class GatewaySettings(Settings):
     """What a gateway is told."""
 
     address: str | None = Field(default=None, description="HOST:PORT to listen on; the manifest's address by default.")
+    api: str | None = Field(
+        default=None, description="HOST:PORT of the HTTPS API; the manifest's by default, and no API where it has none."
+    )
+    api_connections: int = Field(default=512, ge=8, le=1 << 16, description="Connections to the API at once.")
     ledger: str | None = Field(
         default=None, description="SQLite file, or URL of another database; ledger.db in the folder by default."
     )
@@ -46,6 +51,17 @@ class GatewaySettings(Settings):
             deadline_s=self.deadline_s,
             drain_s=self.drain_s,
         )
+
+    def api_server(self, home: Home) -> ApiSettings | None:
+        """Return the settings of the API's server; None where this gateway has no API.
+
+        Raises:
+            IdentityError: The folder is not a gateway's.
+        """
+        address = self.api or home.manifest.gateway_by_id(home.identity).api_address
+        if address is None:
+            return None
+        return ApiSettings(address=address, max_connections=self.api_connections, drain_s=self.drain_s)
 
     def database(self, home: Path) -> Path | str:
         """Return where the ledger is: a URL as it is, a file beside the folder's others where it is relative."""

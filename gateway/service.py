@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from concordat.custodians import Direct
 from concordat.errors import ConfigError
 from concordat.identity.names import Role
 from concordat.rpc.server import BoundServer, ServerSettings, build_server
@@ -15,6 +16,9 @@ from concordat.wire.v1.registry_pb2_grpc import add_RegistryServiceServicer_to_s
 from concordat.wire.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
 from concordat.wire.v1.sweep_pb2_grpc import add_SweepServiceServicer_to_server
 from gateway import sabotage
+from gateway.api.app import build_app
+from gateway.api.context import ApiContext
+from gateway.api.server import ApiServer
 from gateway.authorisation import TABLE
 from gateway.database import open_engine
 from gateway.exchange import Exchange, Signer, make_table
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
     from concordat.clock import Clock
     from concordat.identity.home import Home
+    from gateway.api.server import ApiSettings
     from gateway.config import GatewaySettings
 
 
@@ -48,6 +53,21 @@ class Foundation:
     ledger: Ledger
     broken: str | None = None
     """A sabotage, only for the demo."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway whose hub and API run, and whose gRPC server has its port and is not yet started."""
+
+    server: BoundServer
+    hub: Hub
+    api: ApiServer | None
+
+    async def stop(self) -> None:
+        """End the API while the hub still answers its requests, then all sessions; a second time does nothing."""
+        if self.api is not None:
+            await self.api.stop()
+        await self.hub.stop()
 
 
 @contextmanager
@@ -76,11 +96,13 @@ def open_foundation(
 
 
 @asynccontextmanager
-async def open_gateway(foundation: Foundation, settings: ServerSettings) -> AsyncIterator[tuple[BoundServer, Hub]]:
-    """Start the hub and give its server, with its port bound and not yet started.
+async def open_gateway(
+    foundation: Foundation, settings: ServerSettings, *, api: ApiSettings | None = None
+) -> AsyncIterator[Gateway]:
+    """Start the hub and, where `api` says so, its HTTPS API; give them with the gRPC server.
 
     Raises:
-        ConfigError: The address cannot be bound, or the manifest names more nodes than the filter has bits.
+        ConfigError: An address cannot be bound, or the manifest names more nodes than the filter has bits.
     """
     home, clock = foundation.home, foundation.clock
     hub = _hub(foundation)
@@ -105,12 +127,30 @@ async def open_gateway(foundation: Foundation, settings: ServerSettings) -> Asyn
         add_SweepServiceServicer_to_server(SweepServicer(runner), server)
 
     server = build_server(settings, home=home, table=TABLE, known=home.manifest.knows, add=add)
+    relay = Direct(home)
+    gateway = Gateway(server, hub, _api(foundation, hub, store, relay, api) if api is not None else None)
     hub.start()
     try:
-        yield server, hub
+        if gateway.api is not None:
+            await gateway.api.start()
+        yield gateway
     finally:
         await runner.stop()
-        await hub.stop()
+        await gateway.stop()
+        await relay.close()
+
+
+def _api(foundation: Foundation, hub: Hub, store: OperationStore, relay: Direct, settings: ApiSettings) -> ApiServer:
+    context = ApiContext(
+        home=foundation.home,
+        clock=foundation.clock,
+        hub=hub,
+        operations=store,
+        view=None,
+        relay=relay,
+        random_bytes=secrets.token_bytes,
+    )
+    return ApiServer(build_app(context), settings, home=foundation.home)
 
 
 def _hub(foundation: Foundation) -> Hub:

@@ -226,5 +226,8 @@ class Problem(BaseModel):
     title: str = Field(description="The catalogue's sentence.")
     status: int = Field(ge=400, le=599)
     code: Code
+    error: str | None = Field(
+        default=None, pattern=r"^[a-z_]{1,64}$", description="Name of RFC 6749 5.2 or RFC 9449 where access is refused."
+    )
     detail: str | None = Field(default=None, max_length=400, description="What to change: a field's place, a limit.")
     instance: str | None = Field(default=None, description="urn of the request's trace, to quote to the operator.")

@@ -35,12 +35,12 @@ async def gateway(folder: Path) -> AsyncIterator[None]:
     home = load_home(next((folder / "gateway").iterdir()), clock=SystemClock())
     settings = GatewaySettings()
     with open_foundation(home, settings, clock=SystemClock()) as foundation:
-        async with open_gateway(foundation, settings.server(home)) as (server, _hub):
-            await server.start()
+        async with open_gateway(foundation, settings.server(home)) as running:
+            await running.server.start()
             try:
                 yield
             finally:
-                await server.stop(0)
+                await running.server.stop(0)
 
 
 async def until(happened: Callable[[], bool]) -> None:

@@ -93,13 +93,13 @@ async def serving_hub(folder: Path, ledger: Path) -> AsyncIterator[tuple[str, Hu
     home = load(folder, "gateway/g1")
     settings = GatewaySettings(address="127.0.0.1:0", ledger=str(ledger))
     with open_foundation(home, settings, clock=SystemClock()) as foundation:
-        async with open_gateway(foundation, settings.server(home)) as (server, hub):
-            await server.start()
+        async with open_gateway(foundation, settings.server(home)) as gateway:
+            await gateway.server.start()
             try:
-                yield f"127.0.0.1:{server.port}", hub
+                yield f"127.0.0.1:{gateway.server.port}", gateway.hub
             finally:
-                await hub.stop()
-                await server.stop(None)
+                await gateway.hub.stop()
+                await gateway.server.stop(None)
 
 
 @asynccontextmanager

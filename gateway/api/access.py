@@ -1,0 +1,108 @@
+"""Who may call which route: no route without a scope, and no body read before its caller has one (I8).
+
+    router = guarded_router("/v1")
+
+    @router.post("/queries")
+    async def query(who: Annotated[Caller, caller(Scope.QUERY)], context: Context, body: QueryRequest) -> QueryResponse:
+
+A `guarded_router` takes a route only with exactly one `caller(...)` among its parameters, or when it is named in
+`OPEN`. The gate is asked with the request's head before its body is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from fastapi import APIRouter, Request, Security
+from fastapi.openapi.models import HTTPBase
+from fastapi.routing import APIRoute
+from fastapi.security.base import SecurityBase
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from fastapi import Response
+    from fastapi.dependencies.models import Dependant
+
+    from concordat.api.model import Scope
+    from concordat.identity.manifest import Party
+    from concordat.identity.names import SpiffeId
+
+OPEN: Final = frozenset({("POST", "/v1/token"), ("GET", "/healthz"), ("GET", "/v1/openapi.json")})
+"""Method and path of the routes that need no access token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The party that made a request, authenticated and in the manifest in force."""
+
+    party: Party
+
+    @property
+    def identity(self) -> SpiffeId:
+        """Return its name."""
+        return self.party.spiffe
+
+
+class Gate(Protocol):
+    """What decides whether a request may pass."""
+
+    async def admit(self, request: Request, scope: Scope) -> Caller:
+        """Return who calls.
+
+        Raises:
+            ApiError: No valid access token with a proof for this very request, or not one with the scope.
+        """
+        ...
+
+
+class _Guard(SecurityBase):
+    """The dependency that stands for a scope; what it returns, the route has found before the body was read."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope: Final = scope
+        self.model = HTTPBase(scheme="DPoP", description="Access token bound to a DPoP key (RFC 9449), from /v1/token.")
+        self.scheme_name = "dpop"
+
+    async def __call__(self, request: Request) -> Caller:
+        found: Caller = request.state.caller
+        return found
+
+
+def caller(scope: Scope) -> Any:
+    """Return the dependency that gives a route its authenticated caller, who has `scope`."""
+    return Security(_Guard(scope), scopes=[scope.value])
+
+
+class GuardedRoute(APIRoute):
+    """A route that asks the gate first; without a scope it can be made only where `OPEN` names it."""
+
+    @override
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        scopes = [guard.scope for guard in _guards(self.dependant)]
+        if not scopes and {(method, self.path) for method in self.methods or ()} <= OPEN:
+            return handle
+        if len(scopes) != 1:
+            raise ValueError("a route names exactly one scope")
+
+        async def guarded(request: Request) -> Response:
+            gate: Gate = request.app.state.gate
+            request.state.caller = await gate.admit(request, scopes[0])
+            return await handle(request)
+
+        return guarded
+
+
+def guarded_router() -> APIRouter:
+    """Return a router on which every route has a scope; its routes write their paths in full."""
+    return APIRouter(route_class=GuardedRoute)
+
+
+def _guards(dependant: Dependant) -> Iterator[_Guard]:
+    for one in dependant.dependencies:
+        if isinstance(one.call, _Guard):
+            yield one.call
+        yield from _guards(one)
