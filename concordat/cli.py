@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "federation": ("concordat.identity.cli:app", "", "Make a local federation, and check a party's folder."),
     "custodian": ("services.custodian.cli:app", "custodian", "Run a custodian of the token keys."),
     "gateway": ("gateway.cli:app", "gateway", "Run the hub."),
+    "health": ("concordat.rpc.cli:health", "", "Ask whether the service of a folder serves, as a probe does."),
     "home": ("concordat.identity.cli:home", "", "Put a party's keys into its folder."),
     "node": ("services.node.cli:app", "node", "Run a node; submit, check, see matches."),
     "oprf": ("concordat.oprf.cli:app", "", "Measure blinded tokens on this machine."),

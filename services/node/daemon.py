@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from concordat.clock import SystemClock
 from concordat.custodians import CustodianPool
 from concordat.errors import ConfigError, UnavailableError
+from concordat.heartbeat import beat
 from concordat.identity.home import load_home
 from concordat.rpc.client import channel
 from services.node.events import Attached, Detached, EventWriter, Waiting
@@ -139,9 +140,10 @@ class Node:
             return await join_sweep(self.home, to_gateway, self.workshop, operation, sweep_id)
 
     async def _show_conditions(self, stop: asyncio.Event) -> None:
-        """Say why tokens wait, and that they go on; keep for `status` why there is no session."""
+        """Say why tokens wait, and that they go on; keep for `status` why there is no session; give a sign of life."""
         shown, kept = "", None
         while not stop.is_set():
+            beat(self.home.path)
             try:
                 if kept != self.no_session:
                     kept = self.no_session

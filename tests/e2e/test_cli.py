@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cyclopts import App
 
-ROLES = ("demo", "federation", "custodian", "gateway", "node", "oprf")
+ROLES = ("demo", "federation", "custodian", "gateway", "health", "home", "node", "oprf")
 
 
 def walk(app: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
