@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from concordat.errors import BadProofError, ConcordatError, RefusedError, UnavailableError
 from concordat.identity.manifest import KeyClass
+from concordat.identity.names import Role
 from concordat.justification import justification_salt
 from concordat.oprf.client import BadEvaluationError, blind, finalize, verify
 from concordat.oprf.server import Evaluation
@@ -121,7 +122,9 @@ class Direct:
             ConcordatError: The custodian refuses, or cannot be reached.
         """
         method = CustodianServiceStub(self._channel(custodian)).Evaluate
-        reply: wire.EvaluateResponse = await call(method, request, party=custodian.spiffe.name, timeout_s=timeout_s)
+        reply: wire.EvaluateResponse = await call(
+            method, request, party=custodian.spiffe.name, role=Role.CUSTODIAN, timeout_s=timeout_s
+        )
         return reply
 
     async def close(self) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import grpc
 import grpc.aio
 
+from concordat import telemetry
 from concordat.errors import (
     ConcordatError,
     IdentityError,
@@ -22,6 +23,7 @@ from concordat.errors import (
     UnavailableError,
     error_of_peer,
 )
+from concordat.identity.names import Role
 from concordat.rpc.guard import CODE_TRAILER, DETAIL_TRAILER
 from concordat.rpc.limits import MAX_MESSAGE_BYTES, Options, keepalive, message_limits
 
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from concordat.identity.names import SpiffeId
 
 T = TypeVar("T")
+
+# Where an asker's trace may end; a holder's is its own (I11).
+_TRACE_GOES_ON_AT: Final = frozenset({Role.CUSTODIAN, Role.GATEWAY})
 
 # How gRPC says that TLS refused the server's certificate; there is no status of its own for it.
 _WRONG_SERVER: Final = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
@@ -95,15 +100,30 @@ def translate(error: grpc.aio.AioRpcError, party: str) -> ConcordatError:
 
 
 async def call(
-    method: Callable[..., Any], request: object, *, party: str, timeout_s: float, wait_for_ready: bool = False
+    method: Callable[..., Any],
+    request: object,
+    *,
+    party: str,
+    timeout_s: float,
+    role: Role | None = None,
+    wait_for_ready: bool = False,
 ) -> Any:
     """Make one unary call with a deadline.
+
+    Args:
+        method: Of a stub.
+        request: What it takes.
+        party: Who is called, for the texts of errors.
+        timeout_s: For the whole of it.
+        role: Of who is called; the trace goes on at a custodian or the gateway, and at nobody else.
+        wait_for_ready: Wait for a connection instead of failing without one.
 
     Raises:
         ConcordatError: The subclass that the failure stands for; see `translate`.
     """
-    with translated(party):
-        return await method(request, timeout=timeout_s, wait_for_ready=wait_for_ready)
+    with telemetry.calling(_name(method), role), translated(party):
+        metadata = _trace_for(role)
+        return await method(request, timeout=timeout_s, wait_for_ready=wait_for_ready, metadata=metadata)
 
 
 async def messages(stream: AsyncIterable[T], *, party: str) -> AsyncIterator[T]:
@@ -131,6 +151,16 @@ def translated(party: str) -> Iterator[None]:
     except asyncio.InvalidStateError as error:
         # What a write raises when the call has ended already.
         raise UnavailableError(f"{party} ended the call") from error
+
+
+def _name(method: Callable[..., Any]) -> str:
+    # What generated code dials; the types of gRPC do not show it. Without it a span has no method, and that is all.
+    return _text(getattr(method, "_method", None)) or ""
+
+
+def _trace_for(role: Role | None) -> tuple[tuple[str, str], ...]:
+    parent = telemetry.traceparent() if role in _TRACE_GOES_ON_AT else ""
+    return ((telemetry.TRACEPARENT, parent),) if parent else ()
 
 
 def _text(value: str | bytes | None) -> str | None:

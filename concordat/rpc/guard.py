@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
-from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from concordat import telemetry
 from concordat.errors import (
@@ -75,7 +74,6 @@ class Guard(grpc.aio.ServerInterceptor):
         self._free = max_concurrent
         self._most_per_party = max(1, max_concurrent // PARTY_PART)
         self._held: Counter[SpiffeId] = Counter()
-        self._tracer = telemetry.tracer()
 
     async def intercept_service(
         self,
@@ -131,15 +129,12 @@ class Guard(grpc.aio.ServerInterceptor):
             await _abort(context, UnavailableError("too many calls at once", code="busy"))
         self._free -= 1
         # Each call runs in a task of its own, so what is set in its context needs no reset.
-        span = self._tracer.start_span("rpc", kind=SpanKind.SERVER, attributes={"rpc.method": method})
         try:
-            with telemetry.active(span):
+            with telemetry.serving(method, context.invocation_metadata() or (), unary=unary):
                 return await self._checked(method, context, body, unary=unary)
-        except grpc.aio.AbortError:
-            span.set_status(Status(StatusCode.ERROR))
-            raise
+        except ConcordatError as error:
+            await _abort(context, error)
         finally:
-            span.end()
             self._free += 1
 
     async def _checked(self, method: str, context: Context, body: Callable[[], Awaitable[Any]], *, unary: bool) -> Any:
@@ -158,11 +153,11 @@ class Guard(grpc.aio.ServerInterceptor):
             # Who: many refusals of one party, such as of its quota, are what its operator looks for.
             extra = {"rpc_method": method, "party": str(caller)}
             _log.info("call refused or failed: %s [%s]", error.message, error.code, extra=extra)
-            await _abort(context, error)
-        except Exception:  # noqa: BLE001 -- the boundary: no foreign exception passes it
-            # The catalogue's sentence goes out; what happened stays in the local log.
+            raise
+        except Exception as error:
+            # The boundary: the catalogue's sentence goes out, what happened stays in the local log.
             _log.exception("call failed unexpectedly", extra={"rpc_method": method})
-            await _abort(context, ConcordatError("internal error"))
+            raise ConcordatError("internal error") from error
 
     @contextmanager
     def _counted(self, caller: SpiffeId) -> Iterator[None]:

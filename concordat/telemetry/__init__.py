@@ -1,8 +1,9 @@
 """Logs, traces and metrics without content: who may be asked about the machine learns nothing about the work."""
 
+from concordat.telemetry.calls import calling, serving
 from concordat.telemetry.export import Telemetry, setup
 from concordat.telemetry.logs import JsonFormatter, describe, log_to_stderr
-from concordat.telemetry.metrics import meter, timed
+from concordat.telemetry.metrics import duration, meter, timed
 from concordat.telemetry.settings import TelemetrySettings
 from concordat.telemetry.spans import (
     CODE,
@@ -30,7 +31,9 @@ __all__ = [
     "Telemetry",
     "TelemetrySettings",
     "active",
+    "calling",
     "describe",
+    "duration",
     "failed",
     "incoming",
     "incoming_metadata",
@@ -38,6 +41,7 @@ __all__ = [
     "meter",
     "note_peer_role",
     "public_code",
+    "serving",
     "setup",
     "span",
     "timed",

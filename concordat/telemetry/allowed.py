@@ -1,7 +1,7 @@
-"""What may leave in a span: names and attributes on a list, each value in its form, and nothing else.
+"""What may leave in a span or metric: names and attributes on a list, each value in its form, and nothing else.
 
 The list stands behind everything that ends a span, our code and libraries alike: what is not on it is dropped before
-it is encoded. Events, links, tracestate and the texts of statuses are dropped without a list.
+it is encoded (`concordat.telemetry.clean`).
 """
 
 from __future__ import annotations
@@ -9,16 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanContext, Status
-
 from concordat.errors import CATALOGUE
 from concordat.identity.names import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
-    from opentelemetry.sdk.resources import Resource
 
 SCOPE: Final = "concordat"
 OK: Final = "ok"
@@ -37,12 +33,6 @@ ATTRIBUTES: Final[Mapping[str, Callable[[object], bool]]] = {
     "http.request.method": lambda value: value in _VERBS,
     "http.response.status_code": lambda value: type(value) is int and 100 <= value <= 599,
 }
-RESOURCE: Final = ("service.name", "service.version", "service.instance.id")
-
-
-def clean_spans(spans: Iterable[ReadableSpan], resource: Resource) -> list[ReadableSpan]:
-    """Return copies of the spans that may leave, with what may leave of each."""
-    return [_clean(one, resource) for one in spans if _ours(one)]
 
 
 def clean_attributes(attributes: Mapping[str, object]) -> dict[str, str | int]:
@@ -52,29 +42,3 @@ def clean_attributes(attributes: Mapping[str, object]) -> dict[str, str | int]:
         for name, value in attributes.items()
         if isinstance(value, str | int) and name in ATTRIBUTES and ATTRIBUTES[name](value)
     }
-
-
-def _ours(one: ReadableSpan) -> bool:
-    scope = one.instrumentation_scope
-    return scope is not None and scope.name == SCOPE and one.name in SPANS and one.context is not None
-
-
-def _clean(one: ReadableSpan, resource: Resource) -> ReadableSpan:
-    return ReadableSpan(
-        name=one.name,
-        context=_bare(one.context),
-        parent=_bare(one.parent),
-        resource=resource,
-        attributes=clean_attributes(one.attributes or {}),
-        kind=one.kind,
-        status=Status(one.status.status_code),
-        start_time=one.start_time,
-        end_time=one.end_time,
-        instrumentation_scope=one.instrumentation_scope,
-    )
-
-
-def _bare(context: SpanContext | None) -> SpanContext | None:
-    if context is None:
-        return None
-    return SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags)

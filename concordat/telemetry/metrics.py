@@ -1,6 +1,6 @@
 """Metrics: numbers of a process, with few labels from the list of what may leave, and never a party's name.
 
-with telemetry.timed(_DURATION, {"rpc.method": method}) as labels:
+with timed(_DURATION, {"rpc.method": method}) as labels:
     labels["concordat.code"] = "ok"
 """
 
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
+
+from concordat.telemetry.allowed import clean_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,7 +43,7 @@ def timed(histogram: Histogram, labels: dict[str, str | int]) -> Iterator[dict[s
     try:
         yield labels
     finally:
-        histogram.record(time.perf_counter() - begun, labels)
+        histogram.record(time.perf_counter() - begun, clean_attributes(labels))
 
 
 def watch_process() -> None:

@@ -26,7 +26,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
 from typing_extensions import override
 
-from concordat.telemetry.allowed import ATTRIBUTES, clean_spans
+from concordat.telemetry.allowed import ATTRIBUTES
+from concordat.telemetry.clean import clean_spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -21,7 +21,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, S
 from concordat.errors import CATALOGUE, ConcordatError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 TRACEPARENT: Final = "traceparent"
 METHOD: Final = "rpc.method"
@@ -45,19 +45,26 @@ def active(span: Span) -> Iterator[None]:
 
 
 @contextmanager
-def span(name: str, *, kind: SpanKind = SpanKind.INTERNAL, parent: Context | None = None) -> Iterator[Span]:
+def span(
+    name: str,
+    *,
+    kind: SpanKind = SpanKind.INTERNAL,
+    parent: Context | None = None,
+    attributes: Mapping[str, str | int] | None = None,
+) -> Iterator[Span]:
     """Run the block in a span that ends with it; an error leaves its code, never its text.
 
     Args:
         name: One of `concordat.telemetry.allowed.SPANS`.
         kind: For the reader of the trace.
-        parent: From `incoming` or `after`; the current span by default.
+        parent: From `incoming`; the current span by default.
+        attributes: Of `concordat.telemetry.allowed.ATTRIBUTES`.
     """
-    begun = tracer().start_span(name, context=parent, kind=kind)
+    begun = tracer().start_span(name, context=parent, kind=kind, attributes=attributes)
     try:
         with active(begun):
             yield begun
-    except BaseException as error:
+    except Exception as error:
         failed(begun, error)
         raise
     finally:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from concordat.errors import ConfigError, IdentityError, InputError, ProtocolError, RefusedError, UnavailableError
 from concordat.identity.files import read_private, read_public, write_private, write_public
-from concordat.identity.names import SpiffeId
+from concordat.identity.names import Role, SpiffeId
 from concordat.protocol.charter import (
     CHARTER_DOMAIN,
     OPERATION_ID,
@@ -141,7 +141,9 @@ async def open_operation(
             seal_key(key, raw, party, manifest=home.manifest, opener=home.signing_key) for party in charter.participants
         ],
     )
-    reply = await call(OperationServiceStub(channel).Propose, request, party="gateway", timeout_s=CALL_S)
+    reply = await call(
+        OperationServiceStub(channel).Propose, request, party="gateway", role=Role.GATEWAY, timeout_s=CALL_S
+    )
     if reply.charter_hash != charter_hash(raw):
         raise ProtocolError("the gateway confirms another charter")
     # Only now: a charter that was not taken must not replace the key of one that was.
@@ -152,7 +154,9 @@ async def open_operation(
 async def list_operations(channel: grpc.aio.Channel) -> list[wire.OperationSummary]:
     """Return the operations in which this node takes part, ascending by id."""
     stub = OperationServiceStub(channel)
-    reply = await call(stub.ListOperations, wire.ListOperationsRequest(), party="gateway", timeout_s=CALL_S)
+    reply = await call(
+        stub.ListOperations, wire.ListOperationsRequest(), party="gateway", role=Role.GATEWAY, timeout_s=CALL_S
+    )
     return list(reply.operations)
 
 
@@ -164,7 +168,9 @@ async def fetch_operation(home: Home, channel: grpc.aio.Channel, operation: str)
         RefusedError: There is no such operation, or this node takes no part in it.
     """
     request = wire.GetOperationRequest(operation=operation)
-    reply = await call(OperationServiceStub(channel).GetOperation, request, party="gateway", timeout_s=CALL_S)
+    reply = await call(
+        OperationServiceStub(channel).GetOperation, request, party="gateway", role=Role.GATEWAY, timeout_s=CALL_S
+    )
     signatures = {one.party: one.signature for one in reply.signatures}
     opener = parse_charter(reply.charter).opener
     charter = accept_charter(reply.charter, signatures.get(opener, b""), manifest=home.manifest)
@@ -192,7 +198,9 @@ async def sign_operation(home: Home, channel: grpc.aio.Channel, proposal: Propos
     request = wire.CountersignRequest(
         operation=held.charter.operation, signature=home.signing_key.sign(CHARTER_DOMAIN, held.raw)
     )
-    reply = await call(OperationServiceStub(channel).Countersign, request, party="gateway", timeout_s=CALL_S)
+    reply = await call(
+        OperationServiceStub(channel).Countersign, request, party="gateway", role=Role.GATEWAY, timeout_s=CALL_S
+    )
     state: int = reply.state
     return state
 
@@ -200,7 +208,9 @@ async def sign_operation(home: Home, channel: grpc.aio.Channel, proposal: Propos
 async def start_sweep(channel: grpc.aio.Channel, operation: str) -> bytes:
     """Start the sweep of an operation that this node has opened; return the sweep's id."""
     request = wire.StartSweepRequest(operation=operation)
-    reply = await call(OperationServiceStub(channel).StartSweep, request, party="gateway", timeout_s=CALL_S)
+    reply = await call(
+        OperationServiceStub(channel).StartSweep, request, party="gateway", role=Role.GATEWAY, timeout_s=CALL_S
+    )
     sweep_id: bytes = reply.sweep_id
     return sweep_id
 
@@ -237,7 +247,9 @@ async def fetch_report(home: Home, channel: grpc.aio.Channel, operation: str) ->
         RefusedError: There is no report yet, or this node takes no part.
     """
     request = wire.GetReportRequest(operation=operation)
-    reply = await call(OperationServiceStub(channel).GetReport, request, party="gateway", timeout_s=CALL_S)
+    reply = await call(
+        OperationServiceStub(channel).GetReport, request, party="gateway", role=Role.GATEWAY, timeout_s=CALL_S
+    )
     return read_report(home, operation, reply.report, reply.signature)
 
 

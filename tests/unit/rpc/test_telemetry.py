@@ -100,8 +100,8 @@ async def test_a_span_has_method_and_role_of_the_caller_and_nothing_else(
     found = spans.get_finished_spans()
     assert [dict(span.attributes or {}) for span in found] == [
         {"rpc.method": UNARY, "concordat.peer.role": "node"},
-        {"rpc.method": UNARY, "concordat.peer.role": "node"},
-        {"rpc.method": "(no row)", "concordat.peer.role": "node"},
+        {"rpc.method": UNARY, "concordat.peer.role": "node", "concordat.code": "internal"},
+        {"rpc.method": "(no row)", "concordat.peer.role": "node", "concordat.code": "refused"},
     ]
     assert [span.status.status_code.name for span in found] == ["UNSET", "ERROR", "ERROR"]
     assert not any(span.events for span in found)
