@@ -1,24 +1,24 @@
 """What of the ledger the hub operator may see: live edges that both sides were told of, counted, never listed (I11).
 
 An edge of which one side only was told is a silent holding of the other, and moves nothing here: no number, and no hint
-that a number may have changed. Edges that were merged count once, by whoever was told of any of them.
+that a number may have changed. Edges that were merged count once, by whoever was told of any of them. What both know
+stays visible until the edge is void, so that a policy that is narrowed later takes back no number.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, Select, distinct, func, or_, select
+from sqlalchemy import ColumnElement, Connection, distinct, func, or_, select, update
 
 from gateway import ledger_schema as schema
+from gateway.ledger_rows import in_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from gateway.edges import EdgeBook
 
-_family, _root, _told = schema.edge.alias("family"), schema.edge.alias("root"), schema.told
-_SIDES: Final = (_root.c.party_a, _root.c.party_b, _root.c.namespace)
+_edge: Final = schema.edge.c
+_told: Final = schema.told.c
 
 VisibleEdges = dict[tuple[str, str, int], int]
 """(Party a, party b, namespace number) -> live edges of which both were told; party a is the lower name."""
@@ -26,35 +26,37 @@ VisibleEdges = dict[tuple[str, str, int], int]
 
 def visible_edges(connection: Connection) -> VisibleEdges:
     """Count the edges that both sides were told of."""
-    found = _both_told().subquery()
-    columns = (found.c.party_a, found.c.party_b, found.c.namespace)
-    rows = connection.execute(select(*columns, func.count()).group_by(*columns))
+    sides = (_edge.party_a, _edge.party_b, _edge.namespace)
+    rows = connection.execute(select(*sides, func.count()).where(schema.VISIBLE).group_by(*sides))
     return {(party_a, party_b, namespace): number for party_a, party_b, namespace, number in rows}
 
 
-def became_visible(connection: Connection, book: EdgeBook) -> bool:
-    """Tell whether an edge that a group of writes has changed is one that both sides were told of."""
+def is_visible(connection: Connection, edge_id: bytes) -> bool:
+    """Tell whether both sides were told of a live edge."""
+    found = connection.execute(select(_edge.edge_id).where(_edge.edge_id == edge_id, schema.VISIBLE))
+    return found.first() is not None
+
+
+def show_edges(connection: Connection, book: EdgeBook) -> bool:
+    """Note which edges both sides know now; return whether there are more or fewer of them than before."""
     roots = {book.merged.get(telling.edge_id, telling.edge_id) for telling in book.tellings}
     roots.update(book.merged.values())
-    return bool(roots) and any_visible(connection, roots)
+    shown = 0
+    for some in in_chunks(sorted(roots)):
+        fresh = _edge.edge_id.in_(some) & (_edge.state == "live") & ~_edge.visible & _both_told()
+        shown += connection.execute(update(schema.edge).where(fresh).values(visible=True)).rowcount
+    merged = sorted(book.merged)
+    counted_twice = select(_edge.edge_id).where(_edge.edge_id.in_(merged), _edge.visible)
+    return bool(shown) or (bool(merged) and connection.execute(counted_twice).first() is not None)
 
 
-def any_visible(connection: Connection, roots: Collection[bytes]) -> bool:
-    """Tell whether both sides were told of one of these live edges."""
-    wanted = sorted(roots)
-    family = or_(_family.c.edge_id.in_(wanted), _family.c.merged_into.in_(wanted))
-    return connection.execute(_both_told().where(family).limit(1)).first() is not None
-
-
-def _both_told() -> Select[Any]:
-    return (
-        select(_root.c.edge_id, *_SIDES)
-        .select_from(
-            _told.join(_family, _told.c.edge_id == _family.c.edge_id).join(
-                _root, _root.c.edge_id == func.coalesce(_family.c.merged_into, _family.c.edge_id)
-            )
-        )
-        .where(_root.c.state == "live")
-        .group_by(_root.c.edge_id, *_SIDES)
-        .having(func.count(distinct(_told.c.recipient)) == 2)
+def _both_told() -> ColumnElement[bool]:
+    family = schema.edge.alias("family")
+    of_edge = or_(family.c.edge_id == _edge.edge_id, family.c.merged_into == _edge.edge_id)
+    recipients = (
+        select(func.count(distinct(_told.recipient)))
+        .select_from(family.join(schema.told, _told.edge_id == family.c.edge_id))
+        .where(of_edge)
+        .correlate(schema.edge)
     )
+    return recipients.scalar_subquery() == 2

@@ -97,3 +97,10 @@ def test_a_void_edge_counts_no_more_and_a_void_one_sided_edge_changes_nothing(le
     assert ledger.visible_edges() == {(A, B, 1): 1}
     assert ledger.write([VoidEdge(both, A, B)]).visible
     assert ledger.visible_edges() == {}
+
+
+def test_two_visible_edges_that_are_one_value_count_once_and_show_the_change(ledger: Ledger) -> None:
+    ledger.write([edge(A, "a2", B, "b1", told="ab"), edge(A, "a1", B, "b2", told="ab")])
+    assert ledger.visible_edges() == {(A, B, 1): 2}
+    assert ledger.write([edge(A, "a2", B, "b2", told="ab")]).visible
+    assert ledger.visible_edges() == {(A, B, 1): 1}
