@@ -15,8 +15,9 @@ from concordat.protocol.macs import ASKER_TOLD, HOLDER_TOLD, MAC_BYTES
 from concordat.tokens import NAMESPACES_BY_NUMBER, REFERENCE_BYTES, column
 from concordat.wire.v1 import check_pb2 as wire
 from concordat.wire.v1 import session_pb2
-from gateway.effects import Forget, Note, ReadSequences
+from gateway.effects import Answered, Forget, Note, ReadSequences
 from gateway.ledger import EdgeCandidate, LoggedCheck, VoidEdge
+from gateway.query import Query, SpentQueries, accept_query, muted_positions
 from gateway.tick import Asked, LiveCheck, Tick
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ class Checks:
     _bytes: Counter[str] = field(default_factory=Counter)
     _count: Counter[str] = field(default_factory=Counter)
     _sequences: Mapping[str, int] = field(default_factory=dict)
+    _spent: SpentQueries = field(init=False)
+    _queries: int = 0
+
+    def __post_init__(self) -> None:
+        self._spent = SpentQueries(max_items_of_asker=self.shared.limits.query_items_alive)
 
     def __repr__(self) -> str:
         return f"Checks(in flight={len(self._by_id)}, tick={self.running.number})"
@@ -68,29 +74,65 @@ class Checks:
         header = parse_header(message.header, message.signature)
         check_id = header.fields.check_id
         try:
-            check = self._accept(session, header, message, now)
+            check = self._accept(session.party, header, message, now=now)
         except ConcordatError as error:
             self.shared.out.put(Note(f"a check was refused: {error.message} [{error.code}]", session.party))
             self.shared.out.send(session.number, check_refused=wire.CheckRefused(check_id=check_id, code=error.code))
             return
         self.shared.out.send(session.number, check_received=wire.CheckReceived(check_id=check_id, tick=check.tick))
 
-    def _accept(self, session: Session, header: SignedHeader, message: wire.Check, now: float) -> LiveCheck:
-        # Step 3.4 (1): nothing of a check is taken before its header, items and audience are accepted.
+    def query(self, asker: str, message: wire.Check, *, namespaces: bytes, muted: frozenset[int], now: float) -> int:
+        """Take a partner's query into the running tick; return the number under which its outcome comes.
+
+        Args:
+            asker: The partner that was authenticated.
+            message: As signed by it.
+            namespaces: Numbers that the partner declared, one byte an item.
+            muted: Positions that are sent to nobody; those that the manifest does not allow are muted in any case.
+            now: Unix seconds.
+
+        Raises:
+            IdentityError: The header is not the asker's own, or badly signed.
+            RefusedError: A rule of the federation says no.
+            ProtocolError: Not a well-formed query.
+            UnavailableError: The partner has too many queries that are live.
+        """
+        # Step 3.9 (2): as any check, and then what a query must be.
+        header = parse_header(message.header, message.signature)
+        if header.fields.check_id in self._by_id:
+            raise RefusedError("a check id that is in use", code="request_reused")
+        self._judge(asker, header, message, now)
+        manifest = self.shared.manifest
+        accept_query(header, message, manifest=manifest, namespaces=namespaces, now=now)
+        self._spent.admit(header, now=now)
+        check = self._admit(header, message)
+        self._queries += 1
+        check.query = Query(self._queries, namespaces)
+        closed = sorted(muted | muted_positions(header, namespaces, manifest=manifest))
+        check.allowed = np.full(check.count, check.allowed, dtype=np.uint64)
+        check.allowed[[position for position in closed if position < check.count]] = 0
+        self._enter(check)
+        return check.query.number
+
+    def _accept(self, asker: str, header: SignedHeader, message: wire.Check, *, now: float) -> LiveCheck:
         known = self._by_id.get(header.fields.check_id)
         if known is not None:
-            if known.asker != session.party or known.header.raw != header.raw:
+            if known.asker != asker or known.header.raw != header.raw or known.query is not None:
                 raise RefusedError("a check id that is in use", code="request_reused")
             return known
+        self._judge(asker, header, message, now)
+        check = self._admit(header, message)
+        self._enter(check)
+        return check
+
+    def _judge(self, asker: str, header: SignedHeader, message: wire.Check, now: float) -> None:
+        # Step 3.4 (1): nothing of a check is taken before its header, items and audience are accepted.
         size = message.ByteSize()
         limits = self.shared.limits
-        if (
-            self._bytes[session.party] + size > limits.bytes_in_flight
-            or self._count[session.party] >= limits.checks_in_flight
-        ):
+        if self._bytes[asker] + size > limits.bytes_in_flight or self._count[asker] >= limits.checks_in_flight:
             raise RefusedError("too much in flight", code="busy")
         manifest = self.shared.manifest
-        accept_header(header, manifest=manifest, asker=session.party, now=now)
+        accept_header(header, manifest=manifest, asker=asker, now=now)
         if header.fields.count > limits.max_items:
             raise ProtocolError("a check has too many items", code="too_large")
         accept_items(message.items, count=header.fields.count, exact=True)
@@ -100,15 +142,15 @@ class Checks:
         named = {*message.only_holders, *(party for one in message.audience_sets for party in one.parties)}
         if not named <= set(self.shared.table.parties):
             raise RefusedError("the check names a holder that is no node")
-        check = self._admit(header, message)
-        self._bytes[session.party] += size
-        self._count[session.party] += 1
+
+    def _enter(self, check: LiveCheck) -> None:
+        self._bytes[check.asker] += check.message.ByteSize()
+        self._count[check.asker] += 1
         self._by_id[check.check_id] = check
         self.running.checks.append(check)
         # The log's row shares the transaction of the first answers, which would otherwise wait behind it.
-        self._write(self.running, [_log_row(header)], urgent=False)
+        self._write(self.running, [_log_row(check.header)], urgent=False)
         self._ask(check)
-        return check
 
     def _admit(self, header: SignedHeader, message: wire.Check) -> LiveCheck:
         """Decide from the published opt-in table, before any look-up, whom a check concerns."""
@@ -160,9 +202,11 @@ class Checks:
             # Its barrier said that all its answers had come.
             self.shared.out.put(Note("an answer came after its party's barrier reply", session.party))
             asked.withdrawn = True
-        candidates = list(self._candidates(session, check, answer))
-        if candidates:
-            self._write(tick, candidates)
+        found = list(self._candidates(session, check, answer))
+        if found:
+            self._write(tick, [candidate for _, candidate in found])
+        if check.query is not None:
+            check.query.take(found)
 
     def _withdraw(self, tick: Tick, session: Session) -> None:
         # A holder that does not answer a question has covered nothing in this tick (I6).
@@ -172,7 +216,9 @@ class Checks:
         else:
             tick.withdrawn.add(session.party)
 
-    def _candidates(self, session: Session, check: LiveCheck, answer: wire.Answer) -> Iterator[EdgeCandidate]:
+    def _candidates(
+        self, session: Session, check: LiveCheck, answer: wire.Answer
+    ) -> Iterator[tuple[int, EdgeCandidate]]:
         bit = self.shared.table.bit(session.party)
         for position, reference, decision, mac, namespace in _rows(answer):
             # Only what this party was asked, only strong, and each item once.
@@ -186,18 +232,26 @@ class Checks:
             if not decision:
                 # Nobody is told, and nothing is written: a silent holder leaves no trace here (I11).
                 continue
-            yield EdgeCandidate(
-                party_a=check.asker,
-                reference_a=check.reference(position),
-                party_b=session.party,
-                reference_b=reference,
-                namespace=namespace,
-                told_a=bool(decision & ASKER_TOLD),
-                told_b=bool(decision & HOLDER_TOLD),
-                check_id=check.check_id,
-                decision=decision,
-                answer_mac=mac,
-                look_once=check.header.fields.look_once,
+            if check.query is not None and check.query.namespaces[position] != namespace:
+                # 3.9 (3): the partner's right is to what it declared. A silent holder is in no note either (I11).
+                if decision & ASKER_TOLD:
+                    self.shared.out.put(Note("a value has another namespace than its query declared", check.asker))
+                continue
+            yield (
+                position,
+                EdgeCandidate(
+                    party_a=check.asker,
+                    reference_a=check.reference(position),
+                    party_b=session.party,
+                    reference_b=reference,
+                    namespace=namespace,
+                    told_a=bool(decision & ASKER_TOLD),
+                    told_b=bool(decision & HOLDER_TOLD),
+                    check_id=check.check_id,
+                    decision=decision,
+                    answer_mac=mac,
+                    look_once=check.header.fields.look_once,
+                ),
             )
 
     def refuse_edge(self, session: Session, refusal: wire.Refusal) -> None:
@@ -300,13 +354,20 @@ class Checks:
             del self._by_id[check.check_id]
             self._bytes[check.asker] -= check.message.ByteSize()
             self._count[check.asker] -= 1
-            session = self.roster.current(check.asker)
-            if session is not None and session.welcomed:
-                certificate = sign_certificate(self._certificate(tick, check, now), self.key)
-                self.shared.out.send(session.number, certificate=certificate)
+            self._answer_asker(tick, check, now)
         # I2: nothing of the tick stays, nor in a queue that a slow node did not take.
         tick.checks.clear()
         self.shared.out.put(Forget(tick.number))
+
+    def _answer_asker(self, tick: Tick, check: LiveCheck, now: float) -> None:
+        session = self.roster.current(check.asker)
+        if check.query is not None:
+            body = self._certificate(tick, check, now)
+            outcome = check.query.outcome(sign_certificate(body, self.key), body, durable=tick.durable)
+            self.shared.out.put(Answered(check.query.number, outcome))
+        elif session is not None and session.welcomed:
+            certificate = sign_certificate(self._certificate(tick, check, now), self.key)
+            self.shared.out.send(session.number, certificate=certificate)
 
     def _certificate(self, tick: Tick, check: LiveCheck, now: float) -> wire.CertificateBody:
         manifest, wait = self.shared.manifest, self.shared.rules.wait_for_edges

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.ledger import LedgerWrite
+    from gateway.query import QueryOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,15 @@ class Note:
     warning: bool = True
 
 
-Effect = Send | Close | Write | ReadSequences | ReadNotices | Forget | Note
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Hand a partner's query its outcome; the certificate's window is over."""
+
+    query: int
+    outcome: QueryOutcome = field(repr=False)
+
+
+Effect = Send | Close | Write | ReadSequences | ReadNotices | Forget | Note | Answered
 
 
 class Settled(Protocol):

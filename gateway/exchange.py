@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from concordat.clock import Clock
     from concordat.identity.keys import SigningKey
     from concordat.identity.manifest import Manifest
+    from concordat.wire.v1 import check_pb2 as check_wire
     from concordat.wire.v1 import session_pb2 as wire
     from gateway.effects import Effect
     from gateway.ledger import Committed, LedgerNotice
@@ -85,6 +86,11 @@ class Exchange:
 
     def __repr__(self) -> str:
         return f"Exchange({self._checks!r})"
+
+    @property
+    def check_s(self) -> float:
+        """Return how long a check takes at most: what is left of its tick, and the window."""
+        return self._tick_s + self._window_s
 
     @property
     def in_flight(self) -> int:
@@ -168,6 +174,24 @@ class Exchange:
             "notice_ack": lambda: roster.acknowledge(session, frame.notice_ack.cursor),
             "refusal": lambda: checks.refuse_edge(session, frame.refusal),
         }
+
+    def query(self, asker: str, message: check_wire.Check, *, namespaces: bytes, muted: frozenset[int]) -> int:
+        """Take a partner's query (3.9); its outcome comes as the effect `Answered` with the number that this returns.
+
+        Args:
+            asker: SPIFFE id of the partner that was authenticated.
+            message: As signed by it.
+            namespaces: Numbers that the partner declared, one byte an item.
+            muted: Positions of items that are sent to nobody.
+
+        Raises:
+            ConcordatError: What is wrong with it; nothing of it was taken.
+        """
+        try:
+            return self._checks.query(asker, message, namespaces=namespaces, muted=muted, now=self._clock.now())
+        except ConcordatError as error:
+            self._out.put(Note(f"a query was refused: {error.message} [{error.code}]", asker))
+            raise
 
     def committed(self, numbers: Iterable[int], committed: Committed) -> None:
         """Take what the ledger has made durable: settle the writes, send the notices."""

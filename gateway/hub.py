@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from concordat.errors import ConcordatError, UnavailableError
-from gateway.effects import Close, Forget, ReadNotices, ReadSequences, Send, Write
+from gateway.effects import Answered, Close, Forget, ReadNotices, ReadSequences, Send, Write
 from gateway.session import Channel
 from gateway.writer import LedgerWriter
 
@@ -21,15 +22,20 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from concordat.clock import Clock
+    from concordat.wire.v1 import check_pb2 as check_wire
     from concordat.wire.v1 import session_pb2 as wire
     from gateway.edges import EdgeCandidate
     from gateway.effects import Effect, Note
     from gateway.exchange import Exchange
     from gateway.ledger import Committed, Ledger
+    from gateway.query import QueryOutcome
     from gateway.rules import Limits
 
     End = tuple[str, bytes]
     Greeter = Callable[[str], Awaitable[Sequence[wire.OperationEvent]]]
+
+# Beyond a tick and its window: a hub that is held up answers late, one whose timer failed never would.
+QUERY_GRACE_S: Final = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +55,7 @@ class Hub:
         self._armed_for = -1.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._greeter: Greeter | None = None
+        self._queries: dict[int, tuple[str, asyncio.Future[QueryOutcome]]] = {}
         self._stopping = False
 
     def greet_with(self, greeter: Greeter) -> None:
@@ -69,6 +76,9 @@ class Hub:
             self._timer.cancel()
         for _, channel in self._channels.values():
             channel.close("stopping")
+        for _, waiting in self._queries.values():
+            if not waiting.done():
+                waiting.set_exception(_stopping())
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._writer.stop()
         self._reader.shutdown()
@@ -102,6 +112,40 @@ class Hub:
         """Send an event of an operation to a party, where it has a session."""
         self._exchange.send_event(party, operation_event=event)
         self._carry_out()
+
+    async def query(
+        self, asker: str, message: check_wire.Check, *, namespaces: bytes, muted: frozenset[int]
+    ) -> QueryOutcome:
+        """Ask the nodes for a partner, and return with the certificate (3.9).
+
+        A caller that is cancelled loses the outcome; the query ends with its certificate all the same.
+
+        Args:
+            asker: SPIFFE id of the partner that was authenticated.
+            message: As signed by it. The caller keeps none of it while it waits (I2).
+            namespaces: Numbers that the partner declared, one byte an item.
+            muted: Positions of items that are sent to nobody.
+
+        Raises:
+            ConcordatError: What is wrong with it.
+            UnavailableError: The hub is stopping, or does not come to an end.
+        """
+        if self._stopping:
+            raise _stopping()
+        waiting: asyncio.Future[QueryOutcome] = asyncio.get_running_loop().create_future()
+        number = 0
+        try:
+            number = self._exchange.query(asker, message, namespaces=namespaces, muted=muted)
+            self._queries[number] = asker, waiting
+            del message
+            self._carry_out()
+            async with asyncio.timeout(self._exchange.check_s + QUERY_GRACE_S):
+                return await waiting
+        except TimeoutError as error:
+            raise UnavailableError("a query did not come to its certificate", code="deadline") from error
+        finally:
+            self._queries.pop(number, None)
+            self._carry_out()
 
     async def live_edges(self, pairs: Sequence[tuple[End, End]]) -> Sequence[bytes | None]:
         """Return the live edge of each pair of (party, reference), or None.
@@ -141,6 +185,8 @@ class Hub:
             self._spawn(self._read_notices(effect))
         elif isinstance(effect, Close):
             self._close(effect)
+        elif isinstance(effect, Answered):
+            self._answer(effect)
         elif isinstance(effect, Forget):
             for _, channel in self._channels.values():
                 channel.forget(effect.tick)
@@ -160,6 +206,16 @@ class Hub:
         found = self._channels.get(effect.session)
         if found is not None:
             found[1].close(effect.code)
+
+    def _answer(self, effect: Answered) -> None:
+        found = self._queries.get(effect.query)
+        if found is None or found[1].done():
+            # Whoever asked has gone.
+            return
+        asker, waiting = found
+        handle = self._ledger.handle
+        hits = [replace(hit, handle=handle(asker, hit.own_reference)) for hit in effect.outcome.hits]
+        waiting.set_result(replace(effect.outcome, hits=tuple(hits)))
 
     async def _greet(self, party: str, greeter: Greeter) -> None:
         for event in await greeter(party):
@@ -241,6 +297,10 @@ class Hub:
         finally:
             # Whatever failed, ticks go on: a hub without ticks covers nobody and says nothing.
             self._arm()
+
+
+def _stopping() -> UnavailableError:
+    return UnavailableError("the hub is stopping", code="stopping")
 
 
 def _write_note(note: Note) -> None:

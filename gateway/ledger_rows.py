@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
+from concordat.errors import IdentityError
+from concordat.identity.names import Role, SpiffeId
 from gateway import ledger_schema as schema
 from gateway.edges import Edge, EdgeBook, EdgeCandidate
 from gateway.ledger_writes import LedgerNotice, PublishedSequence, Tombstone
@@ -105,6 +108,7 @@ def _row(edge: Edge, merged_into: bytes | None, now_ms: int) -> dict[str, Any]:
         "state": "live" if merged_into is None else "merged",
         "merged_into": merged_into,
         "opened_at_ms": now_ms,
+        "visible": False,
     }
 
 
@@ -131,12 +135,26 @@ def bury(connection: Connection, writes: list[Tombstone]) -> None:
             connection.execute(insert(table).values(party=write.party, reference=write.reference))
 
 
+@lru_cache(maxsize=4096)
+def has_list(party: str) -> bool:
+    """Tell whether a party takes notices.
+
+    A partner has no session that could: its query's answer tells it (3.9), and a list would grow unread for ever.
+    """
+    try:
+        return SpiffeId.parse(party).role is not Role.PARTNER
+    except IdentityError:
+        return True
+
+
 def append_notices(connection: Connection, drafts: list[tuple[str, wire.Notice]]) -> tuple[LedgerNotice, ...]:
-    """Append to recipients' lists, each without gaps."""
+    """Append to recipients' lists, each without gaps; who has no list is told in another way."""
     table = schema.notice
     last: dict[str, int] = {}
     notices: list[LedgerNotice] = []
     for recipient, notice in drafts:
+        if not has_list(recipient):
+            continue
         if recipient not in last:
             query = select(func.max(table.c.cursor)).where(table.c.recipient == recipient)
             last[recipient] = connection.execute(query).scalar() or 0

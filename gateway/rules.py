@@ -54,6 +54,12 @@ class Limits(Settings):
     frames_per_tick: int = Field(
         default=8192, ge=16, description="Frames of one party in one tick; with more its session is closed."
     )
+    query_items_alive: int = Field(
+        default=100_000,
+        ge=2000,
+        description="Items of one partner's queries that have not expired, each query counting 16 more; holders"
+        " remember them as long.",
+    )
     delta_slots: int = Field(default=1 << 18, ge=1, description="Slots in one delta of a plane.")
     chunk_bytes: int = Field(default=4 << 20, ge=1024, description="Bytes in one chunk of a snapshot.")
     unacknowledged_notices: int = Field(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from concordat.protocol.check import SignedHeader
+    from gateway.query import Query
 
 
 @dataclass(slots=True, eq=False)
@@ -23,12 +24,14 @@ class LiveCheck:
 
     header: SignedHeader
     message: wire.Check
-    allowed: np.uint64
-    """Parties that may be asked: by the opt-in table, `only_holders`, and not the asker."""
+    allowed: np.uint64 | NDArray[np.uint64]
+    """Parties that may be asked: by the opt-in table, `only_holders`, and not the asker; of all items, or of each."""
     outside: frozenset[str]
     listed: tuple[str, ...]
     """Holders that the certificate names."""
     tick: int
+    query: Query | None = None
+    """Set where a partner asks."""
     sent: NDArray[np.uint64] = field(init=False)
     """Parties that each item was sent to, on the session that counts."""
     answered: NDArray[np.uint64] = field(init=False)
@@ -131,13 +134,17 @@ class Tick:
         """Return when the certificates leave, never earlier or later."""
         return self.ends_at + self.window_s
 
+    @property
+    def durable(self) -> bool:
+        """Tell whether all edges of the tick are durable, as far as they can be known by now."""
+        return self.barriers_sent and not self.failed and not self.writes_open
+
     def state(self, check: LiveCheck, holder: str, *, wait_for_edges: bool) -> wire.HolderState.ValueType:
         """Return what a certificate says of a holder (3.4 (6))."""
         if holder in check.outside:
             return wire.HOLDER_STATE_OUTSIDE
         asked = self.asked.get(holder)
-        durable = self.barriers_sent and not self.failed and not self.writes_open
-        if not durable and wait_for_edges:
+        if not self.durable and wait_for_edges:
             return wire.HOLDER_STATE_TIMED_OUT
         if asked is None:
             return wire.HOLDER_STATE_TIMED_OUT if holder in self.present else wire.HOLDER_STATE_OFFLINE

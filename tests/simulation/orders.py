@@ -223,7 +223,7 @@ class HubProcess:
                 gone = self.rng.randint(0, len(stream.down))
                 kept = [one for at, one in enumerate(stream.down) if at < gone or one is END or not _of(one, effect)]
                 stream.down = deque(kept)
-        else:
+        elif isinstance(effect, Note):
             self.notes.append(effect)
 
     def close(self, stream: Stream) -> None:

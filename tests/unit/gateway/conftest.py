@@ -9,7 +9,7 @@ from concordat.clock import SystemClock
 from concordat.identity.federation import init_federation
 from concordat.identity.home import load_home
 from concordat.identity.manifest import Manifest
-from concordat.identity.plan import FederationPlan, NodePlan
+from concordat.identity.plan import ASKING_CLASSES, FederationPlan, NodePlan, PartnerPlan
 from gateway.database import open_engine
 from gateway.ledger import Ledger
 from tests.unit.gateway.world import START, Federation, World
@@ -21,13 +21,20 @@ if TYPE_CHECKING:
     from gateway.rules import Limits, Rules
 
 NAMES = ("NL", "DE", "FR", "RO")
+PARTNERS = ("IJM", "ECPAT")
 
 
 @pytest.fixture(scope="session")
 def federation_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folders of a federation of four nodes."""
+    """The folders of a federation of four nodes, which all answer partners."""
     folder = tmp_path_factory.mktemp("gateway") / "federation"
-    plan = FederationPlan(name="test.example", nodes=tuple(NodePlan.parse(name) for name in NAMES))
+    rights = {"investigation": ("e164", "email"), "missing_person": ("account",), "prevention": ()}
+    plan = FederationPlan(
+        name="test.example",
+        nodes=tuple(NodePlan.parse(name) for name in NAMES),
+        partners=tuple(PartnerPlan(name=name, rights=rights) for name in PARTNERS),
+        opt_in=dict.fromkeys(NAMES, ASKING_CLASSES),
+    )
     init_federation(folder, plan, unsafe_dealer=True)
     return folder
 
@@ -35,7 +42,8 @@ def federation_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def federation(federation_folder: Path) -> Federation:
     """Its manifest, with small planes, and its keys."""
-    homes = {name: load_home(federation_folder / "node" / name, clock=SystemClock()) for name in NAMES}
+    folders = dict.fromkeys(NAMES, "node") | dict.fromkeys(PARTNERS, "partner")
+    homes = {name: load_home(federation_folder / role / name, clock=SystemClock()) for name, role in folders.items()}
     gateway_folder = next((federation_folder / "gateway").iterdir())
     gateway = load_home(gateway_folder, clock=SystemClock())
     manifest = Manifest.model_validate(gateway.manifest.model_dump() | {"plane_log2_slots": 12})

@@ -22,7 +22,7 @@ from concordat.protocol.check import SignedHeader, audience_hash, parse_header, 
 from concordat.protocol.macs import ASKER_TOLD, HOLDER_TOLD, answer_mac, ask_macs
 from concordat.tokens import column
 from concordat.wire.v1 import check_pb2, session_pb2
-from gateway.effects import Close, Effect, Forget, Note, ReadNotices, ReadSequences, Send, Write
+from gateway.effects import Answered, Close, Effect, Forget, Note, ReadNotices, ReadSequences, Send, Write
 from gateway.exchange import Exchange, Signer
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from concordat.identity.manifest import Manifest
     from gateway.ledger import Ledger
     from gateway.planes import RoutingTable
+    from gateway.query import QueryOutcome
     from gateway.rules import Limits, Rules
 
 START = 1_800_000_000.0
@@ -72,6 +73,7 @@ class Hub:
     held: list[Effect] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     links: dict[int, Link] = field(default_factory=dict)
+    outcomes: dict[int, QueryOutcome] = field(default_factory=dict)
 
     def carry_out(self) -> bool:
         """Carry out what the exchange wants; return whether there was anything."""
@@ -102,6 +104,8 @@ class Hub:
                 link.inbox = [(tick, frame) for tick, frame in link.inbox if not 0 < tick <= effect.tick]
         elif isinstance(effect, Close):
             self.links[effect.session].closed = effect.code
+        elif isinstance(effect, Answered):
+            self.outcomes[effect.query] = effect.outcome
         else:
             self.notes.append(effect)
 
