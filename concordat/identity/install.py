@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 ROOT_KEYS: Final = "root-keys.json"
 MANIFEST: Final = "manifest.json"
-_SECRETS: Final = frozenset({"tls.key", "sign.key", "seal.key"})
-_PUBLIC: Final = frozenset({"tls.crt", "tls-roots.crt", ROOT_KEYS, MANIFEST})
+# The last of each is a gateway's, where its ledger is in PostgreSQL: by what it is let in, and whom it believes.
+_SECRETS: Final = frozenset({"tls.key", "sign.key", "seal.key", "ledger.password"})
+_PUBLIC: Final = frozenset({"tls.crt", "tls-roots.crt", ROOT_KEYS, MANIFEST, "ledger.crt"})
+_REQUIRED: Final = frozenset({"tls.key", "sign.key", "tls.crt", "tls-roots.crt", ROOT_KEYS, MANIFEST})
 # What lies in a folder of its own: its name says which, so that a flat folder can hold it too.
 _NUMBER: Final = "[1-9][0-9]{0,9}"
 _FOLDERS: Final = {
@@ -108,7 +110,7 @@ def _found(source: Path) -> list[_File]:
     names = [one.path.name for one in found]
     if len(found) > _MAX_FILES or len(set(names)) != len(names):
         raise ConfigError(f"{source}: holds a file twice, or more than {_MAX_FILES} files")
-    missing = (_PUBLIC | {"tls.key", "sign.key"}) - set(names)
+    missing = _REQUIRED - set(names)
     if missing:
         raise ConfigError(f"{source}: {', '.join(sorted(missing))} is missing")
     return found

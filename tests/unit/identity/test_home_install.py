@@ -82,6 +82,16 @@ def test_secrets_go_where_they_are_told_and_nowhere_else(federation: Path, empty
     assert stat.S_IMODE((keys / "shares").stat().st_mode) == 0o700
 
 
+def test_what_lets_a_gateway_into_its_database_is_installed_with_its_keys(federation: Path, empty: Path) -> None:
+    party = federation / "gateway/g1"
+    for name in ("ledger.password", "ledger.crt"):
+        (party / name).write_text("of the database\n")
+        (party / name).chmod(0o440)
+    install(party, empty)
+    modes = {name: stat.S_IMODE((empty / name).stat().st_mode) for name in ("ledger.password", "ledger.crt")}
+    assert modes == {"ledger.password": 0o600, "ledger.crt": 0o644}
+
+
 def test_what_the_service_keeps_stays_as_it_is(federation: Path, empty: Path, tmp_path: Path) -> None:
     source = _as_secret(federation / "custodian/c1", tmp_path / "secret")
     install(source, empty)
