@@ -38,6 +38,7 @@ def run(
     *,
     home: Path,
     config: Path | None = None,
+    otlp: str | None = None,
     as_json: AsJson = False,
     sabotage: Annotated[str | None, Parameter(show=False)] = None,
 ) -> None:
@@ -51,6 +52,8 @@ def run(
         The custodian's folder, as `concordat federation init` makes it.
     config
         Settings file; custodian.toml in the folder by default.
+    otlp
+        OpenTelemetry collector, http://HOST:PORT on this machine or https://HOST:PORT, instead of the settings'.
     as_json
         Print one JSON line on stdout when calls are accepted.
     sabotage
@@ -61,7 +64,6 @@ def run(
     if loaded.identity.role is not Role.CUSTODIAN:
         raise ConfigError(f"{home}: is the folder of {loaded.identity}, not of a custodian")
     chosen = load_settings(home, config)
-    telemetry.setup(f"custodian-{loaded.identity.name}", otlp=chosen.otlp)
     settings = chosen.server(loaded)
 
     def ready(port: int) -> None:
@@ -71,7 +73,8 @@ def run(
         else:
             Console(stderr=True).print(f"{loaded.identity} serves on port {port}; Ctrl-C stops it")
 
-    with open_custodian(loaded, clock=clock) as honest:
+    service = f"custodian-{loaded.identity.name}"
+    with telemetry.setup(service, settings=chosen, otlp=otlp, home=home), open_custodian(loaded, clock=clock) as honest:
         custodian = honest if sabotage is None else sabotaged(honest, sabotage)
         asyncio.run(_serve(custodian, loaded, settings, ready))
 

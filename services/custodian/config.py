@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import Field
 
-from concordat.config import Settings
 from concordat.config import load_settings as config_of
 from concordat.rpc.server import ServerSettings
+from concordat.telemetry import TelemetrySettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,14 +20,13 @@ FILE_NAME: Final = "custodian.toml"
 _MAX_MESSAGE_BYTES: Final = 1 << 20
 
 
-class CustodianSettings(Settings):
+class CustodianSettings(TelemetrySettings):
     """What a custodian is told."""
 
     address: str | None = Field(default=None, description="HOST:PORT to listen on; the manifest's address by default.")
     max_concurrent: int = Field(default=256, ge=1, description="Calls at once; more are told to try again.")
     deadline_s: float = Field(default=30.0, gt=0, description="Seconds for a call whose caller set none.")
     drain_s: float = Field(default=5.0, ge=0, description="Seconds that running calls may take when stopping.")
-    otlp: str | None = Field(default=None, description="Endpoint of an OpenTelemetry collector; none by default.")
 
     def server(self, home: Home) -> ServerSettings:
         """Return the settings of the gRPC server.

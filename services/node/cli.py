@@ -240,6 +240,7 @@ def run(
     *,
     home: Annotated[tuple[Path, ...], Parameter(negative=())],
     config: Path | None = None,
+    otlp: str | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
     """Run the node until SIGTERM or Ctrl-C; several --home run several nodes in this process.
@@ -252,14 +253,17 @@ def run(
         Folder of a node; may be given several times.
     config
         Settings file; node.toml in the first folder by default.
+    otlp
+        OpenTelemetry collector, http://HOST:PORT on this machine or https://HOST:PORT, instead of the settings'.
     as_json
         Print one JSON object a line for each event, the first one when all nodes run.
     """
     from services.node import daemon  # noqa: PLC0415 -- what the other commands do not need
 
     names = [load_home(one, clock=_CLOCK).identity.name for one in home]
-    telemetry.setup(f"node-{'+'.join(names[:3])}", otlp=load_settings(home[0], config).otlp)
-    daemon.run(home, json_output=as_json)
+    service, settings = f"node-{'+'.join(names[:3])}", load_settings(home[0], config)
+    with telemetry.setup(service, settings=settings, otlp=otlp, home=home[0]):
+        daemon.run(home, json_output=as_json)
 
 
 @contextmanager

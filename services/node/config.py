@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pydantic import Field
-
-from concordat.config import Settings
 from concordat.config import load_settings as config_of
+from concordat.telemetry import TelemetrySettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,10 +13,8 @@ if TYPE_CHECKING:
 FILE_NAME: Final = "node.toml"
 
 
-class NodeSettings(Settings):
+class NodeSettings(TelemetrySettings):
     """What a node is told; whom it dials and what it may ask stands in the manifest."""
-
-    otlp: str | None = Field(default=None, description="Endpoint of an OpenTelemetry collector; none by default.")
 
 
 def load_settings(home: Path, config: Path | None = None) -> NodeSettings:
