@@ -1,5 +1,7 @@
 """What a node can prove of its own questions: why it asked, what it signed, and what the hub signed about coverage.
 
+Of others' questions it shows those that found something here and of which it was told.
+
 A justification leaves the node as a salted hash only (I5). The salt follows from the request's id and the party's key,
 so that the party, and nobody else, can open a hash that stands in a custodian's or the hub's log.
 """
@@ -16,7 +18,7 @@ from concordat.protocol.certificate import accept_certificate
 from concordat.protocol.check import SignedHeader, parse_header
 from concordat.wire.v1 import check_pb2 as wire
 from services.node.exchange.asker import SALT_BYTES, SALT_DOMAIN
-from services.node.store import cases
+from services.node.store import cases, inbox
 
 if TYPE_CHECKING:
     import sqlite3
@@ -74,6 +76,36 @@ def asked_checks(db: sqlite3.Connection, *, manifest: Manifest, key: SigningKey)
         )
         coverage = None if certificate is None else _coverage(certificate, header, manifest)
         yield AskedCheck(header=header, reference=reference, opened=opened, coverage=coverage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredCheck:
+    """A question of another party that found something here, and of which this node was told."""
+
+    check_id: bytes
+    asker: str
+    looked_once: bool
+    told_at_ms: int
+    shown: int
+    """Own values that match, less those whose match became void."""
+
+
+def answered_checks(db: sqlite3.Connection) -> list[AnsweredCheck]:
+    """Return the questions of others of which this node was told, in the order in which it was."""
+    found: dict[tuple[bytes, str], AnsweredCheck] = {}
+    for row in inbox.all_told(db):
+        if row.asked or not row.check_id:
+            continue
+        key, shown = (row.check_id, row.other), int(row.state == "shown")
+        before = found.get(key)
+        found[key] = AnsweredCheck(
+            check_id=row.check_id,
+            asker=row.other,
+            looked_once=row.look_once,
+            told_at_ms=row.told_at_ms if before is None else before.told_at_ms,
+            shown=shown if before is None else before.shown + shown,
+        )
+    return list(found.values())
 
 
 def check_salt(key: SigningKey, check_id: bytes) -> bytes:

@@ -15,8 +15,16 @@ from rich.text import Text
 
 from concordat.clock import SystemClock
 from concordat.errors import InputError
-from services.node.audit import AskedCheck, Coverage, Opened, asked_checks, open_justification
-from services.node.coverage import short
+from services.node.audit import (
+    AnsweredCheck,
+    AskedCheck,
+    Coverage,
+    Opened,
+    answered_checks,
+    asked_checks,
+    open_justification,
+)
+from services.node.coverage import named, short
 from services.node.opened import opened_node
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object and nothing else.")]
@@ -26,13 +34,24 @@ HomeFolder = Annotated[Path, Parameter(help="The node's folder.")]
 def audit(*, home: HomeFolder, as_json: AsJson = False) -> None:
     """Show every question that this node signed: when, for which case, and the certificate of who was covered.
 
+    Below it stand the questions of others that found something here: who asked, and whether they looked once.
+
     Example: concordat node audit --home federation/node/NL
     """
     with opened_node(home, SystemClock()) as (loaded, store), store.read() as db:
         found = list(asked_checks(db, manifest=loaded.manifest, key=loaded.signing_key))
+        answered = answered_checks(db)
     if as_json:
-        _print_json({"checks": [_check_dict(one) for one in found]})
+        checks, others = [_check_dict(one) for one in found], [_answered_dict(one) for one in answered]
+        _print_json({"checks": checks, "of_others": others})
         return
+    console = Console()
+    console.print(_asked_table(found))
+    if answered:
+        console.print(_answered_table(answered))
+
+
+def _asked_table(found: list[AskedCheck]) -> Table:
     table = Table()
     for title in ("asked (UTC), check", "case, reason", "coverage"):
         table.add_column(title, overflow="fold")
@@ -47,7 +66,17 @@ def audit(*, home: HomeFolder, as_json: AsJson = False) -> None:
             Text(_in_words(one.coverage)),
             end_section=True,
         )
-    Console().print(table)
+    return table
+
+
+def _answered_table(answered: list[AnsweredCheck]) -> Table:
+    table = Table()
+    for title in ("told (UTC), check", "asked by", "own values that match"):
+        table.add_column(title, overflow="fold")
+    for one in answered:
+        who = f"{named(one.asker)}{', looked once' if one.looked_once else ''}"
+        table.add_row(Text(f"{_time(one.told_at_ms / 1000)}\n{one.check_id.hex()}"), Text(who), Text(str(one.shown)))
+    return table
 
 
 def justification(request: str, digest: str, /, *, home: HomeFolder, as_json: AsJson = False) -> None:
@@ -106,6 +135,16 @@ def _check_dict(check: AskedCheck) -> dict[str, Any]:
         "justification_hash": fields.justification_hash.hex(),
         "justification": _opened_dict(check.opened) if check.opened else None,
         "certificate": _coverage_dict(check.coverage) if check.coverage else None,
+    }
+
+
+def _answered_dict(check: AnsweredCheck) -> dict[str, Any]:
+    return {
+        "check": check.check_id.hex(),
+        "told_at": _time(check.told_at_ms / 1000),
+        "asked_by": check.asker,
+        "looked_once": check.looked_once,
+        "own_values": check.shown,
     }
 
 

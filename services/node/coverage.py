@@ -25,6 +25,12 @@ def short(party: str) -> str:
     return party.rpartition("/")[2]
 
 
+def named(party: str) -> str:
+    """Return what people call a party, with its role where it is no node: IJM (partner)."""
+    role = party.rpartition("/")[0].rpartition("/")[2]
+    return short(party) if role == "node" else f"{short(party)} ({role})"
+
+
 def not_covered(pending: Iterable[PendingHolder]) -> str:
     """Return who is not covered and why, each party once; empty where everybody is."""
     reasons: dict[str, set[str]] = {}

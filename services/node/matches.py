@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.table import Table
 from rich.text import Text
 
-from services.node.coverage import short
+from services.node.coverage import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,8 +62,8 @@ def _own(match: MatchRow) -> str:
 
 def _other(match: MatchRow) -> str:
     grade = "" if match.grade == _STRONG else f" {GRADES.get(match.grade, 'unknown')}"
-    look = "\n  looks once" if match.look_once and not match.asked else ""
-    return f"{short(match.other):<9}{grade} {_time(match.told_at_ms)[: len('2026-11-24 12:00')]}{look}"
+    look = "\n  looked once" if match.look_once and not match.asked else ""
+    return f"{named(match.other):<9}{grade} {_time(match.told_at_ms)[: len('2026-11-24 12:00')]}{look}"
 
 
 def _time(milliseconds: int) -> str:

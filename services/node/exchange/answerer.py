@@ -15,6 +15,7 @@ from concordat.protocol import macs
 from concordat.protocol.check import accept_audience, accept_header, accept_items, parse_header
 from concordat.tokens import NAMESPACE_NUMBERS, REFERENCE_BYTES, TOKEN_BYTES, column
 from concordat.wire.v1 import check_pb2 as wire
+from services.node.exchange.partners import accept_role, allowed_hits
 from services.node.exchange.seen import Item, SeenCheck, SeenChecks
 from services.node.store.rows import WitnessRow
 
@@ -75,6 +76,7 @@ class Answerer:
             raise ProtocolError("the question is this node's own")
         if not self._manifest.may_ask(party.party_class, self._own.name):
             raise RefusedError("the opt-in table does not let this class ask here")
+        accept_role(header, party, question, manifest=self._manifest)
         items = question.items
         accept_items(items, count=header.fields.count, exact=False)
         accept_audience(header, question.audience_salt, list(question.audience_sets), items.audiences)
@@ -89,6 +91,7 @@ class Answerer:
         """Look items up that have no answer yet, and keep what was verified before it can leave."""
         items = question.items
         hits = self._store.lookup(_chosen(items.tokens, TOKEN_BYTES, fresh), header.fields.epoch)
+        hits = allowed_hits(hits, header, manifest=self._manifest)
         proven = _proven(items, header, hits=hits, fresh=fresh)
         told, own, header_hash = self._told(question), str(self._own), header.hash
         witnesses: list[WitnessRow] = []

@@ -8,7 +8,7 @@ from concordat.clock import ManualClock, SystemClock
 from concordat.identity.federation import init_federation
 from concordat.identity.home import load_home
 from concordat.identity.manifest import Manifest
-from concordat.identity.plan import FederationPlan, NodePlan
+from concordat.identity.plan import ASKING_CLASSES, FederationPlan, NodePlan, PartnerPlan
 from tests.unit.exchange.parties import START, AskerByHand, Federation, Party
 
 if TYPE_CHECKING:
@@ -16,12 +16,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAMES = ("NL", "DE", "FR")
+PARTNER = "IJM"
 
 
 @pytest.fixture(scope="session")
 def federation_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exchange") / "federation"
-    plan = FederationPlan(name="test.example", nodes=tuple(NodePlan.parse(name) for name in NAMES))
+    rights = {"investigation": ("e164",), "missing_person": ("account",), "prevention": ()}
+    plan = FederationPlan(
+        name="test.example",
+        nodes=tuple(NodePlan.parse(name) for name in NAMES),
+        partners=(PartnerPlan(name=PARTNER, rights=rights),),
+        opt_in={"NL": ASKING_CLASSES},
+    )
     init_federation(folder, plan, unsafe_dealer=True)
     return folder
 
@@ -29,7 +36,8 @@ def federation_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def federation(federation_folder: Path) -> Federation:
     """The manifest, with small planes, and the keys."""
-    homes = {name: load_home(federation_folder / "node" / name, clock=SystemClock()) for name in NAMES}
+    folders = dict.fromkeys(NAMES, "node") | {PARTNER: "partner", "console": "console"}
+    homes = {name: load_home(federation_folder / role / name, clock=SystemClock()) for name, role in folders.items()}
     gateway = load_home(next((federation_folder / "gateway").iterdir()), clock=SystemClock())
     manifest = Manifest.model_validate(gateway.manifest.model_dump() | {"plane_log2_slots": 12})
     keys = {name: home.signing_key for name, home in homes.items()}

@@ -265,7 +265,7 @@ def test_the_proof_commands_answer_before_anything_was_asked(
     digest = profile.justification_hash(justification_salt(home.signing_key, "evaluate", request)).hex()
     where = ["--home", str(home.path), "--json"]
     assert run(["node", "audit", *where]) == 0
-    assert said(capsys) == {"checks": []}
+    assert said(capsys) == {"checks": [], "of_others": []}
     assert run(["node", "justification", request.hex(), digest, *where]) == 0
     assert said(capsys)["case"] == "THB-2026-0001"
     assert run(["node", "justification", request.hex(), "00" * 32, *where]) == 2
