@@ -93,9 +93,19 @@ class Exchange:
         return self._tick_s + self._window_s
 
     @property
+    def progress(self) -> tuple[int, int]:
+        """Return the number of the running tick, and of the certificates so far."""
+        return self._checks.running.number, self._checks.certified
+
+    @property
     def in_flight(self) -> int:
         """Return the number of checks whose tokens are still held (I2)."""
         return self._checks.in_flight
+
+    @property
+    def turns(self) -> int:
+        """Return how often a party was attached or ceased to be."""
+        return self._roster.turns
 
     def effects(self) -> list[Effect]:
         """Return what is to be done since the last call, in order."""

@@ -13,8 +13,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from concordat import telemetry
 from concordat.errors import ConcordatError, UnavailableError
 from gateway.effects import Answered, Close, Forget, ReadNotices, ReadSequences, Send, Write
+from gateway.metrics import HubMetrics
 from gateway.session import Channel
 from gateway.writer import LedgerWriter
 
@@ -55,12 +57,20 @@ class Hub:
         self._armed_for = -1.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._greeter: Greeter | None = None
+        self._changed: Callable[[], object] | None = None
+        self._turns = 0
         self._queries: dict[int, tuple[str, asyncio.Future[QueryOutcome]]] = {}
         self._stopping = False
+        self._metrics = HubMetrics()
+        self._measured = exchange.progress
 
     def greet_with(self, greeter: Greeter) -> None:
         """Ask `greeter` for the events that a party gets when its session begins."""
         self._greeter = greeter
+
+    def watch(self, changed: Callable[[], object]) -> None:
+        """Call `changed` where something changes that the operator may see (I11)."""
+        self._changed = changed
 
     def start(self) -> None:
         """Begin: ticks run from now on."""
@@ -169,7 +179,14 @@ class Hub:
         while effects := self._exchange.effects():
             for effect in effects:
                 self._do(effect)
+        if self._turns != self._exchange.turns:
+            self._turns = self._exchange.turns
+            self._show()
         self._arm()
+
+    def _show(self) -> None:
+        if self._changed is not None:
+            self._changed()
 
     def _do(self, effect: Effect) -> None:
         if isinstance(effect, Send):
@@ -224,6 +241,8 @@ class Hub:
     def _committed(self, numbers: Sequence[int], committed: Committed) -> None:
         self._exchange.committed(numbers, committed)
         self._carry_out()
+        if committed.visible:
+            self._show()
 
     def _failed(self, numbers: Sequence[int]) -> None:
         self._exchange.failed(numbers)
@@ -292,11 +311,22 @@ class Hub:
     def _due(self) -> None:
         self._timer = None
         try:
-            self._exchange.timer()
-            self._carry_out()
+            # The timer was armed in some session's call, whose trace this is not.
+            with telemetry.unexported():
+                self._exchange.timer()
+                self._carry_out()
+            self._measure()
         finally:
             # Whatever failed, ticks go on: a hub without ticks covers nobody and says nothing.
             self._arm()
+
+    def _measure(self) -> None:
+        (before, counted), self._measured = self._measured, self._exchange.progress
+        tick, certified = self._measured
+        if (tick, certified) != (before, counted):
+            channels = [channel for _, channel in self._channels.values()]
+            attached = len(self.attached())
+            self._metrics.tick(channels, attached=attached, ticks=tick - before, certificates=certified - counted)
 
 
 def _stopping() -> UnavailableError:

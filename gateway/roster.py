@@ -71,6 +71,8 @@ class Roster:
 
     shared: Shared
     tick: int = 0
+    turns: int = 0
+    """How often a party was attached or ceased to be."""
     data_minutes: dict[str, int] = field(default_factory=dict)
     _sessions: dict[int, Session] = field(default_factory=dict)
     _current: dict[str, Session] = field(default_factory=dict)
@@ -336,6 +338,7 @@ class Roster:
 
     def announce(self) -> None:
         """Send who is attached to every session (3.2 (4))."""
+        self.turns += 1
         presence = session_pb2.Presence(attached=self.attached_parties())
         for session in self.sessions():
             self.shared.out.send(session.number, presence=presence)
