@@ -149,7 +149,7 @@ def parse_justification(text: str, model: type[J], *, today: date) -> J:
         found = model.model_validate(fields)
     except ValidationError as error:
         raise _explained(error, model) from error
-    _check(found, today)
+    require_valid(found, today=today)
     return found
 
 
@@ -168,7 +168,12 @@ def _read(path: Path, model: type[Justification]) -> str:
         raise InputError(f"The {title} is not UTF-8; save it as UTF-8.") from error
 
 
-def _check(found: Justification, today: date) -> None:
+def require_valid(found: Justification, *, today: date) -> None:
+    """Refuse a justification that justifies nothing today.
+
+    Raises:
+        InputError: `expired`, or `justification_missing` where its purpose needs an offence.
+    """
     if found.offence is None and found.purpose not in _NO_OFFENCE_NEEDED:
         message = f"{found.TITLE}, field 'offence': is missing; write one of: {words(Offence)}."
         raise InputError(message, code="justification_missing")

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self, TypeVar
@@ -23,40 +22,23 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel
 
-from concordat.client.answers import INVALID_TOKEN, USE_NONCE, Answer, TokenAnswer, transport_error
-from concordat.client.proofs import ASSERTION_TYPE, ID_BYTES, client_assertion, dpop_proof
+from concordat.client.answers import INVALID_TOKEN, USE_NONCE, Answer, TokenAnswer
+from concordat.client.connection import Connection, SessionLimits
+from concordat.client.proofs import ASSERTION_TYPE, ID_BYTES, client_assertion
 from concordat.client.sse import EventReader, ServerEvent
-from concordat.errors import ConcordatError, ConfigError, ProtocolError, UnavailableError
-from concordat.identity.keys import SigningKey
+from concordat.errors import ConcordatError, ConfigError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from concordat.clock import Clock
     from concordat.identity.home import Home
-    from concordat.identity.manifest import Gateway
 
 M = TypeVar("M", bound=BaseModel)
 
 TOKEN_PATH: Final = "/v1/token"  # noqa: S105 -- a path
-MAX_ANSWER_BYTES: Final = 16 << 20
-MAX_NONCE_CHARS: Final = 200
 RENEW_BEFORE_S: Final = 30.0
 RENEW_PART: Final = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """Times and numbers of one session."""
-
-    connect_s: float = 5.0
-    answer_s: float = 30.0
-    """For one answer as a whole."""
-    silence_s: float = 45.0
-    """An event stream that says nothing for so long, not even a comment, is dialled again."""
-    connections: int = 8
-    first_pause_s: float = 0.25
-    longest_pause_s: float = 10.0
 
 
 @dataclass(slots=True)
@@ -86,19 +68,9 @@ class ApiSession:
         self._clock = clock
         self._random_bytes = random_bytes
         self._limits = limits or SessionLimits()
-        self._gateway = _gateway(home)
-        self._origin = f"https://{self._gateway.api_address}"
-        self._key = SigningKey(random_bytes(32))
-        self._nonce: str | None = None
+        self._connection = Connection(home, clock=clock, random_bytes=random_bytes, limits=self._limits)
         self._token: _Token | None = None
         self._asking = asyncio.Lock()
-        self._http = httpx.AsyncClient(
-            verify=_tls(home.tls_roots_pem),
-            trust_env=False,
-            timeout=httpx.Timeout(self._limits.answer_s, connect=self._limits.connect_s),
-            limits=httpx.Limits(max_connections=self._limits.connections),
-            headers={"User-Agent": "concordat", "Accept-Encoding": "identity"},
-        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -108,12 +80,12 @@ class ApiSession:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        await self._connection.close()
 
     @property
     def party(self) -> str:
         """Return the gateway's name as messages have it."""
-        return f"gateway {self._gateway.spiffe.name}"
+        return self._connection.party
 
     async def scopes(self) -> tuple[str, ...]:
         """Return what the gateway lets this party do, as its token says.
@@ -127,24 +99,26 @@ class ApiSession:
         """Return what stands at a path; see `post`."""
         return (await self._ask("GET", path, None)).model(model, party=self.party)
 
-    async def post(self, path: str, body: BaseModel, model: type[M]) -> M:
+    async def post(self, path: str, body: BaseModel, model: type[M], *, timeout_s: float | None = None) -> M:
         """Send a body and return the answer.
 
         Args:
             path: Absolute, without query; what may be foreign in it goes through `segment`.
             body: A body of `concordat.api`.
             model: What is answered.
+            timeout_s: For the whole, where it is less than the session's own.
 
         Raises:
             IdentityError: Another server answers, or the gateway does not accept this party.
             UnavailableError: The gateway cannot be reached, is too slow or too busy.
             ConcordatError: The subclass that the gateway's problem document stands for.
         """
-        return (await self._ask("POST", path, body.model_dump_json().encode())).model(model, party=self.party)
+        answer = await self._ask("POST", path, body.model_dump_json().encode(), timeout_s)
+        return answer.model(model, party=self.party)
 
     async def events(
         self, path: str, *, on_trouble: Callable[[ConcordatError], None] | None = None
-    ) -> AsyncIterator[ServerEvent]:
+    ) -> AsyncGenerator[ServerEvent, None]:
         """Read an event stream for ever: where it ends or breaks, it goes on behind the last event that was read.
 
         Close the iterator, with `contextlib.aclosing`, to end it.
@@ -177,10 +151,11 @@ class ApiSession:
             await asyncio.sleep(max(pause, reader.retry_s or 0.0) * (1 + self._random_bytes(1)[0] / 512))
             pause = min(2 * pause, self._limits.longest_pause_s)
 
-    async def _ask(self, method: str, path: str, body: bytes | None) -> Answer:
+    async def _ask(self, method: str, path: str, body: bytes | None, timeout_s: float | None = None) -> Answer:
+        allowed_s = min(self._limits.answer_s, timeout_s or self._limits.answer_s)
         try:
-            async with asyncio.timeout(self._limits.answer_s), self._opened(method, path, body, None) as response:
-                return await self._read(response)
+            async with asyncio.timeout(allowed_s), self._opened(method, path, body, None) as response:
+                return await self._connection.read(response)
         except TimeoutError as error:
             raise UnavailableError(f"{self.party} did not answer in time", code="deadline") from error
 
@@ -193,11 +168,19 @@ class ApiSession:
         while True:
             token = await self._current()
             headers = {"Authorization": f"DPoP {token.text}", **_content(body, last_id)}
-            async with self._sent(method, path, body, headers, token.text) as response:
+            exchange = self._connection.exchange(
+                method,
+                path,
+                headers=headers,
+                token=token.text,
+                body=body,
+                silence_s=None if last_id is None else self._limits.silence_s,
+            )
+            async with exchange as response:
                 if response.status_code == httpx.codes.OK:
                     yield response
                     return
-                answer = await self._read(response)
+                answer = await self._connection.read(response)
             wrong = answer.oauth_error
             if wrong not in (USE_NONCE, INVALID_TOKEN) or wrong in mended:
                 raise answer.error(party=self.party)
@@ -227,8 +210,11 @@ class ApiSession:
 
     async def _token_answer(self) -> Answer:
         for last_try in (False, True):
-            async with self._sent("POST", TOKEN_PATH, self._token_request(), _FORM, None) as response:
-                answer = await self._read(response)
+            exchange = self._connection.exchange(
+                "POST", TOKEN_PATH, headers=_FORM, token=None, body=self._token_request()
+            )
+            async with exchange as response:
+                answer = await self._connection.read(response)
             if last_try or answer.oauth_error != USE_NONCE:
                 break
         return answer
@@ -237,7 +223,7 @@ class ApiSession:
         assertion = client_assertion(
             self._home.signing_key,
             client=self._home.identity,
-            gateway=self._gateway.spiffe,
+            gateway=self._connection.gateway.spiffe,
             now=self._clock.now(),
             jti=self._random_bytes(ID_BYTES),
         )
@@ -247,60 +233,6 @@ class ApiSession:
             "client_assertion": assertion,
         }
         return "&".join(f"{name}={quote(value, safe='')}" for name, value in form.items()).encode()
-
-    @asynccontextmanager
-    async def _sent(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], token: str | None
-    ) -> AsyncIterator[httpx.Response]:
-        """Make one exchange; the only place that dials, since the server's name is set with each request."""
-        url = self._origin + path
-        proof = dpop_proof(
-            self._key,
-            method=method,
-            url=url,
-            now=self._clock.now(),
-            jti=self._random_bytes(ID_BYTES),
-            token=token,
-            nonce=self._nonce,
-        )
-        request = self._http.build_request(
-            method,
-            url,
-            content=body,
-            headers={**headers, "DPoP": proof},
-            timeout=self._timeout(stream=headers.get("Accept") == _EVENTS),
-            # Without it TLS would be satisfied with the host, which other parties' certificates may name too.
-            extensions={"sni_hostname": self._gateway.spiffe.dns_name},
-        )
-        try:
-            response = await self._http.send(request, stream=True)
-            try:
-                self._take_nonce(response)
-                yield response
-            finally:
-                await response.aclose()
-        except httpx.HTTPError as error:
-            raise transport_error(error, party=self.party) from error
-
-    def _timeout(self, *, stream: bool) -> httpx.Timeout:
-        return httpx.Timeout(
-            self._limits.silence_s if stream else self._limits.answer_s, connect=self._limits.connect_s
-        )
-
-    def _take_nonce(self, response: httpx.Response) -> None:
-        nonce = response.headers.get("dpop-nonce")
-        if nonce is not None and len(nonce) <= MAX_NONCE_CHARS:
-            self._nonce = nonce
-
-    async def _read(self, response: httpx.Response) -> Answer:
-        if response.headers.get("content-encoding", "identity") != "identity":
-            raise ProtocolError(f"{self.party} compressed an answer, which was not asked for")
-        content = bytearray()
-        async for chunk in response.aiter_raw():
-            content += chunk
-            if len(content) > MAX_ANSWER_BYTES:
-                raise ProtocolError(f"{self.party}: an answer has more than {MAX_ANSWER_BYTES} bytes", code="too_large")
-        return Answer(response.status_code, response.headers, bytes(content))
 
 
 def segment(text: str) -> str:
@@ -327,18 +259,3 @@ def _content(body: bytes | None, last_id: str | None) -> dict[str, str]:
     if last_id is not None:
         return {"Accept": _EVENTS, "Cache-Control": "no-store"} | ({"Last-Event-ID": last_id} if last_id else {})
     return {"Accept": "application/json"} | ({} if body is None else {"Content-Type": "application/json"})
-
-
-def _gateway(home: Home) -> Gateway:
-    found = next((one for one in home.manifest.gateways if one.api_address is not None), None)
-    if found is None:
-        raise ConfigError("the manifest names no gateway with an HTTPS API")
-    return found
-
-
-def _tls(roots_pem: bytes) -> ssl.SSLContext:
-    # Not `create_default_context`, which would write the connection's keys where SSLKEYLOGFILE says.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_verify_locations(cadata=roots_pem.decode("ascii"))
-    return context

@@ -9,7 +9,7 @@ import json
 import secrets
 import socket
 import time
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
@@ -23,7 +23,7 @@ from typing_extensions import override
 from concordat.identity.names import SpiffeId
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, MutableMapping
 
     from concordat.identity.home import Home
 
@@ -209,8 +209,9 @@ def _decoded(text: str) -> bytes:
 
 class _Server(uvicorn.Server):
     @override
-    def capture_signals(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
 
 
 @asynccontextmanager

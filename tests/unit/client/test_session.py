@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 
-from concordat.client.session import MAX_ANSWER_BYTES, ApiSession, SessionLimits, segment
+from concordat.client.connection import MAX_ANSWER_BYTES, SessionLimits
+from concordat.client.session import ApiSession, segment
 from concordat.clock import ManualClock, SystemClock
 from concordat.errors import (
     ConcordatError,
