@@ -41,23 +41,31 @@ class World:
     policies: Sequence[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class _Rule:
+    namespace: str
+    peers: list[dict[str, Any]]
+    ports: list[dict[str, Any]]
+
+
 def arrows(world: World, endpoints: Sequence[Endpoint], ports: Iterable[Port]) -> set[tuple[str, str, str, int]]:
     """Return every (from, to, protocol, port) that is let through."""
     tried = list(ports)
+    outward = [(one, _rules(world, one, "egress")) for one in endpoints]
+    inward = [(one, _rules(world, one, "ingress")) for one in endpoints]
     return {
         (source.name, target.name, *port)
-        for source in endpoints
-        for target in endpoints
+        for source, out in outward
+        for target, into in inward
         for port in tried
-        if source is not target and allowed(world, source, target, port)
+        if source is not target and _consent(world, out, target, target, port)
+        if _consent(world, into, source, target, port)
     }
 
 
 def allowed(world: World, source: Endpoint, target: Endpoint, port: Port) -> bool:
     """Tell whether both ends consent."""
-    return _consents(world, source, target, target, port, "egress") and _consents(
-        world, target, source, target, port, "ingress"
-    )
+    return bool(arrows(world, [source, target], [port]) & {(source.name, target.name, *port)})
 
 
 def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
@@ -82,12 +90,26 @@ def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     raise ValueError(f"unknown operator {operator}")
 
 
-def _consents(world: World, own: Endpoint, other: Endpoint, target: Endpoint, port: Port, direction: str) -> bool:
-    if own.address:
-        return True
-    policies = [one for one in world.policies if _isolates(one, own, direction)]
-    rules = [(one, rule) for one in policies for rule in one["spec"].get(direction) or []]
-    return not policies or any(_passes(world, one, rule, other, target, port, direction) for one, rule in rules)
+def _rules(world: World, pod: Endpoint, direction: str) -> list[_Rule] | None:
+    """Return what lets something through at one end; None where no policy closes it."""
+    policies = [one for one in world.policies if not pod.address and _isolates(one, pod, direction)]
+    side = "to" if direction == "egress" else "from"
+    if not policies:
+        return None
+    found = []
+    for policy in policies:
+        for rule in policy["spec"].get(direction) or []:
+            _know(rule, {side, "ports"})
+            found.append(_Rule(policy["metadata"]["namespace"], rule.get(side) or [], rule.get("ports") or []))
+    return found
+
+
+def _consent(world: World, rules: list[_Rule] | None, other: Endpoint, target: Endpoint, port: Port) -> bool:
+    return rules is None or any(
+        (not rule.ports or any(_is_port(one, target, port) for one in rule.ports))
+        and (not rule.peers or any(_is_peer(world, rule.namespace, one, other) for one in rule.peers))
+        for rule in rules
+    )
 
 
 def _isolates(policy: Mapping[str, Any], pod: Endpoint, direction: str) -> bool:
@@ -99,24 +121,6 @@ def _isolates(policy: Mapping[str, Any], pod: Endpoint, direction: str) -> bool:
         policy["metadata"]["namespace"] == pod.namespace
         and matches(spec["podSelector"], pod.labels)
         and direction.capitalize() in types
-    )
-
-
-def _passes(
-    world: World,
-    policy: Mapping[str, Any],
-    rule: Mapping[str, Any],
-    other: Endpoint,
-    target: Endpoint,
-    port: Port,
-    direction: str,
-) -> bool:
-    side = "to" if direction == "egress" else "from"
-    _know(rule, {side, "ports"})
-    peers, ports = rule.get(side) or [], rule.get("ports") or []
-    own = policy["metadata"]["namespace"]
-    return (not peers or any(_is_peer(world, own, peer, other) for peer in peers)) and (
-        not ports or any(_is_port(one, target, port) for one in ports)
     )
 
 
