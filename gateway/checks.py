@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from opentelemetry.trace import SpanKind
 
+from concordat import telemetry
 from concordat.errors import ConcordatError, ProtocolError, RefusedError
 from concordat.protocol.certificate import accept_refusal, sign_certificate
 from concordat.protocol.check import accept_audience, accept_header, accept_items, parse_header
@@ -42,6 +44,8 @@ class Checks:
     key: SigningKey
     running: Tick
     closed: dict[int, Tick] = field(default_factory=dict)
+    certified: int = 0
+    """Certificates so far."""
     _by_id: dict[bytes, LiveCheck] = field(default_factory=dict)
     _bytes: Counter[str] = field(default_factory=Counter)
     _count: Counter[str] = field(default_factory=Counter)
@@ -148,6 +152,9 @@ class Checks:
         self._count[check.asker] += 1
         self._by_id[check.check_id] = check
         self.running.checks.append(check)
+        # A query goes on in the span of its request, which is current. No question has a trace (I11).
+        trace = telemetry.incoming(check.message.traceparent) if check.query is None else None
+        check.span = telemetry.tracer().start_span("check", context=trace, kind=SpanKind.SERVER)
         # The log's row shares the transaction of the first answers, which would otherwise wait behind it.
         self._write(self.running, [_log_row(check.header)], urgent=False)
         self._ask(check)
@@ -355,6 +362,8 @@ class Checks:
             self._bytes[check.asker] -= check.message.ByteSize()
             self._count[check.asker] -= 1
             self._answer_asker(tick, check, now)
+            check.span.end()
+        self.certified += len(tick.checks)
         # I2: nothing of the tick stays, nor in a queue that a slow node did not take.
         tick.checks.clear()
         self.shared.out.put(Forget(tick.number))

@@ -26,9 +26,15 @@ class Channel:
         self._limits = limits
         self._queue: deque[tuple[int, int, wire.HubFrame]] = deque()
         self._bytes = 0
+        self._question_bytes = 0
         self._filled = asyncio.Event()
         self._closed = asyncio.Event()
         self.code: str | None = None
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Return the bytes that wait, without questions: who is asked depends on what is held silently (I11)."""
+        return self._bytes - self._question_bytes
 
     def put(self, frame: wire.HubFrame, tick: int) -> None:
         """Append a frame."""
@@ -38,6 +44,7 @@ class Channel:
             return
         self._queue.append((tick, size, frame))
         self._bytes += size
+        self._question_bytes += size if tick else 0
         self._filled.set()
 
     def forget(self, tick: int) -> None:
@@ -45,6 +52,7 @@ class Channel:
         if any(0 < other <= tick for other, _, _ in self._queue):
             self._queue = deque(entry for entry in self._queue if not 0 < entry[0] <= tick)
             self._bytes = sum(size for _, size, _ in self._queue)
+            self._question_bytes = sum(size for tick, size, _ in self._queue if tick)
 
     def close(self, code: str) -> None:
         """End the session with a code; an empty one is a good end."""
@@ -62,8 +70,9 @@ class Channel:
             await self._filled.wait()
             self._filled.clear()
             while self._queue:
-                _, size, frame = self._queue.popleft()
+                tick, size, frame = self._queue.popleft()
                 self._bytes -= size
+                self._question_bytes -= size if tick else 0
                 await write(frame)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from opentelemetry.trace import INVALID_SPAN, Span
 
 from concordat.protocol.macs import MAC_BYTES
 from concordat.tokens import REFERENCE_BYTES, TOKEN_BYTES
@@ -37,6 +38,8 @@ class LiveCheck:
     answered: NDArray[np.uint64] = field(init=False)
     versions: NDArray[np.int64] | None = None
     """Versions of the planes when the items were routed."""
+    span: Span = field(default=INVALID_SPAN, repr=False)
+    """From here to the certificate, whatever is asked and answered in between (I11)."""
 
     def __post_init__(self) -> None:
         self.sent = np.zeros(self.count, dtype=np.uint64)

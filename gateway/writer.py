@@ -14,7 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from concordat import telemetry
 from concordat.errors import UnavailableError
+from gateway.metrics import LEDGER_WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,7 +113,8 @@ class LedgerWriter:
     async def _commit(self, group: list[_Entry]) -> None:
         writes = [write for entry in group for write in entry.writes]
         try:
-            committed = await asyncio.get_running_loop().run_in_executor(self._thread, self._ledger.write, writes)
+            with telemetry.timed(LEDGER_WRITE, {}):
+                committed = await asyncio.get_running_loop().run_in_executor(self._thread, self._ledger.write, writes)
         except Exception as error:  # noqa: BLE001 -- whatever it was, those who wait must hear that it failed
             if len(group) > 1:
                 # It may have been durable all the same: the exchange then looks for notices itself.

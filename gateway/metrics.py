@@ -1,0 +1,43 @@
+"""The hub's own numbers (docs/telemetry.md).
+
+No party's name is a label, and nothing is counted that a silent holding changes: sessions, ticks, certificates and
+writes, never questions, answers or hits (I11).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from concordat import telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.session import Channel
+
+LEDGER_WRITE: Final = telemetry.duration(
+    "concordat.ledger.write.duration", "How long one transaction of the ledger took to be durable."
+)
+
+
+class HubMetrics:
+    """Instruments of one hub; its loop sets them once a tick, as others' threads must not read its state."""
+
+    def __init__(self) -> None:
+        meter = telemetry.meter()
+        self._attached = meter.create_gauge("concordat.nodes.attached", description="Nodes that can be asked.")
+        self._sessions = meter.create_gauge("concordat.sessions", description="Streams of nodes that are open.")
+        self._queued = meter.create_gauge(
+            "concordat.queue.size", unit="By", description="Bytes that wait to be sent to nodes, questions apart."
+        )
+        self._ticks = meter.create_counter("concordat.ticks", description="Ticks that have ended.")
+        self._certificates = meter.create_counter("concordat.certificates", description="Certificates issued.")
+
+    def tick(self, channels: Iterable[Channel], *, attached: int, ticks: int, certificates: int) -> None:
+        """Say how things are, and how many ticks ended and certificates left since this was said."""
+        waiting = [channel.waiting_bytes for channel in channels]
+        self._attached.set(attached)
+        self._sessions.set(len(waiting))
+        self._queued.set(sum(waiting))
+        self._ticks.add(ticks)
+        self._certificates.add(certificates)
