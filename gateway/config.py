@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from concordat.config import Settings, load_toml
+from concordat.errors import ConfigError
 from concordat.rpc.server import ServerSettings
 from gateway.api.server import ApiSettings
+from gateway.postgres import Postgres, require_url
 from gateway.rules import Limits
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from concordat.identity.home import Home
 
 FILE_NAME: Final = "gateway.toml"
@@ -29,7 +30,14 @@ class GatewaySettings(Settings):
     )
     api_connections: int = Field(default=512, ge=8, le=1 << 16, description="Connections to the API at once.")
     ledger: str | None = Field(
-        default=None, description="SQLite file, or URL of another database; ledger.db in the folder by default."
+        default=None, description="SQLite file, or URL of a PostgreSQL; ledger.db in the folder by default."
+    )
+    ledger_password_file: Path | None = Field(default=None, description="File of mode 0600 with its password.")
+    ledger_tls_ca: Path | None = Field(
+        default=None, description="Certificates that its server's must come from; only this machine's goes without."
+    )
+    migrate_at_start: bool = Field(
+        default=False, description="Whether to bring its tables to this program's version at each start."
     )
     max_message_bytes: int = Field(default=16 << 20, ge=1 << 20, le=256 << 20, description="Bytes in one message.")
     max_concurrent: int = Field(default=1024, ge=1, description="Calls at once, sessions included.")
@@ -63,11 +71,23 @@ class GatewaySettings(Settings):
             return None
         return ApiSettings(address=address, max_connections=self.api_connections, drain_s=self.drain_s)
 
-    def database(self, home: Path) -> Path | str:
-        """Return where the ledger is: a URL as it is, a file beside the folder's others where it is relative."""
-        if self.ledger is not None and "://" in self.ledger:
-            return self.ledger
-        return home / (self.ledger or LEDGER_NAME)
+    @field_validator("ledger")
+    @classmethod
+    def _is_no_secret(cls, ledger: str | None) -> str | None:
+        if ledger is not None and "://" in ledger:
+            try:
+                require_url(ledger)
+            except ConfigError as error:
+                raise ValueError(error.message) from None
+        return ledger
+
+    def database(self, home: Path) -> Path | Postgres:
+        """Return where the ledger is; files that are relative lie in the folder."""
+        if self.ledger is None or "://" not in self.ledger:
+            return home / (self.ledger or LEDGER_NAME)
+        files = (self.ledger_password_file, self.ledger_tls_ca)
+        password, authority = (None if file is None else home / file for file in files)
+        return Postgres(self.ledger, password_file=password, tls_ca=authority)
 
 
 def load_settings(home: Path, config: Path | None = None) -> GatewaySettings:

@@ -1,4 +1,4 @@
-"""The one place where database engines are made: SQLite embedded by default, anything that SQLAlchemy speaks by URL.
+"""The one place where database engines are made: SQLite embedded by default, or PostgreSQL (`gateway.postgres`).
 
 SQLite runs with a write-ahead log and full synchronisation: a commit that returned survives the machine's power (I9).
 Every transaction takes the write lock at its start, so that transactions are serialisable and never deadlock; only
@@ -7,30 +7,29 @@ connections with the option `read_only` do not.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 
 from concordat.errors import ConfigError
+from gateway.postgres import Postgres, open_postgres
 
 if TYPE_CHECKING:
     import sqlite3
+    from pathlib import Path
 
 READ_ONLY: Final = {"read_only": True}
 _BUSY_MS: Final = 10_000
 
 
-def open_engine(where: Path | str) -> Engine:
-    """Return an engine for a SQLite file (a path) or another database (a URL).
+def open_engine(path: Path | Postgres) -> Engine:
+    """Return an engine for a SQLite file or a PostgreSQL.
 
     Raises:
-        ConfigError: The file's folder is missing or cannot be written.
+        ConfigError: The file's folder is missing or cannot be written, or PostgreSQL must not be reached like this.
     """
-    if isinstance(where, str) and "://" in where:
-        # Replicas share one PostgreSQL; its conflicts are answered by repeating the transaction.
-        return create_engine(where, isolation_level="SERIALIZABLE")
-    path = Path(where)
+    if isinstance(path, Postgres):
+        return open_postgres(path)
     if not path.parent.is_dir():
         raise ConfigError(f"{path}: its folder does not exist")
     # Created closed to other users before SQLite writes into it; its -wal and -shm files take the same mode.

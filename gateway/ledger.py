@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Connection, Engine, and_, func, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from concordat.errors import ConfigError, UnavailableError
+from concordat.errors import ConfigError
 from concordat.wire.v1 import check_pb2 as wire
 from gateway import ledger_schema as schema
 from gateway.database import READ_ONLY
@@ -32,7 +32,7 @@ from gateway.ledger_rows import (
     read_number,
     store_edges,
 )
-from gateway.ledger_view import any_visible, became_visible, visible_edges
+from gateway.ledger_view import is_visible, show_edges, visible_edges
 from gateway.ledger_writes import (
     Committed,
     LedgerNotice,
@@ -43,6 +43,8 @@ from gateway.ledger_writes import (
     VoidEdge,
 )
 from gateway.rules import Rules
+from gateway.schema_versions import LEDGER_VERSION, ensure_schema
+from gateway.transactions import transact, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -61,7 +63,6 @@ __all__ = [
     "VoidEdge",
 ]
 
-VERSION: Final = b"1"
 INCARNATION_BYTES: Final = 16
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _COUNTED: Final = (schema.check_log, schema.notice, schema.party_sequence)
@@ -87,10 +88,10 @@ class Ledger:
         random_bytes: Callable[[int], bytes],
         rules: Rules | None = None,
     ) -> None:
-        """Open the ledger, and create it where the database has none.
+        """Open the ledger, and begin it where the database has none.
 
         Raises:
-            ConfigError: The database holds a ledger of another version.
+            ConfigError: The database holds a ledger of another version, or its tables must be migrated first.
             UnavailableError: The database cannot be reached.
         """
         self._engine = engine
@@ -101,7 +102,7 @@ class Ledger:
         try:
             self.incarnation, self._secret = self._open()
         except SQLAlchemyError as error:
-            raise UnavailableError("the ledger cannot be opened") from error
+            raise unavailable(error, "the ledger cannot be opened") from error
 
     def __repr__(self) -> str:
         return f"Ledger(incarnation={self.incarnation.hex()[:8]})"
@@ -113,11 +114,10 @@ class Ledger:
             UnavailableError: Nothing of the group is known to be durable.
         """
         try:
-            with self._engine.begin() as connection:
-                return self._write(connection, writes)
+            return transact(self._engine, lambda connection: self._write(connection, writes))
         except (SQLAlchemyError, OverflowError) as error:
             # SQLite's driver lets a number that is too large through as it is.
-            raise UnavailableError("the ledger did not take a group of writes") from error
+            raise unavailable(error, "the ledger did not take a group of writes") from error
 
     def open_edges(self, candidates: Sequence[EdgeCandidate]) -> tuple[LedgerNotice, ...]:
         """Open edges and return the notices that go out now.
@@ -225,26 +225,32 @@ class Ledger:
             with self._reader.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise UnavailableError("the ledger cannot be read") from error
+            raise unavailable(error, "the ledger cannot be read") from error
 
     def _open(self) -> tuple[bytes, bytes]:
-        with self._engine.begin() as connection:
-            schema.metadata.create_all(connection)
-            for index in schema.live_keys(unique=self._rules.unique_edges):
-                index.create(connection, checkfirst=True)
-            rows = connection.execute(select(schema.meta.c.key, schema.meta.c.value))
-            found: dict[str, bytes] = {key: value for key, value in rows}  # noqa: C416 -- as in sequences
-            if not found:
-                found = {
-                    "version": VERSION,
-                    "incarnation": self._random_bytes(INCARNATION_BYTES),
-                    "handle_secret": self._random_bytes(32),
-                    "position": b"0",
-                }
-                connection.execute(insert(schema.meta), [{"key": key, "value": value} for key, value in found.items()])
-        if found.get("version") != VERSION:
+        ensure_schema(self._engine)
+        with self._reader.begin() as connection:
+            found = _identity(connection)
+        if not found:
+            found = transact(self._engine, self._found)
+        if found.get("version") != LEDGER_VERSION:
             raise ConfigError("the ledger's database is of another version")
+        if not self._rules.unique_edges:
+            transact(self._engine, schema.drop_live_keys)
         return found["incarnation"], found["handle_secret"]
+
+    def _found(self, connection: Connection) -> dict[str, bytes]:
+        """Begin an empty ledger, unless another replica was faster."""
+        found = _identity(connection)
+        if not found:
+            found = {
+                "version": LEDGER_VERSION,
+                "incarnation": self._random_bytes(INCARNATION_BYTES),
+                "handle_secret": self._random_bytes(32),
+                "position": b"0",
+            }
+            connection.execute(insert(schema.meta), [{"key": key, "value": value} for key, value in found.items()])
+        return found
 
     def _write(self, connection: Connection, writes: Sequence[LedgerWrite]) -> Committed:
         # A time, and not a count of transactions: how many there were would show what silent holders do (I11).
@@ -302,7 +308,7 @@ class Ledger:
         rows = connection.execute(select(told.c.recipient, told.c.edge_id).where(told.c.edge_id.in_(edge_ids))).all()
         if not any(recipient == write.refuser for recipient, _ in rows):
             return
-        draft.visible = draft.visible or any_visible(connection, [root])
+        draft.visible = draft.visible or is_visible(connection, root)
         connection.execute(update(edge).where(family).values(state="void"))
         connection.execute(told.delete().where(told.c.edge_id.in_(edge_ids)))
         draft.refused.append(write)
@@ -327,7 +333,7 @@ class Ledger:
             book.take(candidate)
         now_ms = self._now_ms()
         store_edges(connection, book, now_ms)
-        draft.visible = draft.visible or became_visible(connection, book)
+        draft.visible = show_edges(connection, book) or draft.visible
         draft.notices += [(telling.recipient, self._notice(telling, now_ms)) for telling in book.tellings]
 
     def _notice(self, telling: Telling, now_ms: int) -> wire.Notice:
@@ -348,3 +354,8 @@ class Ledger:
             look_once=candidate.look_once,
         )
         return wire.Notice(told=told)
+
+
+def _identity(connection: Connection) -> dict[str, bytes]:
+    rows = connection.execute(select(schema.meta.c.key, schema.meta.c.value))
+    return {key: value for key, value in rows}  # noqa: C416 -- dict() of rows has no type

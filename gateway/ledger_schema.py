@@ -1,4 +1,7 @@
-"""The tables of the ledger: who matches whom, and what each was told. Nothing in them derives from a token (I2)."""
+"""The tables of the ledger: who matches whom, and what each was told. Nothing in them derives from a token (I2).
+
+What changes here needs a migration in `gateway.migrations`, which make the tables; a test compares both.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
+    Connection,
     Index,
     Integer,
     LargeBinary,
@@ -14,27 +19,41 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     String,
     Table,
+    false,
     text,
 )
 
 metadata: Final = MetaData()
 
+
+def ordered(length: int) -> String:
+    """Return a text type that sorts by code point everywhere, as Python and SQLite do, whatever a server's locale."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+LIVE: Final = text("state = 'live'")
+VISIBLE: Final = text("state = 'live' AND visible")
+EDGE_KEYS: Final = {
+    "edge_live_a": ("reference_a", "party_a", "party_b"),
+    "edge_live_b": ("reference_b", "party_b", "party_a"),
+}
+
 # incarnation, position, handle secret, schema version
-meta: Final = Table("meta", metadata, Column("key", String(32), primary_key=True), Column("value", LargeBinary))
+meta: Final = Table("meta", metadata, Column("key", ordered(32), primary_key=True), Column("value", LargeBinary))
 
 # the sequence up to which a party's values are published to all replicas
 party_sequence: Final = Table(
-    "party_sequence", metadata, Column("party", String(400), primary_key=True), Column("sequence", BigInteger)
+    "party_sequence", metadata, Column("party", ordered(400), primary_key=True), Column("sequence", BigInteger)
 )
 
 # who asked when for what, without what was asked
 check_log: Final = Table(
     "check_log",
     metadata,
-    Column("asker", String(400), nullable=False),
+    Column("asker", ordered(400), nullable=False),
     Column("check_id", LargeBinary(16), nullable=False),
-    Column("purpose", String(64), nullable=False),
-    Column("operation", String(64), nullable=False),
+    Column("purpose", ordered(64), nullable=False),
+    Column("operation", ordered(64), nullable=False),
     Column("justification_hash", LargeBinary(32), nullable=False),
     Column("count", Integer, nullable=False),
     Column("received_at_ms", BigInteger, nullable=False),
@@ -46,37 +65,42 @@ edge: Final = Table(
     "edge",
     metadata,
     Column("edge_id", LargeBinary(16), primary_key=True),
-    Column("party_a", String(400), nullable=False),
+    Column("party_a", ordered(400), nullable=False),
     Column("reference_a", LargeBinary(16), nullable=False),
-    Column("party_b", String(400), nullable=False),
+    Column("party_b", ordered(400), nullable=False),
     Column("reference_b", LargeBinary(16), nullable=False),
     Column("namespace", Integer, nullable=False),
     Column("grade", Integer, nullable=False),
     Column("check_id", LargeBinary(16), nullable=False),  # empty for an edge of a sweep
     Column("sweep_id", LargeBinary(16), nullable=False),  # empty for an edge of a check
-    Column("state", String(8), nullable=False),  # live | merged | void
+    Column("state", ordered(8), nullable=False),  # live | merged | void
     Column("merged_into", LargeBinary(16)),
     Column("opened_at_ms", BigInteger, nullable=False),
+    Column("visible", Boolean, nullable=False, server_default=false()),  # both sides were told; true for good (I11)
     Index("edge_merged_into", "merged_into"),
+    # The operator's view counts from this index alone.
+    Index("edge_visible", "party_a", "party_b", "namespace", sqlite_where=VISIBLE, postgresql_where=VISIBLE),
+    *(Index(name, *key, unique=True, sqlite_where=LIVE, postgresql_where=LIVE) for name, key in EDGE_KEYS.items()),
 )
 
 # who was told of whom; a key is free again when its edge is void
 told: Final = Table(
     "told",
     metadata,
-    Column("recipient", String(400), nullable=False),
+    Column("recipient", ordered(400), nullable=False),
     Column("reference", LargeBinary(16), nullable=False),
-    Column("other", String(400), nullable=False),
+    Column("other", ordered(400), nullable=False),
     Column("edge_id", LargeBinary(16), nullable=False),
     PrimaryKeyConstraint("recipient", "reference", "other", "edge_id"),
     Index("told_by_edge", "edge_id"),
+    Index("told_key", "recipient", "reference", "other", unique=True),
 )
 
 # each recipient's list, append-only and without gaps (C8)
 notice: Final = Table(
     "notice",
     metadata,
-    Column("recipient", String(400), nullable=False),
+    Column("recipient", ordered(400), nullable=False),
     Column("cursor", BigInteger, nullable=False),
     Column("content", LargeBinary, nullable=False),
     PrimaryKeyConstraint("recipient", "cursor"),
@@ -86,30 +110,15 @@ notice: Final = Table(
 tombstone: Final = Table(
     "tombstone",
     metadata,
-    Column("party", String(400), nullable=False),
+    Column("party", ordered(400), nullable=False),
     Column("reference", LargeBinary(16), nullable=False),
     PrimaryKeyConstraint("party", "reference"),
 )
 
-LIVE: Final = text("state = 'live'")
-_EDGE_KEYS: Final = (
-    ("edge_live_a", ("reference_a", "party_a", "party_b")),
-    ("edge_live_b", ("reference_b", "party_b", "party_a")),
-)
 
-
-def live_keys(*, unique: bool) -> tuple[Index, ...]:
-    """Return the indexes of the keys of live edges and of what was told.
-
-    Args:
-        unique: False only where a test shows what is told twice without it (C5).
-    """
-    # Built on a copy: an index joins its table for good, and the tables are shared by all ledgers of a process.
-    copy = MetaData()
-    edges, keys = edge.to_metadata(copy), told.to_metadata(copy)
-    indexes = [
-        Index(name, *(edges.c[column] for column in columns), unique=unique, sqlite_where=LIVE, postgresql_where=LIVE)
-        for name, columns in _EDGE_KEYS
-    ]
-    told_key = Index("told_key", keys.c.recipient, keys.c.reference, keys.c.other, unique=unique)
-    return (*indexes, told_key)
+def drop_live_keys(connection: Connection) -> None:
+    """Drop the keys of live edges and of what was told, for tests that show what is told twice without them (C5)."""
+    keys = [*EDGE_KEYS, "told_key"]
+    for index in (*edge.indexes, *told.indexes):
+        if index.name in keys:
+            index.drop(connection, checkfirst=True)

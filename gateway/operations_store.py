@@ -12,29 +12,19 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    ForeignKey,
-    Integer,
-    LargeBinary,
-    MetaData,
-    PrimaryKeyConstraint,
-    String,
-    Table,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from concordat.errors import ConcordatError, ProtocolError, RefusedError, UnavailableError
+from concordat.errors import ConcordatError, ProtocolError, RefusedError
 from concordat.identity.names import Role
 from concordat.protocol.charter import accept_charter, accept_sealed_key, accept_signature, charter_hash
 from concordat.wire.v1 import operations_pb2 as wire
 from gateway.database import READ_ONLY
+from gateway.operations_schema import operation_table, participant_table
+from gateway.schema_versions import ensure_schema
+from gateway.transactions import transact, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,32 +34,7 @@ if TYPE_CHECKING:
     from concordat.clock import Clock
     from concordat.identity.manifest import Manifest
 
-metadata: Final = MetaData()
-
-operation_table: Final = Table(
-    "operation",
-    metadata,
-    Column("operation", String(64), primary_key=True),
-    Column("charter", LargeBinary, nullable=False),
-    Column("charter_hash", LargeBinary(32), nullable=False),
-    Column("opener", String(400), nullable=False),
-    Column("state", Integer, nullable=False),  # wire OperationState
-    Column("sweep_id", LargeBinary(16)),
-    Column("report", LargeBinary),
-    Column("report_signature", LargeBinary(64)),
-)
-
-# participants; the signature comes later
-participant_table: Final = Table(
-    "operation_participant",
-    metadata,
-    Column("operation", String(64), ForeignKey("operation.operation"), nullable=False),
-    Column("party", String(400), nullable=False),
-    Column("signature", LargeBinary(64)),
-    Column("key_ciphertext", LargeBinary, nullable=False),
-    Column("key_signature", LargeBinary(64), nullable=False),
-    PrimaryKeyConstraint("operation", "party"),
-)
+T = TypeVar("T")
 
 REPORT_VERSION: Final = 1
 MAX_CIPHERTEXT: Final = 4096
@@ -102,17 +67,22 @@ class OperationStore:
     """All operations of a hub."""
 
     def __init__(self, engine: Engine, *, manifest: Callable[[], Manifest], clock: Clock) -> None:
-        """Open the tables, creating them where they are missing.
+        """Open the tables.
 
         Raises:
+            ConfigError: The tables must be migrated first.
             UnavailableError: The database cannot be reached.
         """
         self._engine = engine
         self._reader = engine.execution_options(**READ_ONLY)
         self._manifest = manifest
         self._clock = clock
-        with _translated(), engine.begin() as connection:
-            metadata.create_all(connection)
+        self._changed: Callable[[], object] | None = None
+        ensure_schema(engine)
+
+    def watch(self, changed: Callable[[], object]) -> None:
+        """Call `changed`, in the thread that wrote, after each change."""
+        self._changed = changed
 
     def propose(
         self, caller: str, raw: bytes, signature: bytes, keys: Sequence[wire.SealedKey]
@@ -135,7 +105,8 @@ class OperationStore:
         if charter.ends_at < self._clock.now():
             raise RefusedError("the charter has ended", code="expired")
         _check_keys(raw, charter, keys, manifest)
-        with _translated(), self._engine.begin() as connection:
+
+        def work(connection: Connection) -> tuple[Operation, bool]:
             held = _find(connection, charter.operation)
             if held is not None:
                 if held.raw != raw:
@@ -144,6 +115,8 @@ class OperationStore:
             _insert(connection, raw, charter, keys)
             _sign(connection, charter.operation, charter.opener, signature)
             return _get(connection, charter.operation, caller), True
+
+        return self._write(work)
 
     def get(self, caller: str, operation: str) -> Operation:
         """Return an operation of the caller's.
@@ -171,7 +144,8 @@ class OperationStore:
             RefusedError: Unknown to the caller, or ended.
             IdentityError: The signature does not fit.
         """
-        with _translated(), self._engine.begin() as connection:
+
+        def work(connection: Connection) -> tuple[Operation, bool]:
             held = _get(connection, operation, caller)
             accept_signature(held.raw, caller, signature, manifest=self._manifest())
             if caller not in held.unsigned:
@@ -185,13 +159,16 @@ class OperationStore:
                 _set_state(connection, operation, wire.OPERATION_STATE_ACTIVE)
             return _get(connection, operation, caller), active
 
+        return self._write(work)
+
     def start_sweep(self, caller: str, operation: str, sweep_id: bytes) -> Operation:
         """Note that a sweep runs; one that a stopped gateway left behind gives way to the new one.
 
         Raises:
             RefusedError: Unknown to the caller, not its opener, not signed by all, reported already, or out of time.
         """
-        with _translated(), self._engine.begin() as connection:
+
+        def work(connection: Connection) -> Operation:
             held = _get(connection, operation, caller)
             if held.charter.opener != caller:
                 raise RefusedError("a sweep is started by the operation's opener")
@@ -203,12 +180,17 @@ class OperationStore:
             _set_state(connection, operation, wire.OPERATION_STATE_SWEEPING, sweep_id=sweep_id)
             return _get(connection, operation, caller)
 
+        return self._write(work)
+
     def abandon_sweep(self, operation: str, sweep_id: bytes) -> None:
         """Note that a sweep ended without a report, so that it may be started again."""
-        with _translated(), self._engine.begin() as connection:
+
+        def work(connection: Connection) -> None:
             held = _find(connection, operation)
             if held is not None and _runs(held, sweep_id):
                 _set_state(connection, operation, wire.OPERATION_STATE_ACTIVE)
+
+        self._write(work)
 
     def freeze(self, operation: str, sweep_id: bytes, report: bytes, signature: bytes) -> int:
         """Write the report of a sweep, once and for all; return its version.
@@ -216,12 +198,15 @@ class OperationStore:
         Raises:
             ConcordatError: The sweep is not the one that runs; its report is not taken.
         """
-        with _translated(), self._engine.begin() as connection:
+
+        def work(connection: Connection) -> int:
             held = _find(connection, operation)
             if held is None or not _runs(held, sweep_id):
                 raise ConcordatError("a sweep that no longer runs has no report")
             _set_state(connection, operation, wire.OPERATION_STATE_REPORTED, report=report, report_signature=signature)
             return REPORT_VERSION
+
+        return self._write(work)
 
     def report(self, caller: str, operation: str) -> tuple[bytes, bytes]:
         """Return the frozen report and its signature.
@@ -230,14 +215,28 @@ class OperationStore:
             RefusedError: Unknown to the caller, or there is no report yet.
         """
         with _translated(), self._reader.begin() as connection:
-            held = _get(connection, operation, caller)
-            if held.state != wire.OPERATION_STATE_REPORTED:
-                raise RefusedError("the operation has no report yet", public_detail="no report yet")
-            table = operation_table.c
-            row = connection.execute(
-                select(table.report, table.report_signature).where(table.operation == operation)
-            ).one()
-            return row.report, row.report_signature
+            return _frozen(connection, _get(connection, operation, caller))
+
+    def report_for_reader(self, reader: str, operation: str) -> tuple[bytes, bytes]:
+        """Return the frozen report and its signature to a partner that the charter names as a reader.
+
+        Raises:
+            RefusedError: With code `operation_unknown` where there is none, where not all participants have signed,
+                or where the reader is not named (I8); with `refused`, where there is no report yet.
+        """
+        with _translated(), self._reader.begin() as connection:
+            held = _find(connection, operation)
+            # Before all have signed, the readers are what the opener alone wants.
+            if held is None or reader not in held.charter.readers or held.unsigned:
+                raise RefusedError("no such operation, or the caller is no reader of it", code="operation_unknown")
+            return _frozen(connection, held)
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        with _translated():
+            result = transact(self._engine, work)
+        if self._changed is not None:
+            self._changed()
+        return result
 
 
 @contextmanager
@@ -245,7 +244,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        raise UnavailableError("the database of operations cannot be reached") from error
+        raise unavailable(error, "the database of operations cannot be reached") from error
 
 
 def _check_keys(raw: bytes, charter: wire.Charter, keys: Sequence[wire.SealedKey], manifest: Manifest) -> None:
@@ -301,6 +300,15 @@ def _get(connection: Connection, operation: str, caller: str) -> Operation:
     if held is None or caller not in held.charter.participants:
         raise RefusedError("no such operation, or the caller takes no part in it", code="operation_unknown")
     return held
+
+
+def _frozen(connection: Connection, held: Operation) -> tuple[bytes, bytes]:
+    if held.state != wire.OPERATION_STATE_REPORTED:
+        raise RefusedError("the operation has no report yet", public_detail="no report yet")
+    table = operation_table.c
+    query = select(table.report, table.report_signature).where(table.operation == held.charter.operation)
+    row = connection.execute(query).one()
+    return row.report, row.report_signature
 
 
 def _find(connection: Connection, operation: str) -> Operation | None:

@@ -27,6 +27,7 @@ from gateway.ledger import Ledger
 from gateway.operations import OperationServicer
 from gateway.operations_store import OperationStore
 from gateway.registry import RegistryServicer
+from gateway.schema_versions import migrate
 from gateway.session import SessionServicer
 from gateway.sweep_service import SweepContext, SweepRunner, SweepServicer
 
@@ -86,6 +87,8 @@ def open_foundation(
         sabotage.require_kind(broken)
     engine = open_engine(settings.database(home.path))
     try:
+        if settings.migrate_at_start:
+            migrate(engine)
         kind = sabotage.SilentLedger if broken == sabotage.NOTIFY else Ledger
         ledger = kind(engine, now_ms=lambda: int(clock.now() * 1000), random_bytes=secrets.token_bytes)
         if isinstance(ledger, sabotage.SilentLedger):

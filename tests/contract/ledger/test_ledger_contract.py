@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from sqlalchemy import Engine
+
 NOW_MS = 1_800_000_000_000
 CHECK, SWEEP = b"c" * 16, b"s" * 16
 
@@ -325,8 +327,8 @@ def test_a_candidate_that_makes_no_sense_is_refused() -> None:
         pair("A:x", "B:x", sweep_id=SWEEP)
 
 
-def test_a_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
-    engine = open_engine(tmp_path / "old.db")
+def test_a_ledger_of_another_version_is_refused(open_database: Callable[[], Engine]) -> None:
+    engine = open_database()
     counter = itertools.count(1)
 
     def make() -> Ledger:
@@ -337,7 +339,6 @@ def test_a_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
         connection.execute(ledger_schema.meta.update().where(ledger_schema.meta.c.key == "version").values(value=b"0"))
     with pytest.raises(ConfigError):
         make()
-    engine.dispose()
 
 
 def test_a_ledger_needs_its_folder(tmp_path: Path) -> None:
@@ -351,9 +352,9 @@ ENDS = st.sampled_from([f"{party}:{number}" for party in "ABC" for number in ran
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.tuples(ENDS, ENDS), max_size=6), max_size=6))
 def test_nobody_is_told_twice_by_one_reference_whatever_the_order(
-    open_ledger: Callable[[], Ledger], tmp_path: Path, groups: list[list[tuple[str, str]]]
+    new_database: Callable[[], Callable[[], Engine]], groups: list[list[tuple[str, str]]]
 ) -> None:
-    engine = open_engine(tmp_path / f"{next(_FRESH)}.db")
+    engine = new_database()()
     numbers = itertools.count(1)
     ledger = Ledger(engine, now_ms=lambda: 0, random_bytes=lambda size: next(numbers).to_bytes(size, "big"))
     seen: Counter[tuple[str, bytes, str]] = Counter()
@@ -370,9 +371,6 @@ def test_nobody_is_told_twice_by_one_reference_whatever_the_order(
         assert seen[one[0], reference(one), two[0]] == 1
         assert seen[two[0], reference(two), one[0]] == 1
     engine.dispose()
-
-
-_FRESH = itertools.count()
 
 
 def group_name(candidate: EdgeCandidate, side: str) -> str:

@@ -15,6 +15,7 @@ from concordat.identity.names import Role, SpiffeId
 from concordat.wire.v1 import operations_pb2, registry_pb2, session_pb2, sweep_pb2
 from gateway.authorisation import TABLE
 from gateway.config import GatewaySettings, load_settings
+from gateway.postgres import Postgres
 from gateway.rules import Limits
 from gateway.sabotage import LossyTable, SilentLedger
 from tests.unit.gateway.world import token, told_once
@@ -48,7 +49,10 @@ def test_a_folder_without_settings_has_the_defaults(tmp_path: Path) -> None:
     settings = load_settings(tmp_path)
     assert settings == GatewaySettings()
     assert settings.database(tmp_path) == tmp_path / "ledger.db"
-    assert GatewaySettings(ledger="postgresql://db.example/hub").database(tmp_path) == "postgresql://db.example/hub"
+    url = "postgresql+pg8000://hub@db.example/ledger"
+    given = GatewaySettings(ledger=url, ledger_password_file=Path("secret"), ledger_tls_ca=Path("/ca.pem"))
+    wanted = Postgres(url, password_file=tmp_path / "secret", tls_ca=Path("/ca.pem"))
+    assert given.database(tmp_path) == wanted
 
 
 def test_every_method_of_the_gateway_has_a_row_and_no_other() -> None:

@@ -1,0 +1,1 @@
+"""The history of the gateway's tables, one file a step, for Alembic; `gateway.schema_versions` runs it."""
