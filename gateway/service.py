@@ -20,16 +20,19 @@ from gateway.api.app import build_app
 from gateway.api.context import ApiContext
 from gateway.api.server import ApiServer
 from gateway.authorisation import TABLE
-from gateway.database import open_engine
+from gateway.database import READ_ONLY, open_engine
 from gateway.exchange import Exchange, Signer, make_table
 from gateway.hub import Hub
 from gateway.ledger import Ledger
 from gateway.operations import OperationServicer
 from gateway.operations_store import OperationStore
+from gateway.operations_view import operation_states
+from gateway.probes import CustodianProbes
 from gateway.registry import RegistryServicer
 from gateway.schema_versions import migrate
 from gateway.session import SessionServicer
 from gateway.sweep_service import SweepContext, SweepRunner, SweepServicer
+from gateway.view import OperatorView, Stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -63,9 +66,12 @@ class Gateway:
     server: BoundServer
     hub: Hub
     api: ApiServer | None
+    view: OperatorView
 
     async def stop(self) -> None:
         """End the API while the hub still answers its requests, then all sessions; a second time does nothing."""
+        # Its streams would go on for as long as the API lets running requests take.
+        await self.view.stop()
         if self.api is not None:
             await self.api.stop()
         await self.hub.stop()
@@ -130,26 +136,46 @@ async def open_gateway(
         add_SweepServiceServicer_to_server(SweepServicer(runner), server)
 
     server = build_server(settings, home=home, table=TABLE, known=home.manifest.knows, add=add)
+    view = _view(foundation, hub, store)
+    probes = CustodianProbes(home, tell=lambda index, serving: view.custodian(index, serving=serving))
     relay = Direct(home)
-    gateway = Gateway(server, hub, _api(foundation, hub, store, relay, api) if api is not None else None)
+    served = _api(foundation, hub, store, view, relay, api) if api is not None else None
+    gateway = Gateway(server, hub, served, view)
     hub.start()
+    view.start()
+    probes.start()
     try:
         if gateway.api is not None:
             await gateway.api.start()
         yield gateway
     finally:
+        await probes.stop()
         await runner.stop()
         await gateway.stop()
         await relay.close()
 
 
-def _api(foundation: Foundation, hub: Hub, store: OperationStore, relay: Direct, settings: ApiSettings) -> ApiServer:
+def _view(foundation: Foundation, hub: Hub, store: OperationStore) -> OperatorView:
+    home, reader = foundation.home, foundation.engine.execution_options(**READ_ONLY)
+
+    def read() -> Stored:
+        return Stored(foundation.ledger.visible_edges(), operation_states(reader))
+
+    view = OperatorView(home.manifest, gateway=home.identity, attached=hub.attached, read=read, clock=foundation.clock)
+    hub.watch(view.changed)
+    store.watch(view.changed)
+    return view
+
+
+def _api(
+    foundation: Foundation, hub: Hub, store: OperationStore, view: OperatorView, relay: Direct, settings: ApiSettings
+) -> ApiServer:
     context = ApiContext(
         home=foundation.home,
         clock=foundation.clock,
         hub=hub,
         operations=store,
-        view=None,
+        view=view,
         relay=relay,
         random_bytes=secrets.token_bytes,
     )
