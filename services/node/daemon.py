@@ -37,6 +37,7 @@ from services.node.store.store import FILE_NAME, Store
 from services.node.submit import WAKE_SOCKET
 from services.node.sweeping import Sweeps
 from services.node.tokenise import CONDITION, Tokeniser, keep_liar
+from services.node.traces import CaseTraces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -97,8 +98,15 @@ class Node:
         """Work until told to stop; what is under way then is on disk or is done again."""
         rng = random.SystemRandom()
         identity = Identity.from_home(self.home)
+        traces = CaseTraces(self.clock)
         core = NodeCore(
-            identity, self.store, clock=self.clock, random_bytes=secrets.token_bytes, rng=rng, emit=self._hear
+            identity,
+            self.store,
+            clock=self.clock,
+            random_bytes=secrets.token_bytes,
+            rng=rng,
+            emit=self._hear,
+            traces=traces,
         )
         sweeps = Sweeps(
             self._join_sweep,
@@ -114,7 +122,12 @@ class Node:
         )
         async with pool:
             tokeniser = Tokeniser(
-                self.home, self.workshop, pool, clock=self.clock, on_tokens=lambda _number: session.wake()
+                self.home,
+                self.workshop,
+                pool,
+                clock=self.clock,
+                on_tokens=lambda _number: session.wake(),
+                traces=traces,
             )
 
             def wake() -> None:

@@ -14,9 +14,13 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from opentelemetry.context import Context
+
+from concordat import telemetry
 from concordat.errors import ConcordatError
 from concordat.identity.manifest import KeyClass
 from concordat.tokens import LABEL_BYTES, SECRET_BYTES, TOKEN_BYTES, MaskKey, column, split_outputs, token_input
+from services.node.traces import CaseTraces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +52,9 @@ class Tokeniser:
         clock: Clock,
         on_tokens: Callable[[int], None] | None = None,
         batch: int = BATCH,
+        traces: CaseTraces | None = None,
     ) -> None:
+        self._traces = traces or CaseTraces(clock)
         self._manifest = home.manifest
         self._home = home
         self._store = store
@@ -126,6 +132,11 @@ class Tokeniser:
         return True
 
     async def _tokenise(self, batch: Untokenised, key_class: KeyClass) -> None:
+        with telemetry.span("tokenise", parent=Context()):
+            await self._evaluate(batch, key_class)
+            self._traces.keep(batch.case_id, telemetry.traceparent())
+
+    async def _evaluate(self, batch: Untokenised, key_class: KeyClass) -> None:
         domain = self._manifest.domain
         inputs = [
             token_input(domain, row.namespace, row.rules_version, batch.epoch, row.canonical) for row in batch.rows

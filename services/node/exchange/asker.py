@@ -13,8 +13,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
+from opentelemetry.trace import SpanKind
 
-from concordat.errors import ProtocolError, RefusedError
+from concordat import telemetry
+from concordat.errors import ProtocolError, RefusedError, UnavailableError
 from concordat.protocol.certificate import accept_certificate
 from concordat.protocol.check import (
     CHECK_ID_BYTES,
@@ -30,10 +32,13 @@ from concordat.wire.v1 import check_pb2 as wire
 from services.node.events import CaseEnded, CheckFailed
 from services.node.exchange.wakeups import Due, Wakeups
 from services.node.store import checks
+from services.node.traces import CaseTraces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from random import Random
+
+    from opentelemetry.trace import Span
 
     from concordat.clock import Clock
     from services.node.events import EventSink
@@ -62,6 +67,8 @@ class _Flight:
     header: SignedHeader
     holders: frozenset[str]
     sent_at: float
+    span: Span
+    """Of the asker; it goes on at the gateway and ends with the certificate."""
     refused: set[str] = field(default_factory=set)
 
 
@@ -77,7 +84,9 @@ class Asker:
         random_bytes: Callable[[int], bytes],
         rng: Random,
         emit: EventSink,
+        traces: CaseTraces | None = None,
     ) -> None:
+        self._traces = traces or CaseTraces(clock)
         self._identity = identity
         self._store = store
         self._clock = clock
@@ -104,6 +113,9 @@ class Asker:
 
     def detach(self) -> None:
         """Forget checks under way: their pending rows stay."""
+        for flight in self._flights.values():
+            telemetry.failed(flight.span, UnavailableError("the session ended"))
+            flight.span.end()
         self._flights.clear()
         self._items_in_flight = 0
 
@@ -176,6 +188,7 @@ class Asker:
         flight = self._flights.get(refused.check_id)
         if flight is not None:
             self._emit(CheckFailed(refused.code))
+            telemetry.failed(flight.span, RefusedError("the gateway took no check", code=refused.code))
             self._land(refused.check_id, dict.fromkeys(flight.holders, "timed_out"), covered=set())
         if refused.code in _STALE:
             raise RefusedError("the gateway holds another manifest", code=refused.code)
@@ -209,7 +222,9 @@ class Asker:
         self._store.record_sent(
             header.fields.check_id, due.batch_id, header.raw, header.hash, header.fields.issued_at_ms / MS
         )
-        self._flights[header.fields.check_id] = _Flight(due.batch_id, header, holders, self._clock.monotonic())
+        parent = telemetry.incoming(self._traces.of(batch.case_id))
+        span = telemetry.tracer().start_span("check", context=parent, kind=SpanKind.CLIENT)
+        self._flights[header.fields.check_id] = _Flight(due.batch_id, header, holders, self._clock.monotonic(), span)
         self._items_in_flight += batch.count
         self._wakeups.underway(due.batch_id)
         items = wire.CheckItems(
@@ -225,6 +240,7 @@ class Asker:
             audience_salt=audience_salt,
             audience_sets=EVERYONE,
             only_holders=[] if holders == self._identity.holders else sorted(holders),
+            traceparent=telemetry.traceparent(span),
         )
 
     def _header(self, batch: Batch, audience_salt: bytes) -> SignedHeader:
@@ -252,6 +268,7 @@ class Asker:
 
     def _land(self, check_id: bytes, pending: dict[str, str], *, covered: set[str]) -> None:
         flight = self._flights.pop(check_id)
+        flight.span.end()
         self._items_in_flight -= flight.header.fields.count
         self._wakeups.finished(flight.batch_id)
         for holder in covered:
@@ -264,6 +281,7 @@ class Asker:
         late = self._clock.monotonic() - CERTIFICATE_WAIT_S
         for check_id in [check_id for check_id, flight in self._flights.items() if flight.sent_at < late]:
             self._emit(CheckFailed("deadline"))
+            telemetry.failed(self._flights[check_id].span, UnavailableError("no certificate came", code="deadline"))
             self._land(check_id, dict.fromkeys(self._flights[check_id].holders, "timed_out"), covered=set())
 
 

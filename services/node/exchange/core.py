@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from services.node.events import Event, EventSink
     from services.node.exchange.identity import Identity
     from services.node.store.store import Store
+    from services.node.traces import CaseTraces
 
 # A whole plane may be on its way over a slow line.
 ACKNOWLEDGEMENT_S: Final = 120.0
@@ -53,6 +54,7 @@ class NodeCore:
         random_bytes: Callable[[int], bytes],
         rng: Random,
         emit: EventSink,
+        traces: CaseTraces | None = None,
     ) -> None:
         self._identity = identity
         self._store = store
@@ -63,8 +65,8 @@ class NodeCore:
         self._held: list[Event] | None = None
         emit = self._emit
         self._answerer = Answerer(identity.spiffe, identity.manifest, store, clock=clock)
-        self._ticks = Ticks(self._answerer, store)
-        self._asker = Asker(identity, store, clock=clock, random_bytes=random_bytes, rng=rng, emit=emit)
+        self._ticks = Ticks(self._answerer, store, own=str(identity.spiffe))
+        self._asker = Asker(identity, store, clock=clock, random_bytes=random_bytes, rng=rng, emit=emit, traces=traces)
         self._inbox = Inbox(identity, store, asker=self._asker, clock=clock, emit=emit)
         self._publisher = Publisher(identity, store)
         self._welcome: wire.Welcome | None = None

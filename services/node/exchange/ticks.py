@@ -3,19 +3,29 @@
 The index may grow between a question and its barrier. The questions of the tick are then looked up again, and new hits
 leave before the barrier's reply, so that the reply's sequence is true for every answer. Where questions are too many to
 be looked up again, the reply names the lower sequence from which they were answered.
+
+A tick's questions are one trace of this node's own: the asker's is not in them, and no other party sees it (I11).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN, SpanKind
+
+from concordat import telemetry
 from concordat.wire.v1 import check_pb2, session_pb2
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
     from services.node.exchange.answerer import Answerer
     from services.node.store.store import Store
 
 MAX_OPEN_QUESTIONS: Final = 10_000
+# A gateway that sends no barriers must not make this node keep spans without end.
+MAX_OPEN_TICKS: Final = 64
 
 
 class _Open(NamedTuple):
@@ -28,7 +38,9 @@ class _Open(NamedTuple):
 class Ticks:
     """Answers questions and barriers in the order in which they came."""
 
-    def __init__(self, answerer: Answerer, store: Store) -> None:
+    def __init__(self, answerer: Answerer, store: Store, *, own: str = "") -> None:
+        self._own = own
+        self._spans: dict[int, Span] = {}
         self._answerer = answerer
         self._store = store
         self._open: list[_Open] = []
@@ -38,6 +50,7 @@ class Ticks:
         """Forget the session's open ticks."""
         self._open.clear()
         self._floors.clear()
+        self._end_spans()
 
     def question(self, question: check_pb2.Question) -> check_pb2.Answer:
         """Answer a question, and keep it until its tick ends.
@@ -45,6 +58,10 @@ class Ticks:
         Raises:
             ProtocolError: The header cannot be read.
         """
+        with telemetry.active(self._span(question)):
+            return self._answer(question)
+
+    def _answer(self, question: check_pb2.Question) -> check_pb2.Answer:
         # Read before the look-up: an index that grows in between is then looked up once too often, never too seldom.
         sequence = self._store.sequence()
         answer = self._answerer.answer(question)
@@ -72,7 +89,29 @@ class Ticks:
         reply = session_pb2.BarrierReply(
             tick=barrier.tick, index_sequence=min([sequence, *floors]), all_published=all_published
         )
+        self._end_spans(barrier.tick)
         return [*frames, session_pb2.NodeFrame(barrier_reply=reply)]
+
+    def _span(self, question: check_pb2.Question) -> Span:
+        """Return the span of the question's tick; none for a question of which this node may keep no trace (3.4)."""
+        if not _is_for(question, self._own):
+            return INVALID_SPAN
+        found = self._spans.get(question.tick)
+        if found is None and len(self._spans) < MAX_OPEN_TICKS:
+            found = telemetry.tracer().start_span("questions", context=Context(), kind=SpanKind.SERVER)
+            self._spans[question.tick] = found
+        return found or INVALID_SPAN
+
+    def _end_spans(self, until: int | None = None) -> None:
+        for tick in [tick for tick in self._spans if until is None or tick <= until]:
+            self._spans.pop(tick).end()
+
+
+def _is_for(question: check_pb2.Question, own: str) -> bool:
+    """Tell whether the audience of one item at least has this node in it."""
+    sets = question.audience_sets
+    used = set(question.items.audiences) or {0}
+    return any(sets[at].everyone or own in sets[at].parties for at in used if at < len(sets))
 
 
 def _positions(answer: check_pb2.Answer) -> frozenset[bytes]:
