@@ -14,6 +14,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from concordat.errors import InputError
+from concordat.telemetry import TelemetrySettings
 from demo.generate import generate
 from demo.run import Outcome, run_demo
 from demo.scenario import load_scenario
@@ -36,6 +37,7 @@ def demo(
     break_: Annotated[Literal["canonical", "route", "notify"] | None, Parameter(name="--break")] = None,
     keep: Path | None = None,
     hosts: int = 2,
+    otlp: str | None = None,
 ) -> int:
     """Let 26 countries and Europol cross-check an action day, and print the report.
 
@@ -58,17 +60,21 @@ def demo(
         break_: Break one part on purpose, to see that the comparison finds it.
         keep: Keep folders, stores and logs in this new folder instead of a temporary one.
         hosts: Processes among which the nodes are spread.
+        otlp: Send every process's spans and metrics to this OpenTelemetry collector, such as http://localhost:4317.
     """
     if seed < 0 or standing < 0 or not 1 <= hosts <= 64:
         raise InputError("--seed and --standing are 0 or more, --hosts is 1 to 64")
     _check_places(json_path, keep)
+    TelemetrySettings().sending_to(otlp)
     chosen = load_scenario(scenario) if scenario is not None else generate(seed, standing=standing)
     console = Console(stderr=json_path is not None and str(json_path) == "-")
     screen = Screen(console)
     with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="concordat-demo-") as temporary:
         folder = keep or Path(temporary)
         _make(folder)
-        outcome = run_demo(chosen, folder, screen=screen, hosts=hosts, fault=break_, linger=_linger(once=once))
+        outcome = run_demo(
+            chosen, folder, screen=screen, hosts=hosts, fault=break_, otlp=otlp, linger=_linger(once=once)
+        )
     if json_path is not None:
         _write(outcome, json_path)
     return 0 if outcome.score.right else 1

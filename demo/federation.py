@@ -41,6 +41,7 @@ class LocalFederation:
         console: bool = False,
         hosts: int = 2,
         sabotage: Mapping[str, str] | None = None,
+        otlp: str | None = None,
         on_event: Callable[[str, Event], None] = _nothing,
     ) -> None:
         """Lay out a federation that is not yet there.
@@ -52,6 +53,7 @@ class LocalFederation:
             console: Run the hub operator's console too.
             hosts: Processes among which the nodes are spread.
             sabotage: Process ("gateway", "c1") -> fault that it shall have, to show that the fault is found.
+            otlp: OpenTelemetry collector of every process, such as http://localhost:4317.
             on_event: Told every event of every process.
         """
         self.folder = folder
@@ -61,6 +63,7 @@ class LocalFederation:
         self._with_console = console
         self._on_event = on_event
         self._sabotage = dict(sabotage or {})
+        self.otlp = otlp
         self._changed = threading.Condition()
         self._attached: set[str] = set()
         self.manifest: Manifest | None = None
@@ -122,7 +125,10 @@ class LocalFederation:
 
     def _process(self, name: str, arguments: list[str]) -> Process:
         sabotage = ["--sabotage", self._sabotage[name]] if name in self._sabotage else []
-        return Process(name, [*arguments, "--json", *sabotage], log=self.folder / f"{name}.log", on_event=self._hear)
+        otlp = ["--otlp", self.otlp] if self.otlp is not None else []
+        return Process(
+            name, [*arguments, "--json", *otlp, *sabotage], log=self.folder / f"{name}.log", on_event=self._hear
+        )
 
     def _hear(self, process: str, event: Event) -> None:
         if process == "console" and isinstance(event.get("link"), str):

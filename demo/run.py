@@ -58,7 +58,14 @@ class Outcome:
 
 
 def run_demo(
-    scenario: Scenario, folder: Path, *, screen: Screen, hosts: int = 2, fault: str | None = None, linger: bool = False
+    scenario: Scenario,
+    folder: Path,
+    *,
+    screen: Screen,
+    hosts: int = 2,
+    fault: str | None = None,
+    otlp: str | None = None,
+    linger: bool = False,
 ) -> Outcome:
     """Run a scenario.
 
@@ -68,6 +75,7 @@ def run_demo(
         screen: Where to show progress.
         hosts: Processes among which the nodes are spread.
         fault: "canonical", "route" or "notify", to show that the comparison finds it.
+        otlp: OpenTelemetry collector of every process.
         linger: Keep everything running until Enter is pressed.
 
     Raises:
@@ -76,7 +84,9 @@ def run_demo(
     begun = time.monotonic()
     files = write_files(scenario, folder / "files")
     sabotage = {"gateway": fault} if fault in ("route", "notify") else {}
-    federation = LocalFederation(folder, scenario.parties, hosts=hosts, sabotage=sabotage, on_event=screen.on_event)
+    federation = LocalFederation(
+        folder, scenario.parties, hosts=hosts, sabotage=sabotage, otlp=otlp, on_event=screen.on_event
+    )
     with screen.step("keys, certificates, manifest; token keys without a dealer"):
         federation.prepare()
     with federation:

@@ -66,13 +66,20 @@ def run_json(*arguments: str | Path, code: int = 0) -> dict[str, Any]:
 class KillableFederation(LocalFederation):
     """A federation with one process a node, whose events are kept."""
 
-    def __init__(self, folder: Path, names: Sequence[str], *, sabotage: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        *,
+        sabotage: Mapping[str, str] | None = None,
+        otlp: str | None = None,
+    ) -> None:
         self.names = tuple(names)
         self._heard: list[tuple[str, Event]] = []
         self._news = threading.Condition()
         parties = {name: Party() for name in names}
         folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(folder, parties, hosts=len(names), sabotage=sabotage, on_event=self._keep)
+        super().__init__(folder, parties, hosts=len(names), sabotage=sabotage, otlp=otlp, on_event=self._keep)
 
     def _keep(self, process: str, event: Event) -> None:
         with self._news:

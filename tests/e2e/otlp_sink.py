@@ -1,0 +1,164 @@
+"""A collector: takes spans, metrics and logs over OTLP/gRPC on a real socket, and keeps every byte that it was sent."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import grpc
+from google.protobuf.message import Message
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+
+class SpanSeen(NamedTuple):
+    """One span as it came."""
+
+    service: str
+    name: str
+    trace_id: str
+    span_id: str
+    parent: str
+    kind: int
+    attributes: dict[str, str | int]
+
+
+class Sink:
+    """A context manager that listens on a free port of loopback; `endpoint` says where."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._received: list[tuple[str, Message]] = []
+        self._server = grpc.server(ThreadPoolExecutor(4))
+        _Traces.serve(self._keep, self._server)
+        _Metrics.serve(self._keep, self._server)
+        _Logs.serve(self._keep, self._server)
+        self._port = self._server.add_insecure_port("127.0.0.1:0")
+
+    @property
+    def endpoint(self) -> str:
+        """Return the endpoint for `otlp` settings."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop(1).wait()
+
+    def _keep(self, what: str, request: Message) -> None:
+        with self._lock:
+            self._received.append((what, request))
+
+    def requests(self) -> list[tuple[str, Message]]:
+        """Return what came so far: kind and request."""
+        with self._lock:
+            return list(self._received)
+
+    def places(self) -> list[tuple[str, bytes]]:
+        """Return everything that came, each request as it was on the wire and as text shows it, for a scanner."""
+        found = []
+        for number, (what, request) in enumerate(self.requests()):
+            found.append((f"{what} {number}", request.SerializeToString()))
+            found.append((f"{what} {number} as text", str(request).encode()))
+        return found
+
+    def spans(self) -> list[SpanSeen]:
+        """Return all spans so far."""
+        return [
+            SpanSeen(
+                service=str(_plain(resource.resource.attributes)["service.name"]),
+                name=one.name,
+                trace_id=one.trace_id.hex(),
+                span_id=one.span_id.hex(),
+                parent=one.parent_span_id.hex(),
+                kind=one.kind,
+                attributes=_plain(one.attributes),
+            )
+            for resource in self._resources("traces", "resource_spans")
+            for scope in resource.scope_spans
+            for one in scope.spans
+        ]
+
+    def metric_names(self) -> Counter[tuple[str, str]]:
+        """Return how often each (service, metric) came."""
+        return Counter(
+            (str(_plain(resource.resource.attributes)["service.name"]), one.name)
+            for resource in self._resources("metrics", "resource_metrics")
+            for scope in resource.scope_metrics
+            for one in scope.metrics
+        )
+
+    def resources(self) -> list[dict[str, str | int]]:
+        """Return the resources of all that came."""
+        spans = self._resources("traces", "resource_spans")
+        return [_plain(one.resource.attributes) for one in [*spans, *self._resources("metrics", "resource_metrics")]]
+
+    def wait(self, wanted: Callable[[Self], object], timeout_s: float = 30) -> None:
+        """Wait until something has come."""
+        deadline = time.monotonic() + timeout_s
+        while not wanted(self):
+            assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s; came so far: {self._summary()}"
+            time.sleep(0.05)
+
+    def _summary(self) -> Counter[tuple[str, str]]:
+        return Counter((one.service, one.name) for one in self.spans())
+
+    def _resources(self, what: str, field: str) -> Iterator[Any]:
+        for kind, request in self.requests():
+            if kind == what:
+                yield from getattr(request, field)
+
+
+def _plain(attributes: Any) -> dict[str, str | int]:
+    pairs: list[KeyValue] = list(attributes)
+    return {one.key: getattr(one.value, one.value.WhichOneof("value") or "string_value") for one in pairs}
+
+
+class _Traces(trace_service_pb2_grpc.TraceServiceServicer):
+    def __init__(self, keep: Callable[[str, Message], None]) -> None:
+        self._keep = keep
+
+    @classmethod
+    def serve(cls, keep: Callable[[str, Message], None], server: grpc.Server) -> None:
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(cls(keep), server)
+
+    def Export(self, request: Message, context: object) -> Message:
+        self._keep("traces", request)
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+
+class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
+    def __init__(self, keep: Callable[[str, Message], None]) -> None:
+        self._keep = keep
+
+    @classmethod
+    def serve(cls, keep: Callable[[str, Message], None], server: grpc.Server) -> None:
+        metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(cls(keep), server)
+
+    def Export(self, request: Message, context: object) -> Message:
+        self._keep("metrics", request)
+        return metrics_service_pb2.ExportMetricsServiceResponse()
+
+
+class _Logs(logs_service_pb2_grpc.LogsServiceServicer):
+    def __init__(self, keep: Callable[[str, Message], None]) -> None:
+        self._keep = keep
+
+    @classmethod
+    def serve(cls, keep: Callable[[str, Message], None], server: grpc.Server) -> None:
+        logs_service_pb2_grpc.add_LogsServiceServicer_to_server(cls(keep), server)
+
+    def Export(self, request: Message, context: object) -> Message:
+        self._keep("logs", request)
+        return logs_service_pb2.ExportLogsServiceResponse()
