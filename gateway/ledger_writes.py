@@ -67,4 +67,4 @@ class Committed:
     refused: tuple[VoidEdge, ...] = ()
     """Edges that became void: the parties named in the log."""
     visible: bool = False
-    """Whether edges of which both sides are told came or went: what the operator's page counts (I11)."""
+    """Whether an edge came or went that both sides were told of: what the operator's page counts (I11)."""
