@@ -21,6 +21,7 @@ CHARTER_DOMAIN: Final = "charter"
 KEY_DOMAIN: Final = "operation-key"
 OPERATION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_TITLE: Final = 200
+MAX_READERS: Final = 64
 
 
 def charter_hash(raw: bytes) -> bytes:
@@ -45,6 +46,9 @@ def parse_charter(raw: bytes) -> wire.Charter:
     participants = list(charter.participants)
     if len(participants) < 2 or participants != sorted(set(participants)) or charter.opener not in participants:
         raise ProtocolError("charter: field participants must be two or more, ascending, the opener among them")
+    readers = list(charter.readers)
+    if len(readers) > MAX_READERS or readers != sorted(set(readers)):
+        raise ProtocolError(f"charter: field readers must be ascending and at most {MAX_READERS}")
     if not charter.namespaces or list(charter.namespaces) != sorted(set(charter.namespaces)):
         raise ProtocolError("charter: field namespaces must be ascending and not empty")
     if charter.ends_at <= charter.starts_at:
@@ -62,7 +66,8 @@ def accept_charter(raw: bytes, signature: bytes, *, manifest: Manifest) -> wire.
     Raises:
         ProtocolError: Unreadable or out of limits.
         IdentityError: Unknown party or wrong signature.
-        RefusedError: Another federation, an epoch that is not in force, or a participant that is no node.
+        RefusedError: Another federation, an epoch that is not in force, a participant that is no node, or a reader that is
+            no partner.
     """
     charter = parse_charter(raw)
     if charter.federation != manifest.federation:
@@ -73,6 +78,10 @@ def accept_charter(raw: bytes, signature: bytes, *, manifest: Manifest) -> wire.
         # Each gets the operation key; with it the hub's own console could tell labels from sweep tokens.
         if manifest.party_by_id(participant).spiffe.role is not Role.NODE:
             raise RefusedError("the charter names a participant that is no node")
+    for reader in charter.readers:
+        # A participant reads the report anyway; whoever else gets it has its own door, and this one is the partners'.
+        if manifest.party_by_id(reader).spiffe.role is not Role.PARTNER:
+            raise RefusedError("the charter names a reader that is no partner")
     accept_signature(raw, charter.opener, signature, manifest=manifest)
     return charter
 

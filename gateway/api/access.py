@@ -20,6 +20,8 @@ from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
 from typing_extensions import override
 
+from gateway.api import limits
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
@@ -39,6 +41,8 @@ class Caller:
     """The party that made a request, authenticated and in the manifest in force."""
 
     party: Party
+    until: float = 0.0
+    """Unix time at which its access token ends; a stream ends then."""
 
     @property
     def identity(self) -> SpiffeId:
@@ -89,9 +93,16 @@ class GuardedRoute(APIRoute):
             raise ValueError("a route names exactly one scope")
 
         async def guarded(request: Request) -> Response:
-            gate: Gate = request.app.state.gate
-            request.state.caller = await gate.admit(request, scopes[0])
-            return await handle(request)
+            state = request.app.state
+            who: Caller = await state.gate.admit(request, scopes[0])
+            request.state.caller = who
+            with state.at_once.one_of(str(who.identity)):
+                await limits.read_body(request)
+                response = await handle(request)
+            if hasattr(request.state, "dpop_nonce"):
+                # RFC 9449 8.2: so that a client seldom needs to ask twice.
+                response.headers["DPoP-Nonce"] = request.state.dpop_nonce
+            return response
 
         return guarded
 

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from fastapi.telemetry import TelemetryConfig
 
 from concordat import __version__
-from gateway.api import problems
+from gateway.api import evaluations, operator, problems, queries, reports, token_endpoint
 from gateway.api.access import GuardedRoute, guarded_router
 from gateway.api.gate import PartnerGate
+from gateway.api.limits import AtOnce
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
-
+    from concordat.identity.home import Home
     from gateway.api.access import Gate
     from gateway.api.context import ApiContext
 
-    Asgi = Callable[[MutableMapping[str, Any], Callable[..., Any], Callable[..., Any]], Awaitable[None]]
-
-_ROUTERS: Final = ("gateway.api.queries", "gateway.api.operator")
-_HEADERS: Final = (
-    (b"cache-control", b"no-store"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"strict-transport-security", b"max-age=31536000"),
-)
+_ROUTERS: Final = (token_endpoint.router, evaluations.router, queries.router, reports.router, operator.router)
 # The framework's own spans and logs would hold what routes get; ours are in concordat.telemetry.
 _NO_TELEMETRY: Final = TelemetryConfig(
     tracing=False, metrics=False, logs=False, operation_spans=False, auto_configure=False
@@ -65,15 +54,21 @@ def build_app(context: ApiContext, *, gate: Gate | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.context = context
-    app.state.gate = gate or PartnerGate(context)
+    app.state.issuer = PartnerGate(context)
+    app.state.gate = gate or app.state.issuer
+    app.state.at_once = AtOnce()
+    app.state.authorities = authorities_of(context.home)
     problems.install(app)
-    app.include_router(_open)
-    for name in _ROUTERS:
-        if importlib.util.find_spec(name) is not None:
-            app.include_router(importlib.import_module(name).router)
-    app.add_middleware(_Headers)
+    for router in (_open, *_ROUTERS):
+        app.include_router(router)
     require_guarded(app)
     return app
+
+
+def authorities_of(home: Home) -> frozenset[str]:
+    """Return the HOST:PORT under which clients reach this gateway's API, as the manifest says; empty without any."""
+    address = home.manifest.gateway_by_id(home.identity).api_address
+    return frozenset({address.lower()} if address is not None else ())
 
 
 def require_guarded(app: FastAPI) -> None:
@@ -84,20 +79,3 @@ def require_guarded(app: FastAPI) -> None:
     """
     if not all(isinstance(one.original_route, GuardedRoute) for one in iter_route_contexts(app.routes)):
         raise ValueError("a route of the API is made on a guarded_router")
-
-
-class _Headers:
-    """Puts the headers that every answer has on every answer."""
-
-    def __init__(self, app: Asgi) -> None:
-        self._app = app
-
-    async def __call__(
-        self, scope: MutableMapping[str, Any], receive: Callable[..., Any], send: Callable[..., Any]
-    ) -> None:
-        async def headed(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_HEADERS]
-            await send(message)
-
-        await self._app(scope, receive, headed)

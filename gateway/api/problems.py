@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from fastapi import FastAPI, Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 1
@@ -51,6 +52,14 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
 )
 # What the framework itself refuses, before a route runs.
 _OF_STATUS: Final = MappingProxyType({404: "refused", 405: "refused", 413: "too_large"})
+
+_HEADERS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"strict-transport-security", b"max-age=31536000"),
+)
 
 _log = logging.getLogger(__name__)
 
@@ -98,12 +107,40 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ConcordatError, _concordat)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(Boundary)
+
+
+class Boundary:
+    """Turns what nobody expected into `internal`, and puts the headers that every answer has on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        started = False
+
+        async def headed(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, headed)
+        except Exception as error:  # noqa: BLE001 -- the boundary: no foreign exception passes it
+            # Nor does its text, which may quote what a partner sent.
+            _log.error("request failed unexpectedly", exc_info=error, extra={"rpc_method": _route_of(scope)})
+            if started:
+                # Half an answer is out: only a broken connection says that the rest will not come.
+                raise ConcordatError("an answer broke off") from None
+            await problem_of(ConcordatError("internal error"))(scope, receive, headed)
 
 
 async def _concordat(request: Request, error: Exception) -> Response:
     assert isinstance(error, ConcordatError)
-    extra = {"rpc_method": _route_of(request), "code": error.code}
+    extra = {"rpc_method": _route_of(request.scope), "code": error.code}
     _log.info("request refused or failed: %s [%s]", error.message, error.code, extra=extra)
     return problem_of(error)
 
@@ -119,12 +156,6 @@ async def _http(_request: Request, error: Exception) -> Response:
     return problem_of(ApiError("refused by the framework", code=code, status=error.status_code, headers=error.headers))
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
-    # The boundary: no foreign exception passes it, nor its text, which may quote what a partner sent.
-    _log.error("request failed unexpectedly", exc_info=error, extra={"rpc_method": _route_of(request)})
-    return problem_of(ConcordatError("internal error"))
-
-
 def _places(details: Sequence[Mapping[str, object]]) -> str:
     """Say which fields are wrong and why, by the names of the schema and never with a value or a foreign key."""
     parts = []
@@ -137,9 +168,9 @@ def _places(details: Sequence[Mapping[str, object]]) -> str:
     return "; ".join(parts)[:400]
 
 
-def _route_of(request: Request) -> str:
+def _route_of(scope: Scope) -> str:
     # The template, never the path that was asked for, which is the caller's text.
-    return getattr(request.scope.get("route"), "path", "(no route)")
+    return getattr(scope.get("route"), "path", "(no route)")
 
 
 def _instance() -> str | None:

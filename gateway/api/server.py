@@ -62,6 +62,9 @@ class ApiServer:
         tls = _tls_of(home)
         self._sockets = list(_bind(settings.address))
         self.port: int = self._sockets[0].getsockname()[1]
+        # Clients take the address from the manifest; this is for a gateway whose own settings name another one.
+        listens_on = f"{settings.address.rpartition(':')[0]}:{self.port}".lower()
+        app.state.authorities = app.state.authorities | {listens_on}
         config = uvicorn.Config(
             app,
             http="h11",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from google.protobuf.message import DecodeError
 from typing_extensions import override
 
-from concordat.identity.names import Role
+from concordat.errors import ProtocolError, RefusedError
+from concordat.identity.names import Role, SpiffeId
 from concordat.rpc.auth import AuthorisationTable
 from concordat.rpc.guard import current_peer
 from concordat.wire.v1 import custodian_pb2 as wire
@@ -18,10 +20,10 @@ if TYPE_CHECKING:
     from services.custodian.core import Custodian
 
 _SERVICE: Final = "/concordat.wire.v1.CustodianService"
-# Who is charged is who signed, whoever of these dials.
+# Who is charged is who signed, whoever of these dials; a gateway may carry what partners have signed (3.9).
 TABLE: Final = AuthorisationTable.of(
     {
-        f"{_SERVICE}/Evaluate": (Role.NODE, Role.PARTNER),
+        f"{_SERVICE}/Evaluate": (Role.NODE, Role.PARTNER, Role.GATEWAY),
         f"{_SERVICE}/GetQuota": (Role.NODE, Role.PARTNER),
     }
 )
@@ -36,6 +38,7 @@ class CustodianServicer(CustodianServiceServicer):
     @override
     async def Evaluate(self, request: wire.EvaluateRequest, context: Context) -> wire.EvaluateResponse:
         """Evaluate and prove a batch of blinded elements."""
+        _require_may_carry(current_peer(), request)
         done = await asyncio.to_thread(self._custodian.evaluate, request)
         return wire.EvaluateResponse(
             elements=done.evaluation.elements,
@@ -54,3 +57,15 @@ class CustodianServicer(CustodianServiceServicer):
             period_ends_at_ms=int(self._custodian.period_ends_at * 1000),
             manifest_hash=self._custodian.manifest.hash,
         )
+
+
+def _require_may_carry(peer: SpiffeId, request: wire.EvaluateRequest) -> None:
+    """Refuse a gateway that carries anything but a partner's request; that the partner signed it is checked later."""
+    if peer.role is not Role.GATEWAY:
+        return
+    try:
+        requester = wire.EvaluateBody.FromString(request.body).requester
+    except DecodeError as error:
+        raise ProtocolError("the evaluation request cannot be read") from error
+    if SpiffeId.parse(requester).role is not Role.PARTNER:
+        raise RefusedError("a gateway carries requests of partners only")

@@ -63,6 +63,7 @@ def open_(  # noqa: PLR0913 -- each parameter is an option of the command line
     case: Path,
     home: HomeFolder,
     namespaces: str = ",".join(Namespace),
+    readers: Annotated[str, Parameter(name="--reader")] = "",
     days: int = 5,
     exercise: Annotated[bool, Parameter(negative=())] = False,
     as_json: AsJson = False,
@@ -84,6 +85,8 @@ def open_(  # noqa: PLR0913 -- each parameter is an option of the command line
         Case profile that holds the justification.
     namespaces
         Comma-separated; what the sweep compares.
+    readers
+        Comma-separated partners that may read the report through the API, such as IJM; none by default.
     days
         How long it runs, from now.
     exercise
@@ -105,6 +108,7 @@ def open_(  # noqa: PLR0913 -- each parameter is an option of the command line
                 ends_at=now + days * _DAY_S,
                 justification_hash=profile.justification_hash(salt),
                 exercise=exercise,
+                readers=_split(readers),
             )
             return await open_operation(loaded, link, plan, random_bytes=secrets.token_bytes)
 

@@ -82,6 +82,7 @@ class OperationPlan:
         justification_hash: SHA-256 of the salted justification (I5).
         epoch: Epoch of the labels; the manifest's current one by default.
         exercise: Whether it is an exercise.
+        readers: Short names of the partners that may read the report.
     """
 
     operation: str
@@ -94,6 +95,7 @@ class OperationPlan:
     justification_hash: bytes
     epoch: int | None = None
     exercise: bool = False
+    readers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +335,7 @@ def _charter(home: Home, plan: OperationPlan, key_hash: bytes) -> wire.Charter:
         operation_key_hash=key_hash,
         epoch=plan.epoch or home.manifest.epochs.current,
         justification_hash=plan.justification_hash,
+        readers=sorted({home.manifest.party(name).id for name in plan.readers}),
     )
 
 

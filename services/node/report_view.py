@@ -64,6 +64,7 @@ def render_charter(proposal: Proposal) -> RenderableType:
         ("title", charter.title),
         ("opener", short(charter.opener)),
         ("participants", ", ".join(short(party) for party in charter.participants)),
+        ("report also for", ", ".join(short(party) for party in charter.readers) or "nobody else"),
         ("purpose", charter.purpose),
         ("namespaces", ", ".join(charter.namespaces)),
         ("from", _time(charter.starts_at)),

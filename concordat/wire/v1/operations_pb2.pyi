@@ -51,7 +51,7 @@ Global___OperationState: _TypeAlias = OperationState  # noqa: Y015
 
 @_typing.final
 class Charter(_message.Message):
-    """The bytes that the opener and the participants sign, domain "charter". Next free number: 15."""
+    """The bytes that the opener and the participants sign, domain "charter". Next free number: 16."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -69,6 +69,7 @@ class Charter(_message.Message):
     OPERATION_KEY_HASH_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     JUSTIFICATION_HASH_FIELD_NUMBER: _builtins.int
+    READERS_FIELD_NUMBER: _builtins.int
     federation: _builtins.str
     """Federation name."""
     manifest_hash: _builtins.bytes
@@ -101,6 +102,10 @@ class Charter(_message.Message):
     def namespaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Namespaces that the sweep counts, ascending."""
 
+    @_builtins.property
+    def readers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """SPIFFE ids of the partners that may read the report, ascending, at most 64."""
+
     def __init__(
         self,
         *,
@@ -118,10 +123,11 @@ class Charter(_message.Message):
         operation_key_hash: _builtins.bytes = ...,
         epoch: _builtins.int = ...,
         justification_hash: _builtins.bytes = ...,
+        readers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ends_at", b"ends_at", "epoch", b"epoch", "exercise", b"exercise", "federation", b"federation", "justification_hash", b"justification_hash", "manifest_hash", b"manifest_hash", "namespaces", b"namespaces", "opener", b"opener", "operation", b"operation", "operation_key_hash", b"operation_key_hash", "participants", b"participants", "purpose", b"purpose", "starts_at", b"starts_at", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ends_at", b"ends_at", "epoch", b"epoch", "exercise", b"exercise", "federation", b"federation", "justification_hash", b"justification_hash", "manifest_hash", b"manifest_hash", "namespaces", b"namespaces", "opener", b"opener", "operation", b"operation", "operation_key_hash", b"operation_key_hash", "participants", b"participants", "purpose", b"purpose", "readers", b"readers", "starts_at", b"starts_at", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

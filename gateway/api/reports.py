@@ -1,0 +1,31 @@
+"""GET /v1/operations/{operation}/report: the frozen report, for the partners that the charter names as readers."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from concordat.api.model import ReportResponse, Scope
+from concordat.protocol.charter import OPERATION_ID
+from gateway.api.access import Caller, caller, guarded_router
+from gateway.api.context import Context
+
+router: APIRouter = guarded_router()
+
+Operation = Annotated[
+    str,
+    Path(pattern=f"^{OPERATION_ID.pattern}$", max_length=64, description="Id of the operation, as its charter has it."),
+]
+
+
+@router.get("/v1/operations/{operation}/report", summary="The frozen report of an operation", tags=["partner"])
+async def report(
+    who: Annotated[Caller, caller(Scope.REPORT)], context: Context, operation: Operation
+) -> ReportResponse:
+    """Return the report exactly as the gateway signed it, to a partner that the operation's charter names as reader.
+
+    An operation that does not exist, that has not been signed by all, or whose charter does not name the caller is
+    refused alike, with `operation_unknown`; a reader of one that is signed and has no report yet gets `refused`.
+    """
+    raw, signature = await asyncio.to_thread(context.operations.report_for_reader, str(who.identity), operation)
+    return ReportResponse(report=raw, signature=signature)
