@@ -71,6 +71,8 @@ class Hub:
     hold_writes: bool = False
     hold_reads: bool = False
     held: list[Effect] = field(default_factory=list)
+    shown: int = 0
+    """Transactions after which the operator's view is read again."""
     notes: list[Note] = field(default_factory=list)
     links: dict[int, Link] = field(default_factory=dict)
     outcomes: dict[int, QueryOutcome] = field(default_factory=dict)
@@ -118,6 +120,7 @@ class Hub:
         except UnavailableError:
             self.exchange.failed([effect.number])
             return
+        self.shown += committed.visible
         self.exchange.committed([effect.number], committed)
 
 
