@@ -7,7 +7,7 @@ PROTO := $(wildcard proto/concordat/wire/v1/*.proto)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-seeds lint types proto proto-check bench fmt lock clean
+.PHONY: help demo test test-all test-seeds images compose-init compose-up compose-down lint types proto proto-check bench fmt lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,8 +22,20 @@ demo: .venv/ready ## run a whole federation on this machine and check its report
 test: .venv/ready ## lint, types and every test that this machine can run
 	@scripts/run-tests
 
-test-all: .venv/ready ## as test, but a skipped test is a failure
-	@scripts/run-tests --all
+test-all: .venv/ready ## every test with containers, PostgreSQL and a browser; a skipped test is a failure
+	@scripts/test-all
+
+images: .venv/ready ## build the container image of every role, without network
+	@scripts/images
+
+compose-init: ## make the folders of the federation in deploy/compose.yaml, once
+	@scripts/compose-init
+
+compose-up: compose-init ## start the federation in deploy/compose.yaml and wait until it is healthy (after make images)
+	@docker compose -f deploy/compose.yaml up -d --wait
+
+compose-down: ## stop it; keys, records and the ledger stay
+	@docker compose -f deploy/compose.yaml down
 
 test-seeds: .venv/ready ## the demo with seeds 1 to 20
 	@scripts/demo-seeds 1 20
@@ -52,4 +64,4 @@ lock: .venv/ready ## renew the hashed lock
 		--all-extras --group dev pyproject.toml -o requirements.lock --upgrade
 
 clean: ## remove what the targets made
-	@rm -rf .venv .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
+	@rm -rf .venv .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist build
