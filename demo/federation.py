@@ -41,7 +41,6 @@ class LocalFederation:
         console: bool = False,
         hosts: int = 2,
         sabotage: Mapping[str, str] | None = None,
-        otlp: str | None = None,
         on_event: Callable[[str, Event], None] = _nothing,
     ) -> None:
         """Lay out a federation that is not yet there.
@@ -53,7 +52,6 @@ class LocalFederation:
             console: Run the hub operator's console too.
             hosts: Processes among which the nodes are spread.
             sabotage: Process ("gateway", "c1") -> fault that it shall have, to show that the fault is found.
-            otlp: OpenTelemetry collector of every process, such as http://localhost:4317.
             on_event: Told every event of every process.
         """
         self.folder = folder
@@ -63,7 +61,8 @@ class LocalFederation:
         self._with_console = console
         self._on_event = on_event
         self._sabotage = dict(sabotage or {})
-        self.otlp = otlp
+        self.otlp: str | None = None
+        """OpenTelemetry collector of every process, such as http://localhost:4317; set it before `prepare`."""
         self._changed = threading.Condition()
         self._attached: set[str] = set()
         self.manifest: Manifest | None = None

@@ -84,9 +84,8 @@ def run_demo(
     begun = time.monotonic()
     files = write_files(scenario, folder / "files")
     sabotage = {"gateway": fault} if fault in ("route", "notify") else {}
-    federation = LocalFederation(
-        folder, scenario.parties, hosts=hosts, sabotage=sabotage, otlp=otlp, on_event=screen.on_event
-    )
+    federation = LocalFederation(folder, scenario.parties, hosts=hosts, sabotage=sabotage, on_event=screen.on_event)
+    federation.otlp = otlp
     with screen.step("keys, certificates, manifest; token keys without a dealer"):
         federation.prepare()
     with federation:

@@ -79,7 +79,8 @@ class KillableFederation(LocalFederation):
         self._news = threading.Condition()
         parties = {name: Party() for name in names}
         folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(folder, parties, hosts=len(names), sabotage=sabotage, otlp=otlp, on_event=self._keep)
+        super().__init__(folder, parties, hosts=len(names), sabotage=sabotage, on_event=self._keep)
+        self.otlp = otlp
 
     def _keep(self, process: str, event: Event) -> None:
         with self._news:

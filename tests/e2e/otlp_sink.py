@@ -6,18 +6,25 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import grpc
-from google.protobuf.message import Message
-from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
-from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+_PROTOCOL: Final = {"traces": trace_service_pb2, "metrics": metrics_service_pb2, "logs": logs_service_pb2}
+_SERVICES: Final = {what: next(iter(one.DESCRIPTOR.services_by_name.values())) for what, one in _PROTOCOL.items()}
+_REQUESTS: Final[dict[str, Any]] = {
+    "traces": trace_service_pb2.ExportTraceServiceRequest,
+    "metrics": metrics_service_pb2.ExportMetricsServiceRequest,
+    "logs": logs_service_pb2.ExportLogsServiceRequest,
+}
 
 
 class SpanSeen(NamedTuple):
@@ -37,11 +44,11 @@ class Sink:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._received: list[tuple[str, Message]] = []
+        self._received: list[tuple[str, bytes]] = []
         self._server = grpc.server(ThreadPoolExecutor(4))
-        _Traces.serve(self._keep, self._server)
-        _Metrics.serve(self._keep, self._server)
-        _Logs.serve(self._keep, self._server)
+        self._server.add_generic_rpc_handlers(
+            [_service(what, service.full_name, self._keep) for what, service in _SERVICES.items()]
+        )
         self._port = self._server.add_insecure_port("127.0.0.1:0")
 
     @property
@@ -56,22 +63,20 @@ class Sink:
     def __exit__(self, *_: object) -> None:
         self._server.stop(1).wait()
 
-    def _keep(self, what: str, request: Message) -> None:
+    def _keep(self, what: str, request: bytes) -> None:
         with self._lock:
             self._received.append((what, request))
 
-    def requests(self) -> list[tuple[str, Message]]:
+    def requests(self) -> list[tuple[str, Any]]:
         """Return what came so far: kind and request."""
         with self._lock:
-            return list(self._received)
+            return [(what, _REQUESTS[what].FromString(raw)) for what, raw in self._received]
 
     def places(self) -> list[tuple[str, bytes]]:
         """Return everything that came, each request as it was on the wire and as text shows it, for a scanner."""
-        found = []
-        for number, (what, request) in enumerate(self.requests()):
-            found.append((f"{what} {number}", request.SerializeToString()))
-            found.append((f"{what} {number} as text", str(request).encode()))
-        return found
+        with self._lock:
+            raw = [(f"{what} {number}", raw) for number, (what, raw) in enumerate(self._received)]
+        return raw + [(f"{what} as text", str(request).encode()) for what, request in self.requests()]
 
     def spans(self) -> list[SpanSeen]:
         """Return all spans so far."""
@@ -125,40 +130,10 @@ def _plain(attributes: Any) -> dict[str, str | int]:
     return {one.key: getattr(one.value, one.value.WhichOneof("value") or "string_value") for one in pairs}
 
 
-class _Traces(trace_service_pb2_grpc.TraceServiceServicer):
-    def __init__(self, keep: Callable[[str, Message], None]) -> None:
-        self._keep = keep
+def _service(what: str, name: str, keep: Callable[[str, bytes], None]) -> grpc.GenericRpcHandler:
+    def export(request: bytes, _context: object) -> bytes:
+        keep(what, request)
+        return b""
 
-    @classmethod
-    def serve(cls, keep: Callable[[str, Message], None], server: grpc.Server) -> None:
-        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(cls(keep), server)
-
-    def Export(self, request: Message, context: object) -> Message:
-        self._keep("traces", request)
-        return trace_service_pb2.ExportTraceServiceResponse()
-
-
-class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
-    def __init__(self, keep: Callable[[str, Message], None]) -> None:
-        self._keep = keep
-
-    @classmethod
-    def serve(cls, keep: Callable[[str, Message], None], server: grpc.Server) -> None:
-        metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(cls(keep), server)
-
-    def Export(self, request: Message, context: object) -> Message:
-        self._keep("metrics", request)
-        return metrics_service_pb2.ExportMetricsServiceResponse()
-
-
-class _Logs(logs_service_pb2_grpc.LogsServiceServicer):
-    def __init__(self, keep: Callable[[str, Message], None]) -> None:
-        self._keep = keep
-
-    @classmethod
-    def serve(cls, keep: Callable[[str, Message], None], server: grpc.Server) -> None:
-        logs_service_pb2_grpc.add_LogsServiceServicer_to_server(cls(keep), server)
-
-    def Export(self, request: Message, context: object) -> Message:
-        self._keep("logs", request)
-        return logs_service_pb2.ExportLogsServiceResponse()
+    # Without types: what is kept is what was on the wire.
+    return grpc.method_handlers_generic_handler(name, {"Export": grpc.unary_unary_rpc_method_handler(export)})
