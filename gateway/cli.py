@@ -18,12 +18,14 @@ from concordat.identity.home import load_home
 from concordat.identity.names import Role
 from concordat.rpc.server import serve
 from gateway.config import load_settings
+from gateway.metrics_server import metrics_at
 from gateway.service import open_foundation, open_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from concordat.rpc.server import ServerSettings
+    from concordat.telemetry import Telemetry
     from gateway.api.server import ApiSettings
     from gateway.service import Foundation
 
@@ -38,6 +40,7 @@ def run(
     home: Path,
     config: Path | None = None,
     ledger: Path | None = None,
+    otlp: str | None = None,
     as_json: AsJson = False,
     sabotage: Annotated[str | None, Parameter(show=False)] = None,
 ) -> None:
@@ -53,6 +56,8 @@ def run(
         Settings file; gateway.toml in the folder by default.
     ledger
         SQLite file of the ledger; ledger.db in the folder by default.
+    otlp
+        OpenTelemetry collector, http://HOST:PORT on this machine or https://HOST:PORT, instead of the settings'.
     as_json
         Print one JSON line on stdout when calls are accepted.
     sabotage
@@ -65,33 +70,47 @@ def run(
     chosen = load_settings(home, config)
     if ledger is not None:
         chosen = chosen.model_copy(update={"ledger": str(ledger.resolve())})
-    telemetry.setup(f"gateway-{loaded.identity.name}", otlp=chosen.otlp)
+    service, watched = f"gateway-{loaded.identity.name}", chosen.metrics is not None
     settings, api = chosen.server(loaded), chosen.api_server(loaded)
 
-    def ready(port: int, api_port: int | None) -> None:
+    def ready(port: int, api_port: int | None, metrics_port: int | None) -> None:
         found = {"address": _address(settings.address, port)}
         if api is not None and api_port is not None:
             found["api"] = _address(api.address, api_port)
+        if chosen.metrics is not None and metrics_port is not None:
+            found["metrics"] = _address(chosen.metrics, metrics_port)
         if as_json:
             print(json.dumps({"ready": True, "gateway": str(loaded.identity), **found, "port": port}), flush=True)
         else:
             partners = f", partners on {found['api']}" if "api" in found else ""
             Console(stderr=True).print(f"{loaded.identity} serves on port {port}{partners}; Ctrl-C stops it")
 
-    with open_foundation(loaded, chosen, clock=clock, broken=sabotage) as foundation:
-        _run(_serve(foundation, settings, api, ready))
+    with (
+        telemetry.setup(service, settings=chosen, otlp=otlp, home=home, prometheus=watched) as exported,
+        open_foundation(loaded, chosen, clock=clock, broken=sabotage) as foundation,
+    ):
+        _run(_serve(foundation, settings, api, exported, ready))
 
 
 async def _serve(
     foundation: Foundation,
     settings: ServerSettings,
     api: ApiSettings | None,
-    ready: Callable[[int, int | None], None],
+    exported: Telemetry,
+    ready: Callable[[int, int | None, int | None], None],
 ) -> None:
     # The servers are made inside the loop that will run them.
-    async with open_gateway(foundation, settings, api=api) as gateway:
+    async with (
+        open_gateway(foundation, settings, api=api) as gateway,
+        metrics_at(foundation.settings.metrics, exported.prometheus) as metrics_port,
+    ):
         api_port = gateway.api.port if gateway.api is not None else None
-        await serve(gateway.server, settings, on_ready=lambda port: ready(port, api_port), on_stop=gateway.stop)
+        await serve(
+            gateway.server,
+            settings,
+            on_ready=lambda port: ready(port, api_port, metrics_port),
+            on_stop=gateway.stop,
+        )
 
 
 def _address(configured: str, port: int) -> str:

@@ -9,7 +9,9 @@ from pydantic import Field, field_validator
 
 from concordat.config import Settings, load_toml
 from concordat.errors import ConfigError
+from concordat.identity.manifest import Address
 from concordat.rpc.server import ServerSettings
+from concordat.telemetry import TelemetrySettings
 from gateway.api.server import ApiSettings
 from gateway.postgres import Postgres, require_url
 from gateway.rules import Limits
@@ -21,7 +23,7 @@ FILE_NAME: Final = "gateway.toml"
 LEDGER_NAME: Final = "ledger.db"
 
 
-class GatewaySettings(Settings):
+class GatewaySettings(TelemetrySettings, Settings):
     """What a gateway is told."""
 
     address: str | None = Field(default=None, description="HOST:PORT to listen on; the manifest's address by default.")
@@ -43,7 +45,9 @@ class GatewaySettings(Settings):
     max_concurrent: int = Field(default=1024, ge=1, description="Calls at once, sessions included.")
     deadline_s: float = Field(default=30.0, gt=0, description="Seconds for a call whose caller set none.")
     drain_s: float = Field(default=2.0, ge=0, description="Seconds that running calls may take when stopping.")
-    otlp: str | None = Field(default=None, description="Endpoint of an OpenTelemetry collector; none by default.")
+    metrics: Address | None = Field(
+        default=None, description="HOST:PORT of GET /metrics for Prometheus, plain HTTP; none by default."
+    )
     limits: Limits = Field(default=Limits(), description="What one party may ask of the hub's memory and time.")
 
     def server(self, home: Home) -> ServerSettings:
