@@ -1,23 +1,21 @@
 """The API as one FastAPI app: every route guarded, every error a problem, every answer out of caches."""
 
-from __future__ import annotations
+from operator import attrgetter
+from typing import Any, Final, Literal
 
-from typing import TYPE_CHECKING, Final
-
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.routing import iter_route_contexts
 from fastapi.telemetry import TelemetryConfig
+from pydantic import BaseModel
 
 from concordat import __version__
+from concordat.identity.home import Home
 from gateway.api import evaluations, operator, problems, queries, reports, token_endpoint
-from gateway.api.access import GuardedRoute, guarded_router
+from gateway.api.access import Gate, GuardedRoute, guarded_router
+from gateway.api.context import ApiContext
 from gateway.api.gate import PartnerGate
 from gateway.api.limits import AtOnce
-
-if TYPE_CHECKING:
-    from concordat.identity.home import Home
-    from gateway.api.access import Gate
-    from gateway.api.context import ApiContext
+from gateway.api.openapi import document_of
 
 _ROUTERS: Final = (token_endpoint.router, evaluations.router, queries.router, reports.router, operator.router)
 # The framework's own spans and logs would hold what routes get; ours are in concordat.telemetry.
@@ -28,10 +26,23 @@ _NO_TELEMETRY: Final = TelemetryConfig(
 _open = guarded_router()
 
 
+class Health(BaseModel):
+    """That the API answers, and nothing else."""
+
+    status: Literal["ok"] = "ok"
+
+
 @_open.get("/healthz", summary="Whether the API answers", tags=["health"])
-async def healthz() -> dict[str, str]:
+async def healthz() -> Health:
     """Say the same to everyone, whatever the state of the hub."""
-    return {"status": "ok"}
+    return Health()
+
+
+@_open.get("/v1/openapi.json", summary="This document", tags=["health"])
+async def openapi(request: Request) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of the API."""
+    found: dict[str, Any] = request.app.state.document
+    return found
 
 
 def build_app(context: ApiContext, *, gate: Gate | None = None) -> FastAPI:
@@ -52,6 +63,7 @@ def build_app(context: ApiContext, *, gate: Gate | None = None) -> FastAPI:
         redoc_url=None,
         telemetry=_NO_TELEMETRY,
         redirect_slashes=False,
+        generate_unique_id_function=attrgetter("name"),
     )
     app.state.context = context
     app.state.issuer = PartnerGate(context)
@@ -62,6 +74,7 @@ def build_app(context: ApiContext, *, gate: Gate | None = None) -> FastAPI:
     for router in (_open, *_ROUTERS):
         app.include_router(router)
     require_guarded(app)
+    app.state.document = document_of(app)
     return app
 
 

@@ -24,6 +24,7 @@ from typing_extensions import override
 from concordat.config import Settings
 from concordat.errors import ConfigError
 from concordat.identity.manifest import Address
+from concordat.telemetry.http import HttpSpans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ class ApiServer:
         listens_on = f"{settings.address.rpartition(':')[0]}:{self.port}".lower()
         app.state.authorities = app.state.authorities | {listens_on}
         config = uvicorn.Config(
-            app,
+            HttpSpans(app, continues=True),
             http="h11",
             ws="none",
             lifespan="off",
