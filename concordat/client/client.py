@@ -19,6 +19,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from opentelemetry.trace import SpanKind
+
+from concordat import telemetry
 from concordat.api.model import MAX_QUERY_ITEMS, QueryResponse, ReportResponse
 from concordat.canon import RULES_VERSIONS
 from concordat.client.asking import Questions, Tokenised
@@ -179,7 +182,9 @@ class Client:
         read = await asyncio.to_thread(self._read_all, given, region)
         asking = _Asking(self._allowed(read, justification))
         async with self._one:
-            await self._ask_all(asking, justification, progress)
+            # One trace: what the custodians evaluate for it and what the gateway is asked.
+            with telemetry.span("check", kind=SpanKind.CLIENT):
+                await self._ask_all(asking, justification, progress)
         return self._outcome(given, read, asking)
 
     async def report(self, operation: str) -> bytes:

@@ -14,6 +14,7 @@ from concordat.client.answers import Answer, transport_error
 from concordat.client.proofs import ID_BYTES, dpop_proof
 from concordat.errors import ConfigError, ProtocolError
 from concordat.identity.keys import SigningKey
+from concordat.telemetry.http import requesting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -98,33 +99,35 @@ class Connection:
         Raises:
             ConcordatError: The gateway cannot be reached, is too slow, or another server answers.
         """
-        proof = dpop_proof(
-            self._key,
-            method=method,
-            url=self._origin + path,
-            now=self._clock.now(),
-            jti=self._random_bytes(ID_BYTES),
-            token=token,
-            nonce=self._nonce,
-        )
-        request = self._http.build_request(
-            method,
-            self._origin + path,
-            content=body,
-            headers={**headers, "DPoP": proof},
-            timeout=httpx.Timeout(silence_s or self.limits.answer_s, connect=self.limits.connect_s),
-            # Without it TLS would be satisfied with the host, which other parties' certificates may name too.
-            extensions={"sni_hostname": self.gateway.spiffe.dns_name},
-        )
-        try:
-            response = await self._http.send(request, stream=True)
+        with requesting(method) as traced:
+            proof = dpop_proof(
+                self._key,
+                method=method,
+                url=self._origin + path,
+                now=self._clock.now(),
+                jti=self._random_bytes(ID_BYTES),
+                token=token,
+                nonce=self._nonce,
+            )
+            request = self._http.build_request(
+                method,
+                self._origin + path,
+                content=body,
+                headers={**headers, **traced.headers, "DPoP": proof},
+                timeout=httpx.Timeout(silence_s or self.limits.answer_s, connect=self.limits.connect_s),
+                # Without it TLS would be satisfied with the host, which other parties' certificates may name too.
+                extensions={"sni_hostname": self.gateway.spiffe.dns_name},
+            )
             try:
-                self._take_nonce(response)
-                yield response
-            finally:
-                await response.aclose()
-        except httpx.HTTPError as error:
-            raise transport_error(error, party=self.party) from error
+                response = await self._http.send(request, stream=True)
+                traced.answered(response.status_code)
+                try:
+                    self._take_nonce(response)
+                    yield response
+                finally:
+                    await response.aclose()
+            except httpx.HTTPError as error:
+                raise transport_error(error, party=self.party) from error
 
     def _take_nonce(self, response: httpx.Response) -> None:
         nonce = response.headers.get("dpop-nonce")

@@ -1,7 +1,8 @@
-"""Spans and durations of HTTP requests, as an ASGI middleware: verb, route as it is written, status."""
+"""Spans and durations of HTTP requests, made and served: verb, route as it is written, status."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
@@ -10,10 +11,12 @@ from opentelemetry.trace import SpanKind
 
 from concordat.telemetry.allowed import NO_ROW
 from concordat.telemetry.metrics import duration, timed
-from concordat.telemetry.spans import TRACEPARENT, incoming_metadata, span
+from concordat.telemetry.spans import TRACEPARENT, failed, incoming_metadata, span, traceparent, tracer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+
+    from opentelemetry.trace import Span
 
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
@@ -23,7 +26,45 @@ if TYPE_CHECKING:
 VERB: Final = "http.request.method"
 ROUTE: Final = "http.route"
 STATUS: Final = "http.response.status_code"
+_CALLED: Final = duration("http.client.duration", "How long requests took to be answered.")
 _SERVED: Final = duration("http.server.duration", "How long requests took to be served, streams of events included.")
+
+
+class Request:
+    """A request that this process makes: what it sends along, and what came of it."""
+
+    def __init__(self, one: Span, labels: dict[str, str | int]) -> None:
+        self._span = one
+        self._labels = labels
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers with which the trace goes on; none where it is not exported."""
+        parent = traceparent(self._span)
+        return {TRACEPARENT: parent} if parent else {}
+
+    def answered(self, status: int) -> None:
+        """Note the status."""
+        self._labels[STATUS] = status
+        self._span.set_attribute(STATUS, status)
+
+
+@contextmanager
+def requesting(verb: str) -> Iterator[Request]:
+    """Run the block as one request to a gateway, where the trace goes on.
+
+    The span is current nowhere: a stream of events may be closed by another task than the one that began it.
+    """
+    labels: dict[str, str | int] = {VERB: verb}
+    begun = tracer().start_span("http", kind=SpanKind.CLIENT, attributes=labels)
+    try:
+        with timed(_CALLED, labels):
+            yield Request(begun, labels)
+    except Exception as error:
+        failed(begun, error)
+        raise
+    finally:
+        begun.end()
 
 
 class HttpSpans:

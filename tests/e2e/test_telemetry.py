@@ -98,7 +98,7 @@ def test_the_demo_exports_no_identifier_label_token_or_reference(tmp_path: Path)
     keep = tmp_path / "kept"
     with Sink() as sink:
         command = ["demo", "--once", "--hosts", "4", "--scenario", mixed(tmp_path / "s.json"), "--keep", keep]
-        arguments = [sys.executable, "-m", "concordat", *command, "--otlp", sink.endpoint]
+        arguments = [sys.executable, "-m", "concordat", *map(str, command), "--otlp", sink.endpoint]
         done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=200)
         assert done.returncode == 0, done.stdout + done.stderr
         services = {one.service for one in sink.spans()}
