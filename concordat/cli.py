@@ -23,13 +23,14 @@ _OWN_PACKAGES: Final = ("concordat", "gateway", "services", "demo")
 
 # Sub-command -> module:attribute, the extra that it needs, help.
 _COMMANDS: Final = {
-    "demo": ("demo.cli:app", "gateway,node", "Run a whole federation on this machine and check its report."),
+    "demo": ("demo.cli:app", "gateway,node,partner,console", "Run a whole federation on this machine and check its report."),
     "federation": ("concordat.identity.cli:app", "", "Make a local federation, and check a party's folder."),
     "custodian": ("services.custodian.cli:app", "custodian", "Run a custodian of the token keys."),
     "gateway": ("gateway.cli:app", "gateway", "Run the hub."),
     "health": ("concordat.rpc.cli:health", "", "Ask whether the service of a folder serves, as a probe does."),
     "home": ("concordat.identity.cli:home", "", "Put a party's keys into its folder."),
     "node": ("services.node.cli:app", "node", "Run a node; submit, check, see matches."),
+    "partner": ("concordat.client.cli:app", "partner", "Ask as a partner organisation: check a list of identifiers."),
     "oprf": ("concordat.oprf.cli:app", "", "Measure blinded tokens on this machine."),
 }
 

@@ -60,6 +60,8 @@ def read_item(item: Item, *, region: str | None) -> tuple[Kind, Reading]:
     """
     if len(item.text) > MAX_TYPED_CHARS:
         raise InputError(f"the identifier has more than {MAX_TYPED_CHARS} characters", code="too_long")
+    if any("\ud800" <= character <= "\udfff" for character in item.text):
+        raise InputError("the identifier holds half a character, which no file can", code="bad_input")
     guessed = item.kind is None
     kind = guess(item.text) if item.kind is None else Kind.parse(item.kind)
     # No home region: a partner belongs to no country, so that nothing is assumed of a number.

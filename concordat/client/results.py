@@ -137,7 +137,7 @@ class Checked:
             return said if self.reason is None else f"{said}: {self.reason}"
         missing = missing_text(self.not_covered)
         if self.result is Verdict.HIT:
-            said = f"hit at {', '.join(f'{hit.party} ({hit.handle})' for hit in self.hits)}"
+            said = hits_text(self.hits)
         elif self.result is Verdict.NO_HIT:
             number = len(self.covered)
             said = f"no hit at {'the party' if number == 1 else f'the {number} parties'} covered"
@@ -195,6 +195,14 @@ def missing_text(parties: Iterable[PartyCover]) -> str:
         reasons.setdefault(one.cover, []).append(one.party)
     parts = [f"{names_text(reasons[cover])} ({said})" for cover, said in _SAID.items() if cover in reasons]
     return f"not covered: {'; '.join(parts)}" if parts else ""
+
+
+def hits_text(hits: Iterable[FoundHit]) -> str:
+    """Return who holds a value, and under which handle to speak with them about it."""
+    parties: dict[str, list[str]] = {}
+    for hit in hits:
+        parties.setdefault(hit.handle, []).append(hit.party)
+    return f"hit at {'; '.join(f'{names_text(names)} ({handle})' for handle, names in parties.items())}"
 
 
 def names_text(names: Iterable[str]) -> str:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from concordat.clock import Clock
     from concordat.identity.home import Home
 
+__all__ = ["ApiSession", "SessionLimits", "segment"]
+
 M = TypeVar("M", bound=BaseModel)
 
 TOKEN_PATH: Final = "/v1/token"  # noqa: S105 -- a path

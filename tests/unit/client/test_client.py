@@ -48,7 +48,7 @@ async def test_hits_misses_and_who_is_outside_with_what_the_caller_calls_them(fe
         await fake.hold("DE", "e164", PHONE)
         await fake.hold("DE", "account", "instagram.com:handle:lena.k")
         await fake.hold("FR", "email", MAIL)
-        items = [
+        items: list[str | Item] = [
             Item("(+40) 721-123.456", client_ref="row 1"),
             Item(MAIL, kind="email", client_ref="row 2"),
             Item("0721 123 456", region="RO", client_ref="row 3"),
@@ -101,7 +101,14 @@ async def test_a_client_does_not_spend_quota_twice_for_a_value(federation: Path,
 
 async def test_what_cannot_be_read_is_named_and_the_others_go_on(federation: Path, folder: Path) -> None:
     async with hub(federation) as fake:
-        bad = ["", "Jane Doe", "0721 123 456", Item("x", kind="nonsense"), Item(PHONE, region="Mars"), "y" * 5000]
+        bad: list[str | Item] = [
+            "",
+            "Jane Doe",
+            "0721 123 456",
+            Item("x", kind="nonsense"),
+            Item(PHONE, region="Mars"),
+            "y" * 5000,
+        ]
         found = await ask(folder, *bad, PHONE)
     assert results(found) == ["unreadable"] * 6 + ["no_hit"]
     assert [(one.reason or "").rpartition("[")[2] for one in found][:6] == [
