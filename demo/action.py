@@ -60,6 +60,7 @@ class ActionDay:
             stores: Open stores of all nodes.
             careless: A party that reads by other rules, to show that lost matches are found.
         """
+        self.federation = federation
         self._scenario = scenario
         self._stores = stores
         self._careless = careless

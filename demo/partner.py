@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+
+from concordat.client import Client, Item
+from concordat.client.files import Listed
+from concordat.client.results import Cover
+from concordat.justification import Justification
+from concordat.vocabulary import Aim, Offence, Purpose, SubjectCategory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
+    from concordat.client import Outcome
     from demo.scenario import Scenario
     from demo.score import ToldEdge
 
@@ -18,13 +27,57 @@ class Answered:
     """What a partner was told for one query."""
 
     query: str
-    typed: str
     result: str
     parties: frozenset[str]
     outside: frozenset[str]
     """Parties outside the agreement."""
     silent: frozenset[str]
     """Parties that were not covered, for whatever other reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerCheck:
+    """One partner's check, as its own program shows it."""
+
+    partner: str
+    listed: tuple[Listed, ...]
+    outcome: Outcome
+
+    def answers(self) -> list[Answered]:
+        """Return what it was told, query by query."""
+        return [
+            Answered(
+                query=row.item.client_ref or "",
+                result=one.result.value,
+                parties=frozenset(hit.party for hit in one.hits),
+                outside=frozenset(cover.party for cover in one.coverage if cover.cover is Cover.OUTSIDE),
+                silent=frozenset(cover.party for cover in one.not_covered if cover.cover is not Cover.OUTSIDE),
+            )
+            for row, one in zip(self.listed, self.outcome, strict=True)
+        ]
+
+
+async def ask(home: Path, scenario: Scenario, partner: str) -> PartnerCheck:
+    """Ask all that a partner has to ask, in one check.
+
+    Raises:
+        ConcordatError: Gateway or custodians cannot be reached, or refuse.
+    """
+    queries = [query for query in scenario.queries if query.partner == partner]
+    items = [Item(query.typed, query.kind, query.region, client_ref=query.id) for query in queries]
+    why = Justification(
+        reference=f"{partner}-ACTION-1",
+        authority=f"Example organisation {partner}",
+        officer=f"officer-{partner.lower()}-1",
+        purpose=Purpose.INVESTIGATION,
+        offence=Offence.TRAFFICKING_IN_HUMAN_BEINGS,
+        subject_category=SubjectCategory.VICTIM,
+        aim=Aim.IDENTIFY,
+        valid_until=(datetime.now(UTC) + timedelta(days=30)).date(),
+    )
+    async with Client.open(home) as client:
+        outcome = await client.check(items, why)
+    return PartnerCheck(partner, tuple(Listed(number, item) for number, item in enumerate(items, 1)), outcome)
 
 
 def judge(

@@ -7,10 +7,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from concordat.client import Verdict
 from concordat.protocol.report import TOTALS
 from demo.action import ActionDay
 from demo.federation import LocalFederation
 from demo.files import write_files
+from demo.partner import ask, judge
 from demo.score import Score, score
 from demo.stores import Stores
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from demo.files import PartyFile
+    from demo.partner import PartnerCheck
     from demo.scenario import Scenario
     from demo.show import Screen
 
@@ -35,13 +38,22 @@ class Outcome:
     totals: Mapping[str, int]
     score: Score
     refused_lines: int
+    wrong_answers: tuple[str, ...]
+    """What is wrong with the answers to partners."""
+    queries: int
+    hits: int
     seconds: float
+
+    @property
+    def right(self) -> bool:
+        """Tell whether all is as the scenario says; it decides the exit code."""
+        return self.score.right and not self.wrong_answers
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as the JSON that `--json` writes."""
         return {
             "scenario": self.scenario,
-            "right": self.score.right,
+            "right": self.right,
             "totals": dict(self.totals),
             "matches_expected": self.score.expected,
             "matches_found": self.score.found,
@@ -53,6 +65,9 @@ class Outcome:
             "doubled": list(self.score.doubled),
             "wrong_totals": list(self.score.wrong_totals),
             "refused_lines": self.refused_lines,
+            "queries": self.queries,
+            "queries_hit": self.hits,
+            "wrong_answers": list(self.wrong_answers),
             "seconds": round(self.seconds, 2),
         }
 
@@ -84,13 +99,22 @@ def run_demo(
     begun = time.monotonic()
     files = write_files(scenario, folder / "files")
     sabotage = {"gateway": fault} if fault in ("route", "notify") else {}
-    federation = LocalFederation(folder, scenario.parties, hosts=hosts, sabotage=sabotage, on_event=screen.on_event)
+    federation = LocalFederation(
+        folder,
+        scenario.parties,
+        partners=scenario.partners,
+        console=False,
+        hosts=hosts,
+        sabotage=sabotage,
+        on_event=screen.on_event,
+    )
     federation.otlp = otlp
     with screen.step("keys, certificates, manifest; token keys without a dealer"):
         federation.prepare()
     with federation:
-        with screen.step(f"3 custodians, gateway, {len(scenario.parties)} nodes"):
+        with screen.step(f"3 custodians, gateway, console, {len(scenario.parties)} nodes"):
             federation.start()
+        screen.console_link(federation.console_link)
         with Stores({name: federation.home(name) for name in scenario.parties}) as stores:
             careless = next(iter(scenario.parties)) if fault == "canonical" else None
             day = ActionDay(federation, scenario, stores, careless=careless)
@@ -119,11 +143,42 @@ def _action_day(
         report = asyncio.run(day.sweep())
     totals = report["totals"] if report is not None else dict.fromkeys(TOTALS, 0)
     result = _settled(scenario, stores, files, totals)
-    seconds = time.monotonic() - begun
     screen.report(report)
-    screen.comparison(result, seconds)
-    refused = sum(report.counts.refused for reports_of in reports.values() for report in reports_of)
-    return Outcome(scenario.name, totals, result, refused, seconds)
+    screen.comparison(result)
+    checks = [_ask(day, scenario, partner, screen) for partner in scenario.partners]
+    wrong = _judged(scenario, checks, stores, files)
+    screen.partner_checks(checks, wrong)
+    outcome = Outcome(
+        scenario=scenario.name,
+        totals=totals,
+        score=result,
+        refused_lines=sum(report.counts.refused for reports_of in reports.values() for report in reports_of),
+        wrong_answers=wrong,
+        queries=len(scenario.queries),
+        hits=sum(len(check.outcome.of(Verdict.HIT)) for check in checks),
+        seconds=time.monotonic() - begun,
+    )
+    screen.verdict(right=outcome.right, seconds=outcome.seconds)
+    return outcome
+
+
+def _ask(day: ActionDay, scenario: Scenario, partner: str, screen: Screen) -> PartnerCheck:
+    number = sum(query.partner == partner for query in scenario.queries)
+    with screen.step(f"{partner}, a partner, checks {number} identifiers by the gateway's API"):
+        return asyncio.run(ask(day.federation.home(partner, "partner"), scenario, partner))
+
+
+def _judged(
+    scenario: Scenario, checks: Sequence[PartnerCheck], stores: Stores, files: Sequence[PartyFile]
+) -> tuple[str, ...]:
+    """Say what is wrong with the answers when the last holder has been told; what is wrong then stays wrong."""
+    answers, lines = [answer for check in checks for answer in check.answers()], stores.lines_of(files)
+    deadline = time.monotonic() + NOTICES_S
+    while True:
+        wrong = judge(scenario, answers, stores.told(), lines)
+        if not wrong or time.monotonic() > deadline:
+            return wrong
+        time.sleep(POLL_S)
 
 
 def _settled(scenario: Scenario, stores: Stores, files: Sequence[PartyFile], totals: Mapping[str, int]) -> Score:

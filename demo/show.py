@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from concordat.client.view import show_outcome
 from services.node.report_view import render_report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console
 
+    from demo.partner import PartnerCheck
     from demo.processes import Event
     from demo.score import Score
 
@@ -90,7 +92,26 @@ class Screen:
         if report is not None:
             self.console.print(render_report(report))
 
-    def comparison(self, score: Score, seconds: float) -> None:
+    def console_link(self, link: str | None) -> None:
+        """Print the link by which the hub operator's page opens, once."""
+        if link is not None:
+            self.console.print("  The hub operator's page, for a browser on this machine (the link opens it once):")
+            self.console.print(f"  [bold]{link}[/]", highlight=False, soft_wrap=True)
+
+    def partner_checks(self, checks: Iterable[PartnerCheck], wrong: Sequence[str]) -> None:
+        """Print what partners were told, as their own program shows it, and what is wrong with it."""
+        for check in checks:
+            self.console.print(f"\n{check.partner} asked, and was told", highlight=False)
+            show_outcome(self.console, check.listed, check.outcome)
+        for entry in wrong[:LISTED]:
+            self.console.print(f"  [red]wrong answer[/] {entry}", highlight=False)
+
+    def verdict(self, *, right: bool, seconds: float) -> None:
+        """Print whether all is as the scenario says."""
+        said = "[bold green]right[/]" if right else "[bold red]not right[/]"
+        self.console.print(f"\nThe federation's result is {said}, after {seconds:.1f} s.", highlight=False)
+
+    def comparison(self, score: Score) -> None:
         """Print what was found beside what is true."""
         table = Table(title="Compared with the truth", title_justify="left")
         table.add_column("matches")
@@ -111,5 +132,3 @@ class Screen:
                 self.console.print(f"  [red]{title}[/] {entry}", highlight=False)
             if len(entries) > LISTED:
                 self.console.print(f"  ... and {len(entries) - LISTED} more {title}", highlight=False)
-        verdict = "[bold green]right[/]" if score.right else "[bold red]not right[/]"
-        self.console.print(f"The federation's result is {verdict}, after {seconds:.1f} s.", highlight=False)

@@ -126,7 +126,7 @@ def asked_world() -> Scenario:
 
 
 def answer(query: str, result: str, *parties: str, outside: str = "DE", silent: str = "") -> Answered:
-    return Answered(query, "", result, frozenset(parties), frozenset(outside.split()), frozenset(silent.split()))
+    return Answered(query, result, frozenset(parties), frozenset(outside.split()), frozenset(silent.split()))
 
 
 RIGHT = (answer("q1", "hit", "NL", "RO"), answer("q2", "no_hit"))
