@@ -9,7 +9,7 @@ from concordat.clock import ManualClock, SystemClock
 from concordat.identity.federation import init_federation
 from concordat.identity.home import load_home
 from concordat.identity.manifest import Manifest
-from concordat.identity.plan import FederationPlan, NodePlan
+from concordat.identity.plan import ASKING_CLASSES, FederationPlan, NodePlan, PartnerPlan
 from gateway.database import open_engine
 from gateway.ledger import Ledger
 from tests.simulation.live import Live, RealNode
@@ -23,15 +23,22 @@ if TYPE_CHECKING:
     from gateway.rules import Rules
 
 NAMES = ("NL", "DE", "FR", "RO")
+PARTNER = "IJM"
 
 
 @pytest.fixture(scope="session")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> parties.Federation:
-    """A federation of four nodes, with small planes."""
+    """A federation of four nodes, with small planes; all but RO answer its partner."""
     folder = tmp_path_factory.mktemp("simulation") / "federation"
-    plan = FederationPlan(name="test.example", nodes=tuple(NodePlan.parse(name) for name in NAMES))
+    plan = FederationPlan(
+        name="test.example",
+        nodes=tuple(NodePlan.parse(name) for name in NAMES),
+        partners=(PartnerPlan.parse(PARTNER),),
+        opt_in=dict.fromkeys(NAMES[:-1], ASKING_CLASSES),
+    )
     init_federation(folder, plan, unsafe_dealer=True)
-    homes = {name: load_home(folder / "node" / name, clock=SystemClock()) for name in NAMES}
+    folders = dict.fromkeys(NAMES, "node") | {PARTNER: "partner"}
+    homes = {name: load_home(folder / role / name, clock=SystemClock()) for name, role in folders.items()}
     gateway = load_home(next((folder / "gateway").iterdir()), clock=SystemClock())
     manifest = Manifest.model_validate(gateway.manifest.model_dump() | {"plane_log2_slots": 12})
     keys = {name: home.signing_key for name, home in homes.items()}

@@ -16,7 +16,7 @@ from concordat.errors import ConcordatError, UnavailableError
 from concordat.protocol.check import parse_header
 from concordat.tokens import column
 from concordat.wire.v1 import check_pb2, session_pb2
-from gateway.effects import Close, Effect, Forget, Note, ReadNotices, ReadSequences, Send, Write
+from gateway.effects import Answered, Close, Effect, Forget, Note, ReadNotices, ReadSequences, Send, Write
 from gateway.exchange import Exchange, Signer
 from services.node.events import Told
 from services.node.store import cases, values
@@ -197,6 +197,8 @@ class HubProcess:
     results: deque[Callable[[], None]] = field(default_factory=deque)
     notes: list[Note] = field(default_factory=list)
     on_certificate: Callable[[check_pb2.Certificate], None] = lambda _: None
+    on_answer: Callable[[Answered], None] = lambda _: None
+    """Told of what partners' queries brought."""
 
     def carry_out(self) -> None:
         """Put what the exchange wants into its queues."""
@@ -223,7 +225,10 @@ class HubProcess:
                 gone = self.rng.randint(0, len(stream.down))
                 kept = [one for at, one in enumerate(stream.down) if at < gone or one is END or not _of(one, effect)]
                 stream.down = deque(kept)
-        elif isinstance(effect, Note):
+        elif isinstance(effect, Answered):
+            self.on_certificate(effect.outcome.certificate)
+            self.on_answer(effect)
+        else:
             self.notes.append(effect)
 
     def close(self, stream: Stream) -> None:
@@ -350,11 +355,12 @@ class Orders:
         for _ in range(min(len(stream.up), self.rng.randint(1, 8))):
             frame = stream.up.popleft()
             if frame is not END and frame.HasField("check"):
-                self._remember(frame.check)
+                self.remember(frame.check)
             self.hub.hear(stream, frame)
         return True
 
-    def _remember(self, check: check_pb2.Check) -> None:
+    def remember(self, check: check_pb2.Check) -> None:
+        """Note what a check that arrives now has to find."""
         header = parse_header(check.header, check.signature).fields
         wanted = self.checks.setdefault(header.check_id, set())
         asked = dict(zip(column(check.items.tokens, 16), column(check.items.references, 16), strict=True))

@@ -26,6 +26,8 @@ from concordat.clock import ManualClock
 from gateway.database import open_engine
 from gateway.ledger import Ledger
 from services.node.events import EdgeVoided, PartyRefused
+from tests.simulation.asking import AskingPartner
+from tests.simulation.conftest import PARTNER
 from tests.simulation.orders import GRADES, Actor, DisklessParty, Orders
 from tests.unit.exchange import parties
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 NAMES = ("NL", "DE", "FR", "RO")
 STEPS = 900
 CALM_S = 400.0
+VALUES = [f"+4477009000{number:02}" for number in range(9)]
 # Orders that once broke an invariant.
 FAILED_ONCE: tuple[int, ...] = ()
 
@@ -109,12 +112,37 @@ def test_ledgers_that_are_lost_lose_no_match_and_tell_nobody_twice(
 @pytest.mark.parametrize("seed", seeds("6"))
 def test_nodes_that_are_restored_show_every_match_once(make_orders: Callable[[int], Orders], seed: int) -> None:
     """C8, C9: what a restored node cannot prove any more becomes void, and is asked for and shown anew."""
+    happen(make_orders(seed), EVENTS | RESTORES)
+
+
+@pytest.mark.parametrize("seed", seeds("12"))
+@pytest.mark.parametrize("fault", ["none", "ledger", "restored"])
+def test_a_partner_that_asks_in_between_is_told_the_truth_and_changes_nothing_for_nodes(
+    make_orders: Callable[[int], Orders], seed: int, fault: str
+) -> None:
+    """I3 and I6: what holds without it holds with it; each holder shows that it looked, once."""
     orders = make_orders(seed)
-    restored: dict[Callable[[Orders, Actor], object], float] = {
-        lambda _, actor: actor.party.back_up(): 0.5,
-        lambda _, actor: actor.die(noticed=False, restored=True): 0.5,
+    asker = AskingPartner(PARTNER, orders)
+    faults: dict[str, dict[Callable[[Orders, Actor], object], float]] = {
+        "none": {},
+        "ledger": {lambda orders, _: orders.lose_ledger(): 0.3},
+        "restored": RESTORES,
     }
-    happen(orders, EVENTS | restored)
+    happen(orders, EVENTS | {lambda orders, _: asker.ask(orders.rng.sample(VALUES, 3)): 3} | faults[fault])
+    asker.ask(VALUES)
+    orders.calm(limit_s=CALM_S)
+    assert asker.wrong == []
+    answered = {name for name in orders.actors if name != "RO"}
+    for value, names in asker.outcomes[-1].items():
+        holders = asker.shown(value)
+        assert names == answered & set(holders)
+        assert holders == {name: int(name in answered) for name in holders}
+    assert orders.ledger.notices_above(asker.id, 0, limit=1) == []
+    if fault != "restored":
+        assert orders.unfounded == []
+        assert set(orders.told_by_the_hub().values()) <= {1}
+        assert orders.unlike_events() == []
+        assert_nobody_was_blamed(orders)
 
 
 def happen(orders: Orders, events: Mapping[Callable[[Orders, Actor], object], float]) -> None:
@@ -140,7 +168,7 @@ def submit(orders: Orders, actor: Actor) -> None:
     """Let somebody submit one of few values."""
     rng = orders.rng
     actor.submit(
-        f"+4477009000{rng.randint(0, 8):02}",
+        rng.choice(VALUES),
         grade=rng.choice(GRADES),
         look_once=rng.random() < 0.2,
         purpose=rng.choice(["investigation", "investigation", "prevention"]),
@@ -170,3 +198,9 @@ EVENTS: Final[dict[Callable[[Orders, Actor], object], float]] = {
     lambda orders, _: orders.restart_hub(): 0.3,
 }
 """What may happen, and how often."""
+
+RESTORES: Final[dict[Callable[[Orders, Actor], object], float]] = {
+    lambda _, actor: actor.party.back_up(): 0.5,
+    lambda _, actor: actor.die(noticed=False, restored=True): 0.5,
+}
+"""What happens where backups are used."""
