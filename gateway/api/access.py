@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from concordat.identity.manifest import Party
     from concordat.identity.names import SpiffeId
 
+NONCE_HEADER: Final = "DPoP-Nonce"
 OPEN: Final = frozenset({("POST", "/v1/token"), ("GET", "/healthz"), ("GET", "/v1/openapi.json")})
 """Method and path of the routes that need no access token."""
 
@@ -101,7 +102,7 @@ class GuardedRoute(APIRoute):
                 response = await handle(request)
             if hasattr(request.state, "dpop_nonce"):
                 # RFC 9449 8.2: so that a client seldom needs to ask twice.
-                response.headers["DPoP-Nonce"] = request.state.dpop_nonce
+                response.headers[NONCE_HEADER] = request.state.dpop_nonce
             return response
 
         return guarded

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from concordat.errors import IdentityError, ProtocolError, RefusedError
 from gateway.api import assertions, dpop
-from gateway.api.access import Caller
+from gateway.api.access import NONCE_HEADER, Caller
 from gateway.api.nonces import Nonces
 from gateway.api.problems import ApiError
 from gateway.api.replay import ReplayCaches
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from gateway.api.context import ApiContext
     from gateway.api.tokens import Access
 
-NONCE_HEADER: Final = "DPoP-Nonce"
 # Proofs of one caller that are kept until they are too old; 30 requests a second.
 PROOFS_KEPT: Final = 8192
 ASSERTIONS_KEPT: Final = 1024

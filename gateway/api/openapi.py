@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi.openapi.utils import get_openapi
 
 from concordat.api.model import Problem
-from gateway.api.access import OPEN
+from gateway.api.access import NONCE_HEADER, OPEN
 from gateway.api.examples import EXAMPLES
 from gateway.api.problems import MEDIA_TYPE
 
@@ -30,10 +30,10 @@ _MORE: Final[Mapping[str, tuple[int, ...]]] = MappingProxyType(
 _TEXT: Final = MappingProxyType({"type": "string"})
 _HEADERS: Final[Mapping[int, Mapping[str, Any]]] = MappingProxyType(
     {
-        400: {"DPoP-Nonce": {"description": "With `use_dpop_nonce`: put it into the next proof.", "schema": _TEXT}},
+        400: {NONCE_HEADER: {"description": "With `use_dpop_nonce`: put it into the next proof.", "schema": _TEXT}},
         401: {
             "WWW-Authenticate": {"description": "DPoP challenge with `algs` and `error`.", "schema": _TEXT},
-            "DPoP-Nonce": {"description": "With `use_dpop_nonce`: put it into the next proof.", "schema": _TEXT},
+            NONCE_HEADER: {"description": "With `use_dpop_nonce`: put it into the next proof.", "schema": _TEXT},
         },
         403: {"WWW-Authenticate": {"description": "With `insufficient_scope`.", "schema": _TEXT}},
         405: {"Allow": {"description": "Methods that the path has.", "schema": _TEXT}},
@@ -99,12 +99,11 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         statuses |= set(_GUARDED)
         scopes = [scope for one in operation["security"] for names in one.values() for scope in names]
         operation["security"] = [{ACCESS_TOKEN: scopes, PROOF: []}]
-        responses["200"].setdefault("headers", {})["DPoP-Nonce"] = {
-            "description": "For the next proof.",
-            "schema": dict(_TEXT),
-        }
     else:
         operation["security"] = []
+    if guarded or path == "/v1/token":
+        nonce = {"description": "For the next proof.", "schema": dict(_TEXT)}
+        responses["200"].setdefault("headers", {})[NONCE_HEADER] = nonce
     if method == "post":
         statuses |= set(_WITH_BODY)
     for status in sorted(statuses):

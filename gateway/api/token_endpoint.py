@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import parse_qsl
 
-from fastapi import Request
+from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from concordat.api.model import Scope
 from gateway.api import limits
-from gateway.api.access import guarded_router
+from gateway.api.access import NONCE_HEADER, guarded_router
 from gateway.api.problems import ApiError
 from gateway.api.tokens import LIFE_S, SCOPES
 
@@ -73,7 +73,7 @@ _DOCUMENT: Final[dict[str, Any]] = {
     tags=["access"],
     openapi_extra=_DOCUMENT,
 )
-async def token(request: Request) -> TokenResponse:
+async def token(request: Request, response: Response) -> TokenResponse:
     """Give a token of five minutes, bound to the key of the request's DPoP proof.
 
     Authenticate with a JWT signed with the identity key that the manifest names for the party.
@@ -84,6 +84,7 @@ async def token(request: Request) -> TokenResponse:
     if form.get("client_id", str(client.client)) != str(client.client):
         raise _invalid("invalid_request", "client_id: is not the assertion's sub")
     granted = _granted(client.client, form.get("scope"))
+    response.headers[NONCE_HEADER] = gate.nonces.current()
     issued = gate.tokens.issue(client.client, granted, key_hash=proof.key_hash)
     return TokenResponse(access_token=issued, expires_in=LIFE_S, scope=" ".join(granted))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import secrets
 from dataclasses import dataclass, field
@@ -83,8 +84,10 @@ def jwt(header: Mapping[str, Any], claims: Mapping[str, Any], key: Any) -> str:
 
 def signed(header: Mapping[str, Any], payload: str, key: Any) -> str:
     """Sign any text under any header; joserfc itself would refuse to write much of what tests need."""
-    signed_part = ".".join((encode(json.dumps(header).encode()), encode(payload.encode())))
-    return f"{signed_part}.{encode(JWSRegistry.algorithms[header['alg']].sign(signed_part.encode(), key))}"
+    part = ".".join((encode(json.dumps(header).encode()), encode(payload.encode())))
+    if isinstance(key, bytes):
+        return f"{part}.{encode(hmac.digest(key, part.encode(), 'sha256'))}"
+    return f"{part}.{encode(JWSRegistry.algorithms[header['alg']].sign(part.encode(), key))}"
 
 
 def identity_of(home: Home) -> OKPKey:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,11 +15,11 @@ from concordat.identity.home import Home, load_home
 from concordat.identity.plan import FederationPlan, NodePlan, PartnerPlan
 from gateway.database import open_engine
 from gateway.operations_store import OperationStore
+from gateway.schema_versions import ensure_schema
 from tests.unit.api.api_world import ApiClient, RelayByHand, app_of, http_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
 
     import httpx
     from fastapi import FastAPI
@@ -50,9 +52,21 @@ def relay() -> RelayByHand:
     return RelayByHand()
 
 
+@pytest.fixture(scope="session")
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a database with tables and nothing in them; to make them takes longer than most tests."""
+    path = tmp_path_factory.mktemp("ledger") / "empty.sqlite"
+    engine = open_engine(path)
+    ensure_schema(engine)
+    engine.dispose()
+    return path
+
+
 @pytest.fixture
-def store(home: Callable[[str], Home], tmp_path: Path, clock: ManualClock) -> Iterator[OperationStore]:
-    engine = open_engine(tmp_path / "gateway.sqlite")
+def store(
+    home: Callable[[str], Home], tmp_path: Path, clock: ManualClock, empty_ledger: Path
+) -> Iterator[OperationStore]:
+    engine = open_engine(Path(shutil.copy(empty_ledger, tmp_path)))
     manifest = home("gateway/g1").manifest
     yield OperationStore(engine, manifest=lambda: manifest, clock=clock)
     engine.dispose()

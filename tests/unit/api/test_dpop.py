@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from concordat.api.model import decode, encode
 from gateway.api import dpop
@@ -114,8 +114,8 @@ def unsigned() -> str:
 
 
 def signed_with_the_public_key_as_a_secret() -> str:
-    secret = OctKey.import_key({"kty": "oct", "k": encode(KEY.as_pem(private=False))})
-    return jwt({"typ": "dpop+jwt", "alg": "HS256", "jwk": KEY.as_dict(private=False)}, {"jti": "jti"}, secret)
+    header = {"typ": "dpop+jwt", "alg": "HS256", "jwk": KEY.as_dict(private=False)}
+    return jwt(header, {"jti": "jti"}, KEY.as_pem(private=False))
 
 
 def of_rsa() -> str:
