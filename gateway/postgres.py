@@ -12,10 +12,11 @@ from __future__ import annotations
 import ipaddress
 import ssl
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.pg8000 import PGDialect_pg8000
 from sqlalchemy.exc import ArgumentError
@@ -98,7 +99,7 @@ def open_postgres(where: Postgres) -> Engine:
     arguments["ssl_context"] = _tls(url, where.tls_ca)
     if where.password_file is not None:
         arguments["password"] = _password(where.password_file)
-    engine = create_engine(
+    return create_engine(
         url.set(drivername=f"{_FAMILY}+{_DRIVER}"),
         connect_args=arguments,
         pool_pre_ping=True,
@@ -107,8 +108,6 @@ def open_postgres(where: Postgres) -> Engine:
         pool_timeout=where.timeout_s,
         hide_parameters=True,
     )
-    event.listen(engine, "connect", _prepare)
-    return engine
 
 
 def _tls(url: URL, authority: Path | None) -> ssl.SSLContext | bool:
@@ -153,7 +152,7 @@ def _password(path: Path) -> str:
     return password
 
 
-def _prepare(connection: Any, _record: Any) -> None:
+def _prepare(connection: Any) -> None:
     cursor = connection.cursor()
     try:
         cursor.execute(_PREPARE)
@@ -182,8 +181,19 @@ class Dialect(PGDialect_pg8000):
         return isinstance(e, self.loaded_dbapi.InterfaceError) or sqlstate(e).startswith(_LOST)
 
     def connect(self, *arguments: Any, **named: Any) -> Any:
-        """Connect."""
-        return self._translated(super().connect, *arguments, **named)
+        """Connect, and refuse a server that does not keep what it takes."""
+        connection = self._translated(super().connect, *arguments, **named)
+        try:
+            self._translated(_prepare, connection)
+        except BaseException:
+            self.do_close(connection)
+            raise
+        return connection
+
+    def do_close(self, dbapi_connection: Any) -> None:
+        """Close; one that is lost is closed already."""
+        with suppress(self.loaded_dbapi.InterfaceError, OSError):
+            dbapi_connection.close()
 
     def do_ping(self, dbapi_connection: Any) -> bool:
         """Ask whether the server is there."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from concordat.errors import ConcordatError, IdentityError, ProtocolError, RefusedError
 from concordat.wire.v1 import operations_pb2 as wire
-from gateway.database import open_engine
 from gateway.operations_store import OperationStore
 from tests.unit.operations.charters import Proposed, proposed, sign
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from sqlalchemy import Engine
 
     from concordat.clock import ManualClock
     from concordat.identity.home import Home
@@ -107,6 +108,22 @@ def test_all_signatures_make_it_active_and_a_repeated_one_changes_nothing(store:
     assert store.get(who(homes, "CZ"), "action-day").unsigned == ()
 
 
+def test_two_replicas_that_take_the_last_signatures_at_once_make_it_active_once(
+    store: OperationStore, homes: Homes, open_database: Callable[[], Engine], clock: ManualClock
+) -> None:
+    given = propose(store, homes)
+    replicas = [store, OperationStore(open_database(), manifest=lambda: homes["g1"].manifest, clock=clock)]
+
+    def countersign(replica: OperationStore, name: str) -> bool:
+        _, active = replica.countersign(who(homes, name), "action-day", sign(homes[name], given.raw))
+        return active
+
+    with ThreadPoolExecutor(2) as threads:
+        active = list(threads.map(countersign, replicas, ("BE", "CZ")))
+    assert sorted(active) == [False, True]
+    assert store.get(who(homes, "AT"), "action-day").state == wire.OPERATION_STATE_ACTIVE
+
+
 def test_a_signature_of_another_party_is_no_countersignature(store: OperationStore, homes: Homes) -> None:
     given = propose(store, homes)
     with pytest.raises(IdentityError):
@@ -161,17 +178,15 @@ def test_a_sweep_outside_the_charters_dates_is_refused(store: OperationStore, ho
 
 
 def test_a_sweep_left_behind_by_a_stopped_gateway_gives_way_to_a_new_one(
-    store: OperationStore, homes: Homes, tmp_path: Path, clock: ManualClock
+    store: OperationStore, homes: Homes, open_database: Callable[[], Engine], clock: ManualClock
 ) -> None:
     activate(store, homes)
     store.start_sweep(who(homes, "AT"), "action-day", SWEEP)
-    engine = open_engine(tmp_path / "gateway.sqlite")
-    restarted = OperationStore(engine, manifest=lambda: homes["g1"].manifest, clock=clock)
+    restarted = OperationStore(open_database(), manifest=lambda: homes["g1"].manifest, clock=clock)
     assert restarted.start_sweep(who(homes, "AT"), "action-day", OTHER_SWEEP).sweep_id == OTHER_SWEEP
     with pytest.raises(ConcordatError):
         restarted.freeze("action-day", SWEEP, b"{}", bytes(64))
     assert restarted.freeze("action-day", OTHER_SWEEP, b"{}", bytes(64)) == 1
-    engine.dispose()
 
 
 def test_a_report_is_frozen_once(store: OperationStore, homes: Homes) -> None:
