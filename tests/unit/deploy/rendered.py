@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -73,7 +75,8 @@ class Workload:
 @cache
 def render(folder: str) -> tuple[Manifest, ...]:
     """Return the manifests of a folder under deploy/k8s; skips where there is no kubectl."""
-    kubectl = shutil.which("kubectl")
+    # A package may have brought it beside the interpreter; any other is as good.
+    kubectl = shutil.which("kubectl", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if kubectl is None:
         pytest.skip("kubectl is not installed")
     done = subprocess.run([kubectl, "kustomize", str(K8S / folder)], capture_output=True, text=True, check=False)
