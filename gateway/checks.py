@@ -23,7 +23,7 @@ from gateway.query import Query, SpentQueries, accept_query, muted_positions
 from gateway.tick import Asked, LiveCheck, Tick
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from concordat.identity.keys import SigningKey
     from concordat.protocol.check import SignedHeader
@@ -214,6 +214,13 @@ class Checks:
             self._write(tick, [candidate for _, candidate in found])
         if check.query is not None:
             check.query.take(found)
+
+    def drop_dead(self, dead: Collection[tuple[str, bytes]]) -> None:
+        """Take back the hits of queries whose edge was not opened because a reference in it was withdrawn (C12)."""
+        for tick in (self.running, *self.closed.values()):
+            for check in tick.checks:
+                if check.query is not None:
+                    check.query.drop_dead(dead)
 
     def _withdraw(self, tick: Tick, session: Session) -> None:
         # A holder that does not answer a question has covered nothing in this tick (I6).

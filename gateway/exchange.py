@@ -205,6 +205,8 @@ class Exchange:
 
     def committed(self, numbers: Iterable[int], committed: Committed) -> None:
         """Take what the ledger has made durable: settle the writes, send the notices."""
+        if committed.dead:
+            self._checks.drop_dead(committed.dead)
         for number in numbers:
             self._out.settle(number, durable=True)
         self.deliver(committed)

@@ -75,6 +75,7 @@ class _Draft:
     notices: list[tuple[str, wire.Notice]] = field(default_factory=list)
     refused: list[VoidEdge] = field(default_factory=list)
     visible: bool = False
+    dead: frozenset[tuple[str, bytes]] = frozenset()
 
 
 class Ledger:
@@ -268,7 +269,8 @@ class Ledger:
         candidates = [write for write in writes if isinstance(write, EdgeCandidate)]
         if candidates:
             self._open_edges(connection, candidates, draft)
-        return Committed(position, append_notices(connection, draft.notices), tuple(draft.refused), draft.visible)
+        notices = append_notices(connection, draft.notices)
+        return Committed(position, notices, tuple(draft.refused), draft.visible, draft.dead)
 
     def _log_checks(self, connection: Connection, checks: list[LoggedCheck]) -> None:
         log, now_ms = schema.check_log, self._now_ms()
@@ -329,6 +331,7 @@ class Ledger:
             if self._rules.refuse_dead_references:
                 graves = connection.execute(select(dead.party, dead.reference).where(dead.reference.in_(some)))
                 book.dead.update((party, reference) for party, reference in graves)
+        draft.dead = frozenset(book.dead)
         for candidate in candidates:
             book.take(candidate)
         now_ms = self._now_ms()

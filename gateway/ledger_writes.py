@@ -68,3 +68,5 @@ class Committed:
     """Edges that became void: the parties named in the log."""
     visible: bool = False
     """Whether an edge came or went that both sides were told of: what the operator's page counts (I11)."""
+    dead: frozenset[tuple[str, bytes]] = frozenset()
+    """Parties and withdrawn references among the candidates: no edge was opened with one (C12)."""

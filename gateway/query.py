@@ -20,7 +20,7 @@ from concordat.tokens import NAMESPACES_BY_NUMBER
 from concordat.wire.v1 import check_pb2 as wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from concordat.identity.manifest import Manifest
     from concordat.protocol.check import SignedHeader
@@ -80,6 +80,10 @@ class Query:
             if one.decision & ASKER_TOLD:
                 hit = QueryHit(position, one.party_b, one.reference_a, one.reference_b, one.decision, one.answer_mac)
                 self.hits.append(hit)
+
+    def drop_dead(self, dead: Collection[tuple[str, bytes]]) -> None:
+        """Take back hits of which the holder has withdrawn its value."""
+        self.hits = [hit for hit in self.hits if (hit.party, hit.reference) not in dead]
 
     def outcome(self, certificate: wire.Certificate, body: wire.CertificateBody, *, durable: bool) -> QueryOutcome:
         """Return what leaves with the certificate; without durable edges nobody is told of anything."""

@@ -11,6 +11,7 @@ from concordat.protocol.certificate import accept_certificate
 from concordat.protocol.check import audience_hash
 from concordat.protocol.macs import ASKER_TOLD, HOLDER_TOLD
 from concordat.wire.v1 import check_pb2
+from gateway.ledger import Tombstone
 from gateway.rules import Limits
 from tests.unit.gateway.partners import ACCOUNT, E164, EMAIL, coverage, partner
 from tests.unit.gateway.test_tokens_forgotten import holds
@@ -153,6 +154,15 @@ def test_a_write_that_is_late_is_no_hit_either(world: World) -> None:
     outcome = ijm.query(world, "x")
     assert outcome.hits == ()
     assert set(coverage(outcome).values()) == {"timed_out"}
+
+
+def test_a_value_that_its_holder_has_withdrawn_is_no_hit(world: World) -> None:
+    """C12: no edge opens with a dead reference, so nobody may hear of one."""
+    de, nl, ijm = world.attached("DE", "x"), world.attached("NL", "x"), partner(world)
+    world.ledger.write([Tombstone(de.id, de.values["x"])])
+    outcome = ijm.query(world, "x")
+    assert ijm.verified(outcome) == [("x", "NL")]
+    assert (len(nl.told), de.told) == (1, [])
 
 
 def test_who_did_not_answer_in_time_is_not_covered(world: World) -> None:
