@@ -22,11 +22,12 @@ TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class MetricsServer:
-    """Answers with what `read` returns."""
+    """Answers with what `read` returns, to whoever has sent a head within `head_s`."""
 
-    def __init__(self, read: Callable[[], bytes]) -> None:
+    def __init__(self, read: Callable[[], bytes], *, head_s: float = HEAD_S) -> None:
         self._read = read
-        self._open = 0
+        self._head_s = head_s
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     @asynccontextmanager
     async def listening(self, address: str) -> AsyncIterator[int]:
@@ -40,29 +41,36 @@ class MetricsServer:
             server = await asyncio.start_server(self._serve, host.strip("[]"), int(port), limit=MAX_HEAD_BYTES)
         except OSError as error:
             raise ConfigError(f"metrics: cannot listen on {address}: in use, or not of this machine") from error
-        async with server:
+        try:
             yield server.sockets[0].getsockname()[1]
+        finally:
             server.close()
+            # Not by cancelling their tasks, which Python 3.11 logs as errors.
+            for writer in self._open.values():
+                writer.transport.abort()
+            await asyncio.gather(*self._open, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[task] = writer
         try:
-            if self._open <= MAX_CONNECTIONS:
+            if len(self._open) <= MAX_CONNECTIONS:
                 writer.write(await self._answer(reader))
-                async with asyncio.timeout(HEAD_S):
+                async with asyncio.timeout(self._head_s):
                     await writer.drain()
         except (TimeoutError, OSError):
             # Whoever asks too slowly, or has gone, gets nothing.
             pass
         finally:
-            self._open -= 1
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
+            del self._open[task]
 
     async def _answer(self, reader: asyncio.StreamReader) -> bytes:
         try:
-            async with asyncio.timeout(HEAD_S):
+            async with asyncio.timeout(self._head_s):
                 head = await reader.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             return _response("400 Bad Request")

@@ -11,16 +11,15 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from concordat import telemetry
 from tests.unit.rpc.echo import SECRET, UNARY, Echo, dialled, serving
+from tests.unit.telemetry.spans import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
     from tests.unit.rpc.conftest import Parties
 
@@ -37,11 +36,7 @@ def root_logger() -> Iterator[logging.Logger]:
 
 @pytest.fixture(scope="module")
 def spans() -> InMemorySpanExporter:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
-    return exporter
+    return recorded()
 
 
 def test_a_line_says_when_who_and_what(root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
