@@ -18,8 +18,10 @@ from concordat.identity.home import load_home
 from concordat.identity.names import Role
 from concordat.rpc.server import serve
 from gateway.config import load_settings
+from gateway.database import open_engine
 from gateway.metrics_server import metrics_at
-from gateway.service import open_foundation, open_gateway
+from gateway.postgres import Postgres
+from gateway.service import migrate_ledger, open_foundation, open_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -146,6 +148,10 @@ def check_config(*, home: Path, config: Path | None = None, as_json: AsJson = Fa
     loaded = load_home(home, clock=SystemClock())
     settings = load_settings(home, config)
     server, api = settings.server(loaded), settings.api_server(loaded)
+    where = settings.database(loaded.path)
+    if isinstance(where, Postgres):
+        # Reads password and certificates, and connects to nothing.
+        open_engine(where).dispose()
     found = {
         "gateway": str(loaded.identity),
         "address": server.address,
@@ -157,6 +163,31 @@ def check_config(*, home: Path, config: Path | None = None, as_json: AsJson = Fa
         print(json.dumps(found))
     else:
         Console().print(f"{loaded.identity} can serve {len(loaded.manifest.nodes)} nodes on {server.address}")
+
+
+@app.command
+def migrate(*, home: Path, config: Path | None = None, as_json: AsJson = False) -> None:
+    """Bring the ledger's tables to this program's version, in one transaction; a second time changes nothing.
+
+    Stop the gateways first: one of an older program must not write into newer tables.
+
+    Example: concordat gateway migrate --home federation/gateway/hub
+
+    Parameters
+    ----------
+    home
+        The gateway's folder.
+    config
+        Settings file; gateway.toml in the folder by default.
+    as_json
+        Print one JSON object and nothing else.
+    """
+    loaded = load_home(home, clock=SystemClock())
+    before, after = migrate_ledger(loaded, load_settings(home, config))
+    if as_json:
+        print(json.dumps({"before": before, "after": after}))
+    else:
+        Console().print(f"the ledger's tables are of version {after}" + ("" if before == after else f", were {before}"))
 
 
 @app.command

@@ -30,6 +30,8 @@ _SCRIPTS: Final = Path(__file__).parent / "migrations"
 # Any number that nothing else in the database uses; PostgreSQL holds it until the migration's transaction ends.
 _LOCK: Final = 0x434F4E434F524431
 _PATIENCE_MS: Final = 60_000
+MIGRATION_S: Final = 3600.0
+"""How long a statement of a migration may take."""
 
 
 def ensure_schema(engine: Engine) -> None:

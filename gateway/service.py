@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from concordat.custodians import Direct
@@ -27,9 +27,10 @@ from gateway.ledger import Ledger
 from gateway.operations import OperationServicer
 from gateway.operations_store import OperationStore
 from gateway.operations_view import operation_states
+from gateway.postgres import Postgres
 from gateway.probes import CustodianProbes
 from gateway.registry import RegistryServicer
-from gateway.schema_versions import migrate
+from gateway.schema_versions import MIGRATION_S, migrate
 from gateway.session import SessionServicer
 from gateway.sweep_service import SweepContext, SweepRunner, SweepServicer
 from gateway.view import OperatorView, Stored
@@ -94,12 +95,32 @@ def open_foundation(
     engine = open_engine(settings.database(home.path))
     try:
         if settings.migrate_at_start:
-            migrate(engine)
+            migrate_ledger(home, settings)
         kind = sabotage.SilentLedger if broken == sabotage.NOTIFY else Ledger
         ledger = kind(engine, now_ms=lambda: int(clock.now() * 1000), random_bytes=secrets.token_bytes)
         if isinstance(ledger, sabotage.SilentLedger):
             ledger.victim = home.manifest.nodes[0].id
         yield Foundation(home, settings, clock, engine, ledger, broken)
+    finally:
+        engine.dispose()
+
+
+def migrate_ledger(home: Home, settings: GatewaySettings) -> tuple[str | None, str]:
+    """Bring the ledger's tables to this program's version; return the version before and after.
+
+    Raises:
+        ConfigError: The folder is not a gateway's, or its ledger is newer or cannot be opened.
+        UnavailableError: The database cannot be reached.
+    """
+    if home.identity.role is not Role.GATEWAY:
+        raise ConfigError(f"{home.path}: is the folder of {home.identity}, not of a gateway")
+    where = settings.database(home.path)
+    if isinstance(where, Postgres):
+        # A step over a large ledger takes its time.
+        where = replace(where, timeout_s=MIGRATION_S)
+    engine = open_engine(where)
+    try:
+        return migrate(engine)
     finally:
         engine.dispose()
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from concordat import telemetry
 from concordat.errors import UnavailableError
 from gateway.metrics import LEDGER_WRITE
+from gateway.transactions import DatabaseAwayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -110,21 +111,26 @@ class LedgerWriter:
             size += len(group[-1].writes)
         return group
 
-    async def _commit(self, group: list[_Entry]) -> None:
+    async def _commit(self, group: list[_Entry], *, last: bool = False) -> None:
         writes = [write for entry in group for write in entry.writes]
         try:
             with telemetry.timed(LEDGER_WRITE, {}):
                 committed = await asyncio.get_running_loop().run_in_executor(self._thread, self._ledger.write, writes)
         except Exception as error:  # noqa: BLE001 -- whatever it was, those who wait must hear that it failed
-            if len(group) > 1:
-                # It may have been durable all the same: the exchange then looks for notices itself.
-                self._on_failed([])
-                # One write that the ledger cannot take must not take the others with it.
-                for entry in group:
-                    await self._commit([entry])
-            else:
+            away = isinstance(error, DatabaseAwayError)
+            if last or (len(group) == 1 and not away):
                 _log.exception("the ledger did not take a write")
                 self._settle(group, error)
+                return
+            # It may have been durable all the same: the exchange then looks for notices itself.
+            self._on_failed([])
+            if away:
+                # Once more together, as a lost connection is made anew; one by one, each would wait for its time-out.
+                await self._commit(group, last=True)
+                return
+            # One write that the ledger cannot take must not take the others with it.
+            for entry in group:
+                await self._commit([entry])
             return
         try:
             self._on_committed([number for entry in group for number in entry.numbers], committed)
