@@ -98,7 +98,7 @@ class GuardedRoute(APIRoute):
             who: Caller = await state.gate.admit(request, scopes[0])
             request.state.caller = who
             with state.at_once.one_of(str(who.identity)):
-                await limits.read_body(request)
+                await limits.read_body(request, within_s=state.body_s)
                 response = await handle(request)
             if hasattr(request.state, "dpop_nonce"):
                 # RFC 9449 8.2: so that a client seldom needs to ask twice.

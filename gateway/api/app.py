@@ -14,7 +14,7 @@ from gateway.api import evaluations, operator, problems, queries, reports, token
 from gateway.api.access import Gate, GuardedRoute, guarded_router
 from gateway.api.context import ApiContext
 from gateway.api.gate import PartnerGate
-from gateway.api.limits import AtOnce
+from gateway.api.limits import BODY_S, AtOnce
 from gateway.api.openapi import document_of
 
 _ROUTERS: Final = (token_endpoint.router, evaluations.router, queries.router, reports.router, operator.router)
@@ -69,6 +69,7 @@ def build_app(context: ApiContext, *, gate: Gate | None = None) -> FastAPI:
     app.state.issuer = PartnerGate(context)
     app.state.gate = gate or app.state.issuer
     app.state.at_once = AtOnce()
+    app.state.body_s = BODY_S
     app.state.authorities = authorities_of(context.home)
     problems.install(app)
     for router in (_open, *_ROUTERS):

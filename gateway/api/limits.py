@@ -24,7 +24,7 @@ _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 async def read_body(
-    request: Request, *, media_type: str = "application/json", max_bytes: int = MAX_BODY_BYTES, within_s: float = BODY_S
+    request: Request, *, media_type: str = "application/json", max_bytes: int = MAX_BODY_BYTES, within_s: float
 ) -> bytes:
     """Read the body of a request, for the route as well, or refuse it before it is read.
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 import uvicorn
 from pydantic import Field
 from typing_extensions import override
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from concordat.config import Settings
 from concordat.errors import ConfigError
@@ -68,7 +69,7 @@ class ApiServer:
         app.state.authorities = app.state.authorities | {listens_on}
         config = uvicorn.Config(
             HttpSpans(app, continues=True),
-            http="h11",
+            http=_Connection,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -104,6 +105,33 @@ class ApiServer:
                 await task
         for one in self._sockets:
             one.close()
+
+
+class _Connection(H11Protocol):
+    """Closes a connection on which no request has begun for a while, half a head notwithstanding.
+
+    uvicorn's own limit begins with the first answer and ends with the next byte, so that a caller who sends one byte a
+    minute, or none, would keep its place for ever.
+    """
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._last: object = None
+        self._watch = self.loop.call_later(KEEP_ALIVE_S, self._look)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._watch.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        runs = self.cycle is not None and not self.cycle.response_complete
+        if not runs and self.cycle is self._last:
+            self.transport.abort()
+            return
+        self._last = self.cycle
+        self._watch = self.loop.call_later(KEEP_ALIVE_S, self._look)
 
 
 class _Server(uvicorn.Server):

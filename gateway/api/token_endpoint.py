@@ -79,7 +79,8 @@ async def token(request: Request, response: Response) -> TokenResponse:
     Authenticate with a JWT signed with the identity key that the manifest names for the party.
     """
     gate: PartnerGate = request.app.state.issuer
-    form = _form(await limits.read_body(request, media_type=FORM, max_bytes=MAX_FORM_BYTES))
+    within_s = request.app.state.body_s
+    form = _form(await limits.read_body(request, media_type=FORM, max_bytes=MAX_FORM_BYTES, within_s=within_s))
     client, proof = gate.authenticate(request, form["client_assertion"])
     if form.get("client_id", str(client.client)) != str(client.client):
         raise _invalid("invalid_request", "client_id: is not the assertion's sub")
