@@ -36,7 +36,7 @@ def spans(recording: InMemorySpanExporter) -> InMemorySpanExporter:
 
 def shape(spans: InMemorySpanExporter) -> list[tuple[object, ...]]:
     """Return all of the finished spans but their random ids and their times."""
-    found = [
+    found: list[tuple[object, ...]] = [
         (one.name, one.kind, dict(one.attributes or {}), one.status.status_code, list(one.events), list(one.links))
         for one in spans.get_finished_spans()
     ]

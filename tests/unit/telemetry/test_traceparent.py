@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.sampling import Decision
 
 from concordat import telemetry
 from concordat.identity.names import Role
@@ -75,7 +76,7 @@ def test_who_calls_does_not_decide_what_is_exported(flags: str, ratio: float, sa
     """A caller may leave a trace out; it cannot bring one in over this process's own part."""
     parent = telemetry.incoming(f"00-{TRACE}-{SPAN}-{flags}")
     found = otlp.sampler(ratio).should_sample(parent, int(TRACE, 16), "rpc")
-    assert found.decision.is_sampled() is sampled
+    assert (found.decision is Decision.RECORD_AND_SAMPLE) is sampled
 
 
 async def test_a_calls_trace_goes_on_at_custodian_and_gateway_only(parties: Parties, echo: Echo) -> None:
