@@ -127,7 +127,7 @@ def test_a_gateway_without_barriers_does_not_fill_memory_with_spans(
 class Watched(Answerer):
     """Says in which span it answered."""
 
-    span = trace.INVALID_SPAN
+    span: trace.Span = trace.INVALID_SPAN
 
     @override
     def answer(self, question: check_pb2.Question) -> check_pb2.Answer:
