@@ -1,0 +1,157 @@
+"""The console behind its port: TLS unless it is on loopback, limits on heads and connections, an end in time."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import ssl
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+from typing_extensions import override
+
+from concordat.errors import ConfigError
+from concordat.telemetry.http import HttpSpans
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fastapi import FastAPI
+
+    from services.console.config import ConsoleSettings
+
+MAX_HEAD_BYTES: Final = 16 << 10
+BACKLOG: Final = 128
+DRAIN_S: Final = 2
+KEEP_ALIVE_S: Final = 30
+POLL_S: Final = 0.01
+
+
+class BoundPort:
+    """The addresses of a host, all bound to one port."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """Bind.
+
+        Raises:
+            ConfigError: The address is in use, not of this machine, or not allowed.
+        """
+        self.sockets: list[socket.socket] = []
+        try:
+            places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, kind, protocol, _, place in dict.fromkeys(places):
+                self._bind(socket.socket(family, kind, protocol), (place[0], port, *place[2:]))
+                port = self.port
+        except OSError as error:
+            self.close()
+            raise ConfigError(f"cannot listen on {host}:{port}: in use, not of this machine, or not allowed") from error
+
+    @property
+    def port(self) -> int:
+        """Return the port."""
+        number: int = self.sockets[0].getsockname()[1]
+        return number
+
+    def _bind(self, made: socket.socket, place: tuple[object, ...]) -> None:
+        self.sockets.append(made)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if made.family is socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            made.bind(place)
+        except OSError:
+            # A machine without the newer protocol still has a localhost of that family in its table.
+            if made.family is not socket.AF_INET6 or len(self.sockets) == 1:
+                raise
+            self.sockets.pop().close()
+            return
+        made.listen(BACKLOG)
+        made.setblocking(False)
+
+    def close(self) -> None:
+        """Give the port back."""
+        for one in self.sockets:
+            one.close()
+
+
+async def serve(
+    app: FastAPI,
+    bound: BoundPort,
+    tls: ssl.SSLContext | None,
+    *,
+    on_ready: Callable[[], None],
+    on_stop: Callable[[], object],
+) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Args:
+        app: The console.
+        bound: Its port.
+        tls: None for plain HTTP.
+        on_ready: Called once requests are answered.
+        on_stop: Called first when stopping: ends the long answers.
+    """
+    config = uvicorn.Config(
+        HttpSpans(app),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=512,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=DRAIN_S,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        ssl_context_factory=None if tls is None else lambda _config, _default: tls,
+    )
+    server, stop, loop = _Server(config), asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Only the main thread may handle signals.
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, stop.set)
+    running = loop.create_task(server.serve(sockets=bound.sockets))
+    while not server.started:
+        if running.done():
+            running.result()
+            raise ConfigError("the console did not start")
+        await asyncio.sleep(POLL_S)
+    on_ready()
+    stopping = loop.create_task(stop.wait())
+    await asyncio.wait({stopping, running}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    result = on_stop()
+    if asyncio.iscoroutine(result):
+        await result
+    server.should_exit = True
+    await running
+
+
+def tls_of(settings: ConsoleSettings, home: Path) -> ssl.SSLContext | None:
+    """Return what browsers are shown; None for plain HTTP.
+
+    Raises:
+        ConfigError: No certificate, or not with that key.
+    """
+    if not settings.tls:
+        return None
+    certificate, key = home / (settings.certificate or "tls.crt"), home / (settings.certificate_key or "tls.key")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"{certificate}: no certificate with the key {key}") from error
+    return context
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers, which would raise the signal again at the end."""
+
+    @override
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        return nullcontext()
