@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -12,7 +13,7 @@ from opentelemetry import trace
 from starlette.exceptions import HTTPException
 
 from concordat.api.model import Problem
-from concordat.errors import CATALOGUE, ConcordatError, accepted_detail
+from concordat.errors import CATALOGUE, ConcordatError, UnavailableError, accepted_detail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,6 +130,11 @@ class Boundary:
 
         try:
             await self._app(scope, receive, headed)
+        except asyncio.CancelledError:
+            # The server ends what did not end in time; an answer that has begun can only break off.
+            if started:
+                raise
+            await problem_of(UnavailableError("the gateway stops", code="stopping"))(scope, receive, headed)
         except Exception as error:  # noqa: BLE001 -- the boundary: no foreign exception passes it
             # Nor does its text, which may quote what a partner sent.
             _log.error("request failed unexpectedly", exc_info=error, extra={"rpc_method": _route_of(scope)})

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastapi import FastAPI
+    from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
     from concordat.identity.home import Home
 
 MAX_HEAD_BYTES: Final = 16 << 10
-KEEP_ALIVE_S: Final = 30
 BACKLOG: Final = 256
 _START_POLL_S: Final = 0.005
 # A family that this machine does not have is no reason to refuse the other one.
@@ -47,6 +47,7 @@ class ApiSettings(Settings):
 
     address: Address = Field(description="HOST:PORT to listen on; port 0 takes a free one.")
     max_connections: int = Field(default=512, ge=8, le=1 << 16, description="Connections at once; more get 503.")
+    keep_alive_s: int = Field(default=30, ge=1, description="Seconds after which a silent connection is closed.")
     drain_s: float = Field(default=2.0, ge=0, description="Seconds that running requests may take when stopping.")
 
 
@@ -78,7 +79,7 @@ class ApiServer:
             server_header=False,
             limit_concurrency=settings.max_connections,
             backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_keep_alive=settings.keep_alive_s,
             timeout_graceful_shutdown=max(1, round(settings.drain_s)),
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             ssl_context_factory=lambda _config, _default: tls,
@@ -118,7 +119,7 @@ class _Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._last: object = None
-        self._watch = self.loop.call_later(KEEP_ALIVE_S, self._look)
+        self._watch = self.loop.call_later(self.timeout_keep_alive, self._look)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -126,12 +127,12 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def _look(self) -> None:
-        runs = self.cycle is not None and not self.cycle.response_complete
-        if not runs and self.cycle is self._last:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is self._last and (cycle is None or cycle.response_complete):
             self.transport.abort()
             return
-        self._last = self.cycle
-        self._watch = self.loop.call_later(KEEP_ALIVE_S, self._look)
+        self._last = cycle
+        self._watch = self.loop.call_later(self.timeout_keep_alive, self._look)
 
 
 class _Server(uvicorn.Server):
