@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from concordat import telemetry
 from concordat.canon import Kind
 from concordat.client import view
 from concordat.client.client import Client
@@ -57,6 +58,7 @@ def check(
     justification: Why = None,
     region: Annotated[str | None, Parameter(group=_WHY)] = None,
     kind: Annotated[str | None, Parameter(group=_WHY)] = None,
+    otlp: str | None = None,
     as_json: AsJson = False,
 ) -> int:
     """Check a list of identifiers: who holds them, and of whom that can be said.
@@ -80,6 +82,8 @@ def check(
         Country of national phone numbers where the list does not say it, such as RO.
     kind
         Kind of all identifiers where the list does not say it, such as phone.
+    otlp
+        Send spans to this OpenTelemetry collector, http://HOST:PORT on this machine or https://HOST:PORT.
     """
     folder = _home(home)
     why = load_justification(
@@ -93,7 +97,8 @@ def check(
     notes = Console(stderr=True)
     if not as_json and (left := left_from_template(why)):
         _say(notes, f"The justification still has the template's {', '.join(left)}: write your own.", "yellow")
-    outcome = asyncio.run(_check(folder, listed, why, region=region, notes=notes, quiet=as_json))
+    with telemetry.exporting("partner", otlp):
+        outcome = asyncio.run(_check(folder, listed, why, region=region, notes=notes, quiet=as_json))
     if as_json:
         _print_json(view.outcome_dict(listed, outcome))
     else:

@@ -1,7 +1,7 @@
 """Logs, traces and metrics without content: who may be asked about the machine learns nothing about the work."""
 
 from concordat.telemetry.calls import calling, serving
-from concordat.telemetry.export import Telemetry, setup
+from concordat.telemetry.export import Telemetry, exporting, setup
 from concordat.telemetry.logs import JsonFormatter, describe, log_to_stderr
 from concordat.telemetry.metrics import duration, meter, timed
 from concordat.telemetry.settings import TelemetrySettings
@@ -34,6 +34,7 @@ __all__ = [
     "calling",
     "describe",
     "duration",
+    "exporting",
     "failed",
     "incoming",
     "incoming_metadata",

@@ -6,6 +6,7 @@ import atexit
 import logging
 import threading
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -14,7 +15,7 @@ from concordat.telemetry.logs import log_to_stderr
 from concordat.telemetry.settings import TelemetrySettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FLUSH_S: Final = 3.0
@@ -82,6 +83,20 @@ def setup(
     telemetry._stops += providers.stops  # noqa: SLF001 -- of this module
     atexit.register(telemetry.close)
     return telemetry
+
+
+@contextmanager
+def exporting(service: str, otlp: str | None, *, home: Path | None = None) -> Iterator[None]:
+    """Export the spans of one command to a collector, where one is given; without one nothing changes.
+
+    Raises:
+        ConfigError: `otlp` is no endpoint.
+    """
+    if otlp is None:
+        yield
+        return
+    with setup(service, otlp=otlp, home=home, level=logging.WARNING):
+        yield
 
 
 @dataclass(slots=True)
