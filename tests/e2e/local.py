@@ -71,6 +71,7 @@ class KillableFederation(LocalFederation):
         folder: Path,
         names: Sequence[str],
         *,
+        console: bool = False,
         sabotage: Mapping[str, str] | None = None,
         otlp: str | None = None,
     ) -> None:
@@ -79,7 +80,7 @@ class KillableFederation(LocalFederation):
         self._news = threading.Condition()
         parties = {name: Party() for name in names}
         folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(folder, parties, hosts=len(names), sabotage=sabotage, on_event=self._keep)
+        super().__init__(folder, parties, console=console, hosts=len(names), sabotage=sabotage, on_event=self._keep)
         self.otlp = otlp
 
     def _keep(self, process: str, event: Event) -> None:
