@@ -175,6 +175,8 @@ class Client:
             ConcordatError: Nothing could be asked: custodians or gateway cannot be reached, refuse, or broke the
                 protocol.
         """
+        if isinstance(items, str):
+            raise TypeError("a check takes a list of identifiers, not one text")
         given = [Item(one) if isinstance(one, str) else one for one in items]
         if len(given) > MAX_ITEMS:
             raise InputError(f"a check has at most {MAX_ITEMS} items", code="too_large")

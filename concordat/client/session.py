@@ -150,7 +150,8 @@ class ApiSession:
             if on_trouble is not None:
                 on_trouble(trouble)
             # Spread, or all pages of a gateway that comes back would dial in one moment.
-            await asyncio.sleep(max(pause, reader.retry_s or 0.0) * (1 + self._random_bytes(1)[0] / 512))
+            wished = min(reader.retry_s or 0.0, self._limits.longest_pause_s)
+            await asyncio.sleep(max(pause, wished) * (1 + self._random_bytes(1)[0] / 512))
             pause = min(2 * pause, self._limits.longest_pause_s)
 
     async def _ask(self, method: str, path: str, body: bytes | None, timeout_s: float | None = None) -> Answer:

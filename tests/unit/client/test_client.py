@@ -116,7 +116,7 @@ async def test_what_cannot_be_read_is_named_and_the_others_go_on(federation: Pat
         "unknown_kind]",
         "unknown_region]",
         "unknown_kind]",
-        "unknown_region]",
+        "bad_input]",
         "too_long]",
     ]
     assert "give a region" in (found[2].reason or "")

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from concordat.canon.guessing import guess
 from concordat.client.client import MAX_ITEMS
 from concordat.client.files import COLUMNS, MAX_BYTES, MAX_LINE_CHARS, Listed, read_list
-from concordat.client.reading import Item, guess, read_item
+from concordat.client.reading import Item, read_item
 from concordat.errors import InputError
 
 if TYPE_CHECKING:
