@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from concordat import telemetry
 from concordat.client import Verdict
 from concordat.protocol.report import TOTALS
 from demo.action import ActionDay
@@ -145,7 +146,8 @@ def _action_day(
     result = _settled(scenario, stores, files, totals)
     screen.report(report)
     screen.comparison(result)
-    checks = [_ask(day, scenario, partner, screen) for partner in scenario.partners]
+    with telemetry.exporting("partner", day.federation.otlp):
+        checks = [_ask(day, scenario, partner, screen) for partner in scenario.partners]
     wrong = _judged(scenario, checks, stores, files)
     screen.partner_checks(checks, wrong)
     outcome = Outcome(
