@@ -152,7 +152,12 @@ def _password(path: Path) -> str:
     return password
 
 
-def _prepare(connection: Any) -> None:
+def require_server(connection: Any) -> None:
+    """Set what every connection needs, and refuse a server that may lose what it took (I9).
+
+    Raises:
+        ConfigError: It runs without fsync or full_page_writes, or its encoding is not UTF8.
+    """
     cursor = connection.cursor()
     try:
         cursor.execute(_PREPARE)
@@ -184,7 +189,7 @@ class Dialect(PGDialect_pg8000):
         """Connect, and refuse a server that does not keep what it takes."""
         connection = self._translated(super().connect, *arguments, **named)
         try:
-            self._translated(_prepare, connection)
+            self._translated(require_server, connection)
         except BaseException:
             self.do_close(connection)
             raise

@@ -30,10 +30,10 @@ WAIT_S = 20.0
 
 
 @asynccontextmanager
-async def gateway(folder: Path) -> AsyncIterator[None]:
+async def gateway(folder: Path, settings: GatewaySettings | None = None) -> AsyncIterator[None]:
     """Serve the gateway of a federation's folder."""
     home = load_home(next((folder / "gateway").iterdir()), clock=SystemClock())
-    settings = GatewaySettings()
+    settings = settings or GatewaySettings()
     with open_foundation(home, settings, clock=SystemClock()) as foundation:
         async with open_gateway(foundation, settings.server(home)) as running:
             await running.server.start()
@@ -90,13 +90,13 @@ class Running:
                 await self.task
 
 
-def hold(folder: Path, *values: str) -> None:
+def hold(folder: Path, *values: str, look_once: bool = False) -> None:
     """Put values with tokens into the store of a node's folder, as another process would, and wake the node."""
     manifest = load_home(folder, clock=SystemClock()).manifest
     today = datetime.now(UTC).date()
     case = parse_case(template(today + timedelta(days=30)), today=today)
     rows = [CanonicalValue("e164", 1, value, STRONG) for value in values]
-    asking = Asking(0, "investigation", "", look_once=False, epochs=manifest.live_epochs)
+    asking = Asking(0, "investigation", "", look_once=look_once, epochs=manifest.live_epochs)
     with Store.open(folder / FILE_NAME) as store:
         put_values(store, rows, asking, case=case, at=SystemClock().now(), random_bytes=secrets.token_bytes)
     wake(folder)

@@ -10,6 +10,7 @@ import pytest
 
 from concordat.errors import UnavailableError
 from gateway.ledger import Committed, Ledger, LedgerWrite, PublishedSequence
+from gateway.transactions import DatabaseAwayError
 from gateway.writer import LedgerWriter
 
 if TYPE_CHECKING:
@@ -17,17 +18,23 @@ if TYPE_CHECKING:
 
 
 class SlowLedger(Ledger):
-    """Writes when it is let, and cannot take sequence 13."""
+    """Writes when it is let, and cannot take sequence 13; its database may be away for some calls."""
 
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
         self.gate = threading.Event()
         self.entered = threading.Event()
+        self.away = 0
+        self.calls = 0
 
     def write(self, writes: Sequence[LedgerWrite]) -> Committed:
         """Note the group once the gate is open."""
         self.entered.set()
         assert self.gate.wait(10)
+        self.calls += 1
+        if self.away:
+            self.away -= 1
+            raise DatabaseAwayError("the ledger did not take a group of writes")
         numbers = [write.sequence for write in writes if isinstance(write, PublishedSequence)]
         if 13 in numbers:
             raise ValueError("a fault that nobody foresaw")
@@ -41,12 +48,14 @@ class Heard:
     def __init__(self) -> None:
         self.durable: list[int] = []
         self.failed: list[int] = []
+        self.doubts = 0
 
     def on_committed(self, numbers: Sequence[int], _committed: Committed) -> None:
         self.durable += numbers
 
     def on_failed(self, numbers: Sequence[int]) -> None:
         self.failed += numbers
+        self.doubts += not numbers
 
 
 def sequence(number: int) -> tuple[PublishedSequence]:
@@ -89,6 +98,40 @@ async def test_one_write_that_cannot_be_taken_does_not_take_the_others_with_it(
     await writer.write(sequence(4))
     assert ledger.groups == [[1], [2], [4]]
     assert (heard.durable, heard.failed) == ([1, 2], [3])
+
+
+async def test_a_group_is_repeated_together_where_its_database_was_away(
+    slow: tuple[LedgerWriter, SlowLedger, Heard],
+) -> None:
+    """The exchange hears of the doubt, as notices may be durable that no commit returned."""
+    writer, ledger, heard = slow
+    writer.submit(1, sequence(1))
+    await asyncio.to_thread(ledger.entered.wait, 10)
+    ledger.away = 1
+    ledger.gate.set()
+    writer.submit(2, sequence(2))
+    await writer.write(sequence(3))
+    assert ledger.groups == [[1], [2, 3]]
+    assert (heard.durable, heard.failed, heard.doubts) == ([1, 2], [], 1)
+
+
+async def test_where_the_database_stays_away_all_fail_after_two_calls(
+    slow: tuple[LedgerWriter, SlowLedger, Heard],
+) -> None:
+    """Each by itself would wait for its own time-out, and the hub would cover nobody for as long as that."""
+    writer, ledger, heard = slow
+    writer.submit(1, sequence(1))
+    await asyncio.to_thread(ledger.entered.wait, 10)
+    for number in range(2, 50):
+        writer.submit(number, sequence(number))
+    ledger.away = 4
+    ledger.gate.set()
+    with pytest.raises(UnavailableError):
+        await writer.write(sequence(50))
+    assert ledger.calls == 4
+    assert (heard.durable, heard.failed) == ([], list(range(1, 50)))
+    await writer.write(sequence(51))
+    assert ledger.groups == [[51]]
 
 
 async def test_what_nobody_waits_for_goes_with_what_comes_next_or_by_itself(
