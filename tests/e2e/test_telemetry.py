@@ -34,6 +34,7 @@ pytestmark = pytest.mark.slow
 NAMES: Final = ("NL", "DE", "RO")
 CUSTODIANS: Final = ("c1", "c2", "c3")
 SERVER, CLIENT = 2, 3
+HELD, UNKNOWN = "0044 (7700) 900-123", "nobody.knows@kanarie-ten.example"
 TEXT: Final = ("SELECT typed FROM record", "SELECT canonical FROM value")
 BYTES: Final = {
     "label": "SELECT label FROM token",
@@ -84,6 +85,23 @@ def only_what_is_listed(sink: Sink) -> bool:
     return True
 
 
+def only_one_trace_of_the_partner(sink: Sink) -> set[str]:
+    """Return the services in the trace of the partner's check, after a look at who is in it."""
+    spans = sink.spans()
+    (check,) = [one for one in spans if (one.service, one.name) == ("partner", "check")]
+    members = [one for one in spans if one.trace_id == check.trace_id]
+    services = {one.service for one in members}
+    assert not any(service.startswith("node-") for service in services)
+    assert services & {f"custodian-{name}" for name in CUSTODIANS}
+    assert {one.attributes["http.route"] for one in members if one.name == "http" and one.kind == SERVER} == {
+        "/v1/token",
+        "/v1/evaluations",
+        "/v1/queries",
+    }
+    assert [one.service for one in members if one.name == "check" and one.kind == SERVER] == ["gateway-g1"]
+    return services
+
+
 def plant(sink: Sink, canary: Canary) -> None:
     """Send a span as a careless library would, with a secret in an attribute, past the list."""
     provider = TracerProvider(resource=Resource({"service.name": "careless"}), shutdown_on_exit=False)
@@ -93,11 +111,24 @@ def plant(sink: Sink, canary: Canary) -> None:
     provider.shutdown()
 
 
+def scenario_with_a_partner(path: Path) -> Path:
+    """Write the small scenario of the demo's tests, and a partner that asks: a hit, and what nobody holds."""
+    scenario = json.loads(mixed(path).read_text("utf-8"))
+    scenario["parties"]["NL"] = {"answers_partners": True}
+    scenario["queries"] = [
+        {"id": "q1", "partner": "IJM", "kind": "phone", "typed": HELD, "same_as": scenario["match"][0][0]},
+        {"id": "q2", "partner": "IJM", "kind": "email", "typed": UNKNOWN},
+    ]
+    path.write_text(json.dumps(scenario), encoding="utf-8")
+    return path
+
+
 def test_the_demo_exports_no_identifier_label_token_or_reference(tmp_path: Path) -> None:
     """I1, I2: the real demo, with a collector for every process."""
     keep = tmp_path / "kept"
     with Sink() as sink:
-        command = ["demo", "--once", "--hosts", "4", "--scenario", mixed(tmp_path / "s.json"), "--keep", keep]
+        scenario = scenario_with_a_partner(tmp_path / "s.json")
+        command = ["demo", "--once", "--hosts", "4", "--scenario", scenario, "--keep", keep]
         arguments = [sys.executable, "-m", "concordat", *map(str, command), "--otlp", sink.endpoint]
         done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=200)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -107,8 +138,9 @@ def test_the_demo_exports_no_identifier_label_token_or_reference(tmp_path: Path)
         assert {("gateway-g1", "concordat.certificates"), ("node-NL", "rpc.client.duration")} <= set(
             sink.metric_names()
         )
+        assert only_one_trace_of_the_partner(sink) >= {"partner", "gateway-g1"}
         homes = sorted((keep / "federation" / "node").iterdir())
-        scanner, canaries = scanner_of(secrets_in(homes))
+        scanner, canaries = scanner_of([*secrets_in(homes), ("text", HELD), ("text", UNKNOWN)])
         assert {one.what for one in canaries} == {"text", *BYTES}
         assert scanner.find_all(sink.places()) == []
         assert only_what_is_listed(sink)
