@@ -103,6 +103,8 @@ class FakeHub(FakeApi):
         self.held: dict[str, dict[bytes, Held]] = {"NL": {}, "DE": {}, "FR": {}}
         self.evaluated = 0
         self.asked: list[tuple[str, ...]] = []
+        self.decision = ASKER_TOLD | HOLDER_TOLD
+        self.answering = (COVERED, TIMED_OUT)
         self.wrong_answer: dict[str, Callable[[model.Hit], model.Hit]] = {}
         self.body_hook: Callable[[wire.CertificateBody], None] = lambda _: None
         self.answer_hook: Callable[[model.QueryResponse], model.QueryResponse] = lambda answer: answer
@@ -191,13 +193,12 @@ class FakeHub(FakeApi):
 
     def _answer(self, node: Party, header_hash: bytes, item: model.QueryItem) -> model.Hit | None:
         held = self.held[node.name].get(item.token)
-        if held is None or self.states[node.name] not in (COVERED, TIMED_OUT) or held.namespace != item.namespace:
+        if held is None or self.states[node.name] not in self.answering or held.namespace != item.namespace:
             return None
         assert ask_macs(held.secret, header_hash, item.token, item.reference) == item.ask_mac
-        decision = ASKER_TOLD | HOLDER_TOLD
-        mac = answer_mac(held.secret, header_hash, node.id, (item.reference, held.reference), decision)
+        mac = answer_mac(held.secret, header_hash, node.id, (item.reference, held.reference), self.decision)
         handle = "M-" + hashlib.sha256(item.reference).hexdigest()[:8].upper()
-        hit = model.Hit(party=node.id, reference=held.reference, decision=decision, answer_mac=mac, handle=handle)
+        hit = model.Hit(party=node.id, reference=held.reference, decision=self.decision, answer_mac=mac, handle=handle)
         lie = self.wrong_answer.get(node.name)
         return hit if lie is None else lie(hit)
 

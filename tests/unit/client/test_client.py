@@ -16,7 +16,7 @@ from concordat.protocol.report import REPORT_DOMAIN
 from concordat.vocabulary import Purpose
 from tests.unit.client.conftest import home
 from tests.unit.client.fake_api import Reply, Request, problem
-from tests.unit.client.fake_hub import CASE, COVERED, MINUTE, OFFLINE, TIMED_OUT, hub
+from tests.unit.client.fake_hub import CASE, COVERED, MINUTE, OFFLINE, OUTSIDE, TIMED_OUT, hub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,6 +205,31 @@ async def test_a_hit_that_another_party_s_answer_is_passed_off_as_is_not_believe
         found = await ask(folder, PHONE)
     assert results(found) == ["no_hit"]
     assert found[0].unverified == ("NL",)
+
+
+async def test_an_answer_that_does_not_let_the_asker_know_is_no_hit(federation: Path, folder: Path) -> None:
+    async with hub(federation) as fake:
+        fake.decision = HOLDER_TOLD
+        await fake.hold("DE", "e164", PHONE)
+        found = await ask(folder, PHONE)
+    assert results(found) == ["no_hit"]
+    assert found[0].unverified == ("DE",)
+
+
+async def test_an_answer_of_a_party_outside_the_agreement_is_no_hit(federation: Path, folder: Path) -> None:
+    async with hub(federation) as fake:
+        fake.answering = (COVERED, OUTSIDE)
+        await fake.hold("FR", "e164", PHONE)
+        found = await ask(folder, PHONE)
+    assert results(found) == ["no_hit"]
+    assert found[0].unverified == ("FR",)
+
+
+async def test_i6_a_party_that_does_not_answer_partners_can_never_be_covered(federation: Path, folder: Path) -> None:
+    async with hub(federation) as fake:
+        fake.states["FR"] = COVERED
+        with pytest.raises(ProtocolError, match="does not answer partners"):
+            await ask(folder, PHONE)
 
 
 def _without_one(body: wire.CertificateBody) -> None:
