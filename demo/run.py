@@ -104,7 +104,7 @@ def run_demo(
         folder,
         scenario.parties,
         partners=scenario.partners,
-        console=False,
+        console=True,
         hosts=hosts,
         sabotage=sabotage,
         on_event=screen.on_event,
