@@ -20,13 +20,13 @@ from opentelemetry.sdk.metrics.export import (
     MetricsData,
     PeriodicExportingMetricReader,
 )
-from opentelemetry.sdk.metrics.view import View
+from opentelemetry.sdk.metrics.view import DropAggregation, View
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
 from typing_extensions import override
 
-from concordat.telemetry.allowed import ATTRIBUTES
+from concordat.telemetry.allowed import ATTRIBUTES, SCOPE
 from concordat.telemetry.clean import clean_spans
 
 if TYPE_CHECKING:
@@ -169,12 +169,19 @@ def prometheus_reader() -> tuple[MetricReader, Callable[[], bytes]]:
 
 def meter_provider(resource: Resource, readers: Sequence[MetricReader]) -> MeterProvider:
     """Return a provider whose metrics have labels of the list only, few series, and no exemplars."""
-    every = View(instrument_name="*", attribute_keys=set(ATTRIBUTES), aggregation_cardinality_limit=MOST_SERIES)
+    # What a library counts has names and values of its own making: dropped, whatever it is.
+    others = View(instrument_name="*", aggregation=DropAggregation())
+    own = View(
+        instrument_name="*",
+        meter_name=SCOPE,
+        attribute_keys=set(ATTRIBUTES),
+        aggregation_cardinality_limit=MOST_SERIES,
+    )
     return MeterProvider(
         metric_readers=readers,
         resource=resource,
         # An exemplar holds the labels that the view has cut, and the id of a trace.
         exemplar_filter=AlwaysOffExemplarFilter(),
         shutdown_on_exit=False,
-        views=[every],
+        views=[others, own],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from opentelemetry.metrics import Observation
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -22,7 +23,7 @@ from opentelemetry.trace import (
 )
 
 from concordat.telemetry.allowed import ATTRIBUTES, clean_attributes
-from concordat.telemetry.otlp import CleanSpans
+from concordat.telemetry.otlp import CleanSpans, meter_provider, prometheus_reader
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -106,3 +107,20 @@ def test_each_attribute_takes_its_own_form_and_no_other(name: str) -> None:
     refused = {*others, *foreign} - {200, 599} - {"(no row)", "/", "/healthz", "/v1/queries"}
     assert {value for value in refused if clean_attributes({name: value})} <= {"/v1/operations/{operation}/report"}
     assert clean_attributes({name: [GOOD[name][0]]}) == {}
+
+
+def test_what_a_library_counts_is_dropped_and_ours_loses_every_label_that_is_not_listed() -> None:
+    reader, read = prometheus_reader()
+    provider = meter_provider(Resource({}), [reader])
+    library, ours = provider.get_meter("fastapi"), provider.get_meter("concordat")
+    library.create_counter("http.server.requests").add(1, {"http.route": SECRET})
+    library.create_histogram("http.server.duration").record(1, {"http.route": SECRET})
+    library.create_observable_gauge("queue", [lambda _options: [Observation(1, {"http.route": SECRET})]])
+    ours.create_counter("concordat.ticks").add(1, {"party": SECRET, "concordat.code": "ok"})
+    text = read().decode()
+    provider.shutdown()
+    assert [line for line in text.splitlines() if not line.startswith("#")] == [
+        'concordat_ticks_total{concordat_code="ok"} 1.0'
+    ]
+    assert SECRET not in text
+    assert "http_server" not in text
