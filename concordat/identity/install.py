@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ROOT_KEYS: Final = "root-keys.json"
 MANIFEST: Final = "manifest.json"
+# Who looks into a folder with `concordat federation check` leaves this there; the home's own counts, never another's.
+_NOT_TAKEN: Final = "manifest.version"
 # The last of each is a gateway's, where its ledger is in PostgreSQL: by what it is let in, and whom it believes.
 _SECRETS: Final = frozenset({"tls.key", "sign.key", "seal.key", "ledger.password"})
 _PUBLIC: Final = frozenset({"tls.crt", "tls-roots.crt", ROOT_KEYS, MANIFEST, "ledger.crt"})
@@ -119,7 +121,9 @@ def _found(source: Path) -> list[_File]:
 def _listed(folder: Path, within: str) -> Iterator[_File]:
     for path in sorted(folder.iterdir()):
         # Kubernetes keeps the files in ..data and shows links to them.
-        if path.name.startswith("..") or (path.is_dir() and not within and path.name in _FOLDERS):
+        if path.name.startswith("..") or path.name == _NOT_TAKEN:
+            continue
+        if path.is_dir() and not within and path.name in _FOLDERS:
             continue
         if not path.is_file():
             raise ConfigError(f"{path}: is no plain file of a party's identity")

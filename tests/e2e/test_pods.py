@@ -7,19 +7,18 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.kubelet import Cluster
+from tests.e2e.kubelet import Cluster, Pod
 from tests.unit.deploy import readme
 from tests.unit.deploy.rendered import EXAMPLE, workloads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.e2e.kubelet import Pod
+    from collections.abc import Iterator
 
 pytestmark = [
     pytest.mark.docker,
@@ -31,14 +30,8 @@ pytestmark = [
     ),
 ]
 
+START_S = 150
 SECRETS = ("tls.key", "sign.key", "seal.key")
-
-
-def _until(holds: Callable[[], bool], what: str, *, within_s: float = 240) -> None:
-    ends = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < ends, what
-        time.sleep(0.3)
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +51,18 @@ def pods(typed_in: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
     with Cluster(tmp_path_factory.mktemp("volumes"), typed_in) as cluster:
         found = {f"{one.namespace}/{one.name}": cluster.pod(one) for one in workloads(EXAMPLE)}
         # No order is kept in a cluster either: what misses another ends, and is started again.
-        for pod in found.values():
-            pod.start()
+        with ThreadPoolExecutor(max_workers=4) as several:
+            list(several.map(Pod.start, found.values()))
         for pod in found.values():
             _ready(pod)
         yield found
 
 
 def _ready(pod: Pod) -> None:
-    _until(lambda: pod.probe("startup"), f"{pod.container} does not start")
+    ends = time.monotonic() + START_S
+    while not pod.probe("startup"):
+        assert time.monotonic() < ends, f"{pod.workload.name} does not start: {pod.logs()[-2000:]}"
+        time.sleep(0.3)
 
 
 def test_every_pod_starts_and_answers_its_probes(pods: dict[str, Pod]) -> None:

@@ -105,12 +105,19 @@ def test_what_the_service_keeps_stays_as_it_is(federation: Path, empty: Path, tm
     assert {name: _trace(empty / name) for name in names} == before
 
 
-@pytest.mark.parametrize("name", ["quotas.sqlite", "store.sqlite", "ledger.db", "manifest.version", "shares/notes.txt"])
+@pytest.mark.parametrize("name", ["quotas.sqlite", "store.sqlite", "ledger.db", "shares/notes.txt"])
 def test_nothing_but_an_identity_is_installed(federation: Path, empty: Path, name: str) -> None:
     (federation / "custodian/c1" / name).write_bytes(b"an old copy")
     with pytest.raises(ConfigError, match="nothing else is installed"):
         install(federation / "custodian/c1", empty)
     assert list(empty.iterdir()) == []
+
+
+def test_the_highest_manifest_seen_is_the_homes_own_and_never_the_sources(federation: Path, empty: Path) -> None:
+    load_home(federation / "node/NL", clock=SystemClock())
+    assert (federation / "node/NL/manifest.version").exists()
+    install(federation / "node/NL", empty)
+    assert not (empty / "manifest.version").exists()
 
 
 def test_pinned_root_keys_are_not_replaced(federation: Path, empty: Path, tmp_path: Path) -> None:
