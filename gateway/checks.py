@@ -121,7 +121,7 @@ class Checks:
     def _accept(self, asker: str, header: SignedHeader, message: wire.Check, *, now: float) -> LiveCheck:
         known = self._by_id.get(header.fields.check_id)
         if known is not None:
-            if known.asker != asker or known.header.raw != header.raw or known.query is not None:
+            if known.asker != asker or known.header.raw != header.raw:
                 raise RefusedError("a check id that is in use", code="request_reused")
             return known
         self._judge(asker, header, message, now)

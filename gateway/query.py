@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from concordat.api.model import MAX_QUERY_ITEMS
 from concordat.errors import ProtocolError, RefusedError, UnavailableError
-from concordat.identity.names import Role
 from concordat.protocol.macs import ASKER_TOLD
 from concordat.tokens import NAMESPACES_BY_NUMBER
 from concordat.wire.v1 import check_pb2 as wire
@@ -109,9 +108,9 @@ def accept_query(
         ProtocolError: Too many items, weak ones, or a record that others could find.
     """
     fields, items = header.fields, message.items
-    party = manifest.party_by_id(fields.asker)
-    # (1) The published table comes first (I8).
-    if party.spiffe.role is not Role.PARTNER or not has_purpose(manifest, party.name, fields.purpose):
+    # (1) The published table comes first (I8); it names partners only.
+    name = manifest.party_by_id(fields.asker).name
+    if not manifest.partner_rights.get(name, {}).get(fields.purpose):
         raise RefusedError("no row lets this party query for this purpose")
     # (2) A partner keeps no record: it looks once, and every holder that answers is told of it.
     if not fields.look_once or message.only_holders or not audience_is_everyone(message.audience_sets):
@@ -125,11 +124,6 @@ def accept_query(
     now_ms = int(now * MS)
     if fields.issued_at_ms > now_ms + margin_ms or fields.expires_at_ms < now_ms + margin_ms:
         raise RefusedError("the query is from the future or expires before holders can have it", code="expired")
-
-
-def has_purpose(manifest: Manifest, partner: str, purpose: str) -> bool:
-    """Tell whether a row lets a partner query any namespace for a purpose (I8)."""
-    return bool(manifest.partner_rights.get(partner, {}).get(purpose))
 
 
 def audience_is_everyone(sets: Iterable[wire.AudienceSet]) -> bool:

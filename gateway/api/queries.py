@@ -15,14 +15,13 @@ from concordat.api.model import (
     SignedCertificate,
     State,
 )
-from concordat.errors import RefusedError
 from concordat.identity.manifest import Manifest
 from concordat.protocol.check import SignedHeader, accept_header, parse_header
 from concordat.tokens import NAMESPACE_NUMBERS
 from concordat.wire.v1 import check_pb2 as wire
 from gateway.api.access import Caller, caller, guarded_router
 from gateway.api.context import Context
-from gateway.query import QueryHit, QueryOutcome, accept_query, has_purpose, muted_positions
+from gateway.query import QueryHit, QueryOutcome, accept_query, muted_positions
 
 _STATES: Final = {
     wire.HOLDER_STATE_COVERED: State.COVERED,
@@ -76,11 +75,9 @@ async def answer_query(
         ConcordatError: Whatever else is wrong with the query.
     """
     header = parse_header(request.header, request.signature)
-    # Step 3.9 (1): from the published table, before anybody is asked (I8).
-    if not has_purpose(manifest, who.party.name, header.fields.purpose):
-        raise RefusedError("no row lets this partner query for this purpose")
     namespaces = bytes(NAMESPACE_NUMBERS.get(item.namespace, _NO_NAMESPACE) for item in request.items)
     message, asker = _as_check(request), str(who.identity)
+    # Step 3.9 (1): from the published table, before anybody is asked (I8).
     accept_header(header, manifest=manifest, asker=asker, now=now)
     accept_query(header, message, manifest=manifest, namespaces=namespaces, now=now)
     muted = muted_positions(header, namespaces, manifest=manifest)

@@ -23,9 +23,8 @@ def accept_role(header: SignedHeader, asker: Party, question: wire.Question, *, 
     """
     if asker.spiffe.role is Role.NODE:
         return
-    # Step 3.9 (3): the table is the manifest's, and not the hub's to read for everybody (I8).
-    rights = manifest.partner_rights.get(asker.name, {})
-    if asker.spiffe.role is not Role.PARTNER or not rights.get(header.fields.purpose):
+    # Step 3.9 (3): the table is the manifest's, and not the hub's to read for everybody (I8). It names partners only.
+    if not manifest.partner_rights.get(asker.name, {}).get(header.fields.purpose):
         raise RefusedError("no row of the manifest lets this party ask for this purpose")
     if not header.fields.look_once or not all(one.everyone for one in question.audience_sets):
         raise ProtocolError("a partner looks once, and whoever answers is told of it")

@@ -8,10 +8,11 @@ import pytest
 
 from concordat.errors import ConcordatError
 from concordat.protocol.certificate import accept_certificate
-from concordat.protocol.check import audience_hash
+from concordat.protocol.check import audience_hash, parse_header
 from concordat.protocol.macs import ASKER_TOLD, HOLDER_TOLD
 from concordat.wire.v1 import check_pb2
 from gateway.ledger import Tombstone
+from gateway.query import SpentQueries
 from gateway.rules import Limits
 from tests.unit.gateway.partners import ACCOUNT, E164, EMAIL, coverage, partner
 from tests.unit.gateway.test_tokens_forgotten import holds
@@ -311,6 +312,17 @@ def test_a_query_is_asked_once(world: World) -> None:
     with pytest.raises(ConcordatError) as refusal:
         ijm.ask(hub, message)
     assert refusal.value.code == "expired"
+
+
+def test_what_is_spent_is_forgotten_with_its_header(world: World) -> None:
+    ijm = partner(world)
+    spent, clock = SpentQueries(max_items_of_asker=2000), world.clock
+    for _ in range(3):
+        message = ijm.message("x")
+        header = parse_header(message.header, message.signature)
+        spent.admit(header, now=clock.now())
+        assert len(spent) == 1
+        clock.advance(600)
 
 
 def test_a_check_id_is_in_use_once_whoever_uses_it(world: World) -> None:
