@@ -16,7 +16,7 @@ from concordat.errors import ConfigError
 from concordat.telemetry.http import HttpSpans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from fastapi import FastAPI
@@ -83,16 +83,18 @@ async def serve(
     tls: ssl.SSLContext | None,
     *,
     on_ready: Callable[[], None],
-    on_stop: Callable[[], object],
+    on_stop: Callable[[], Awaitable[None]],
+    stop: asyncio.Event | None = None,
 ) -> None:
-    """Run until SIGTERM or SIGINT.
+    """Run until SIGTERM, SIGINT or `stop`.
 
     Args:
         app: The console.
         bound: Its port.
         tls: None for plain HTTP.
         on_ready: Called once requests are answered.
-        on_stop: Called first when stopping: ends the long answers.
+        on_stop: Runs first when stopping: ends the long answers.
+        stop: Stops the server when set; signals set it too.
     """
     config = uvicorn.Config(
         HttpSpans(app),
@@ -109,7 +111,7 @@ async def serve(
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         ssl_context_factory=None if tls is None else lambda _config, _default: tls,
     )
-    server, stop, loop = _Server(config), asyncio.Event(), asyncio.get_running_loop()
+    server, stop, loop = _Server(config), stop or asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         # Only the main thread may handle signals.
         with suppress(NotImplementedError, RuntimeError, ValueError):
@@ -124,9 +126,7 @@ async def serve(
     stopping = loop.create_task(stop.wait())
     await asyncio.wait({stopping, running}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    result = on_stop()
-    if asyncio.iscoroutine(result):
-        await result
+    await on_stop()
     server.should_exit = True
     await running
 

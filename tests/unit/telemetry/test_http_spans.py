@@ -55,7 +55,7 @@ def app() -> FastAPI:
 
 
 def client(*, continues: bool = False) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(HttpSpans(app(), continues=continues), raise_app_exceptions=False)  # type: ignore[arg-type]  # its own types for ASGI
+    transport = httpx.ASGITransport(HttpSpans(app(), continues=continues), raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://hub.example")
 
 

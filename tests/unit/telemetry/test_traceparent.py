@@ -99,3 +99,18 @@ async def test_a_calls_trace_goes_on_at_custodian_and_gateway_only(parties: Part
             goes_on = role in (Role.CUSTODIAN, Role.GATEWAY)
             assert (served.context.trace_id == called.context.trace_id) is goes_on
             assert (served.parent is not None) is goes_on
+
+
+async def test_a_callers_trace_does_not_go_on_in_a_stream(parties: Parties, echo: Echo) -> None:
+    """A session lasts for days and carries what many asked; its span is the server's own."""
+    spans = recorded()
+    async with (
+        serving(parties.custodian, echo) as server,
+        dialled(server, home=parties.node, to=parties.custodian.identity) as calls,
+    ):
+        sent = (("traceparent", GOOD),)
+        assert [one async for one in calls.down(b"0:ok", metadata=sent)] == [b"ok"]
+        await calls.unary(b"0:ok", metadata=sent)
+        await calls.unary(b"0:ok", metadata=sent * 2)
+    found = [one.parent and f"{one.parent.trace_id:032x}" for one in spans.get_finished_spans()]
+    assert found == [None, TRACE, None]
