@@ -10,6 +10,7 @@ is refused (I9). What is lost on the way is an error of SQLAlchemy like all othe
 from __future__ import annotations
 
 import ipaddress
+import socket
 import ssl
 import stat
 from contextlib import suppress
@@ -50,6 +51,21 @@ SELECT current_setting('fsync'), current_setting('full_page_writes'), current_se
 """
 # Classes of SQLSTATE in which the connection is gone or the server is going.
 _LOST: Final = ("08", "57P")
+
+_STATES: Final = {
+    "28P01": "the server knows no such user, or another password",
+    "28000": "the server does not let this user in from here",
+    "3D000": "the server has no such database",
+    "42501": "the user lacks a right in the database",
+    "53300": "the server has too many connections",
+    "55P03": "another transaction holds the lock",
+}
+_KINDS: Final[dict[type[BaseException], str]] = {
+    ssl.SSLCertVerificationError: "the server's certificate is not one of ledger_tls_ca for its name",
+    ConnectionRefusedError: "nobody answers at its address",
+    socket.gaierror: "its host name is unknown",
+    TimeoutError: "it does not answer in time",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +241,22 @@ class Dialect(PGDialect_pg8000):
             return call(*arguments, **named)
         except OSError as error:
             raise self.loaded_dbapi.InterfaceError("network error") from error
+
+
+def reason(error: BaseException) -> str:
+    """Return why a server was not reached, in our own words, or nothing."""
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    for cause in causes:
+        for kind, words in _KINDS.items():
+            if isinstance(cause, kind):
+                return words
+        if sqlstate(cause) in _STATES:
+            return _STATES[sqlstate(cause)]
+        if "Server refuses SSL" in cause.args:
+            return "the server speaks no TLS"
+    return ""
 
 
 def sqlstate(error: BaseException | None) -> str:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from concordat.errors import UnavailableError
-from gateway.postgres import sqlstate
+from gateway.postgres import reason, sqlstate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,9 @@ def _once(engine: Engine, work: Callable[[Connection], T]) -> T:
 
 def unavailable(error: Exception, message: str) -> UnavailableError:
     """Return what to raise for an error of the database."""
-    return DatabaseAwayError(message) if _is_away(error) else UnavailableError(message)
+    why = reason(error)
+    kind = DatabaseAwayError if _is_away(error) else UnavailableError
+    return kind(f"{message}: {why}" if why else message)
 
 
 def _is_away(error: Exception) -> bool:
