@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from concordat.clock import ManualClock
+    from concordat.clock import Clock, ManualClock
+    from concordat.custodians import Transport
     from concordat.identity.home import Home
     from concordat.identity.manifest import Custodian
     from concordat.wire.v1 import custodian_pb2 as wire
@@ -55,9 +56,7 @@ class RelayByHand:
     async def close(self) -> None: ...
 
 
-def app_of(
-    home: Home, clock: ManualClock, store: OperationStore, relay: RelayByHand, *, gate: Gate | None = None
-) -> FastAPI:
+def app_of(home: Home, clock: Clock, store: OperationStore, relay: Transport, *, gate: Gate | None = None) -> FastAPI:
     """Build the app of a gateway without a hub."""
     context = ApiContext(
         home=home,
