@@ -53,7 +53,7 @@ Why = Annotated[Path | None, Parameter(group=_WHY, help="Why you ask (TOML); jus
 def check(
     file: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
-    *,
+    *more: Annotated[str, Parameter(show=False)],
     home: HomeFolder = None,
     justification: Why = None,
     region: Annotated[str | None, Parameter(group=_WHY)] = None,
@@ -85,6 +85,9 @@ def check(
     otlp
         Send spans to this OpenTelemetry collector, http://HOST:PORT on this machine or https://HOST:PORT.
     """
+    if more:
+        # Not the parser's message, which would repeat what may be identifiers.
+        raise InputError("give one list; identifiers stand in it and never among the arguments")
     folder = _home(home)
     why = load_justification(
         justification or folder / "justification.toml",

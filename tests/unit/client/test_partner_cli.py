@@ -156,6 +156,10 @@ async def test_an_identifier_in_place_of_a_file_is_not_repeated(
     err = capsys.readouterr().err
     assert "give a file, or - for standard input" in err
     assert "40721123456" not in err
+    assert await check(federation, "+40721123456", why, "lena@mail.example") == 2
+    err = capsys.readouterr().err
+    assert "never among the arguments" in err
+    assert "lena" not in err
 
 
 async def test_a_list_of_which_nothing_can_be_read_ends_with_2_and_a_gateway_that_is_not_there_with_1(

@@ -4,6 +4,8 @@ import asyncio
 import base64
 import json
 import logging
+import subprocess
+import sys
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -265,3 +267,12 @@ def test_a_manifest_without_an_api_and_a_foreign_step_in_a_path_are_refused(part
     assert segment("op/../1?x") == "op%2F..%2F1%3Fx"
     with pytest.raises(ConfigError):
         segment("..")
+
+
+def test_the_session_needs_no_canonical_forms_which_a_console_has_not_installed() -> None:
+    program = (
+        "import sys, concordat.client.session;"
+        "print([name for name in ('phonenumbers', 'tldextract', 'concordat.canon') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
