@@ -23,7 +23,9 @@ with telemetry.setup("test", settings=settings):
     careless = trace.get_tracer("library").start_span("GET {secret}", attributes={{"typed": "{secret}"}})
     careless.record_exception(ValueError("{secret}"))
     careless.end()
-    telemetry.meter().create_counter("concordat.ticks").add(1, {{"party": "{secret}", "concordat.code": "ok"}})
+    with telemetry.span("check"):
+        telemetry.meter().create_counter("concordat.ticks").add(1, {{"party": "{secret}", "concordat.code": "ok"}})
+        logging.getLogger("test").info("within")
     time.sleep(float(sys.argv[4]))
     print("work done", flush=True)
 """
@@ -46,7 +48,7 @@ def test_what_waits_is_sent_at_the_end_and_nothing_careless_is_in_it() -> None:
     with Sink() as sink:
         done = run(sink.endpoint)
         spans = sink.spans()
-        assert [(one.service, one.name, one.parent) for one in spans] == [("test", "check", "")] * 3
+        assert [(one.service, one.name, one.parent) for one in spans] == [("test", "check", "")] * 4
         assert ("test", "concordat.ticks") in sink.metric_names()
         assert not [place for place, content in sink.places() if SECRET.encode() in content or b"900123" in content]
         ticks = [text for _, request in sink.requests() if "concordat.ticks" in (text := str(request))]
