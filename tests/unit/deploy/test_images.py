@@ -1,0 +1,96 @@
+"""What the images are built from: each role's part of the lock is all that its extra needs, and nothing else."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import distribution, requires
+from typing import Final
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.unit.deploy.rendered import ROOT
+
+ROLES: Final = ("custodian", "gateway", "node", "console", "partner")
+DOCKERFILE: Final = (ROOT / "deploy/docker/Dockerfile").read_text(encoding="utf-8")
+
+
+def role_lock(role: str) -> str:
+    """Return a role's part of the lock."""
+    command = (sys.executable, str(ROOT / "scripts/role-lock"), role)
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def named(lock: str) -> set[str]:
+    """Return the packages of a lock that this Python would install."""
+    lines = (line.removesuffix("\\") for line in lock.splitlines() if re.match(r"\w", line))
+    found = (Requirement(line.strip()) for line in lines)
+    return {canonicalize_name(one.name) for one in found if one.marker is None or one.marker.evaluate()}
+
+
+def needs_of(name: str, extra: str) -> list[str]:
+    """Return what an installed package says that it needs; for ours, what pyproject.toml says."""
+    if name == "concordat":
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        return [*project["dependencies"], *project["optional-dependencies"][extra]]
+    return requires(name) or []
+
+
+def closure(role: str) -> set[str]:
+    """Return all packages that our own needs with an extra."""
+    todo = [("concordat", role)]
+    seen = set(todo)
+    while todo:
+        name, extra = todo.pop()
+        for one in map(Requirement, needs_of(name, extra)):
+            if one.marker is not None and not one.marker.evaluate({"extra": extra}):
+                continue
+            for wanted in ((canonicalize_name(one.name), each) for each in (one.extras or {""})):
+                if wanted not in seen:
+                    seen.add(wanted)
+                    todo.append(wanted)
+    return {name for name, _ in seen} - {"concordat"}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_roles_lock_is_what_its_extra_needs(role: str) -> None:
+    locked = named(role_lock(role))
+    assert closure(role) <= locked
+    # A package that asks for another one only with an extra of its own may bring that one's needs along.
+    assert len(locked - closure(role)) <= 2
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_package_is_held_to_a_hash_and_to_the_version_that_is_tested(role: str) -> None:
+    lock = role_lock(role)
+    blocks = re.split(r"\n(?=\w)", lock.strip())
+    assert all("--hash=sha256:" in block for block in blocks)
+    for line in (block.splitlines()[0].removesuffix("\\").strip() for block in blocks):
+        wanted = Requirement(line)
+        if wanted.marker is None or wanted.marker.evaluate():
+            assert distribution(wanted.name).version in wanted.specifier
+
+
+def test_there_is_no_part_for_a_role_that_is_none() -> None:
+    command = (sys.executable, str(ROOT / "scripts/role-lock"), "../../etc")
+    assert subprocess.run(command, capture_output=True, check=False).returncode != 0
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_an_image_ends_as_nobody_with_the_command_of_its_role(role: str) -> None:
+    stage = DOCKERFILE.partition(f"FROM runtime AS {role}\n")[2].partition("\nFROM ")[0]
+    assert f"COPY --from=build-{role} " in stage
+    assert f'CMD ["{role}"' in stage
+    assert "HEALTHCHECK" in stage
+    assert "USER" not in stage
+
+
+def test_the_build_needs_no_frontend_and_no_network() -> None:
+    assert "# syntax" not in DOCKERFILE
+    assert "PIP_NO_INDEX=1" in DOCKERFILE
+    assert "USER 10001:10001" in DOCKERFILE
+    assert DOCKERFILE.count("--require-hashes") == 2 + len(ROLES) - 1
