@@ -219,5 +219,7 @@ class Subscription:
             raise UnavailableError("the operator's view has ended this stream", code="stopping")
         if not self.fresh.is_set():
             return None
+        state = await self._view.state()
+        # Not before: what came while this reader waited for the first state is in it.
         self.fresh.clear()
-        return await self._view.state()
+        return state

@@ -1,8 +1,8 @@
 """`/v1/operator`: the hub operator's state and its stream of versions, for consoles only (docs/console.md)."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Annotated, Any, Final
 
 from fastapi import Request
@@ -61,7 +61,7 @@ async def events(
 
 async def event_lines(
     view: OperatorView, who: str, *, clock: Clock, until: float, stopping: asyncio.Event | None = None
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Yield events until the token or the gateway ends.
 
     Args:
@@ -83,17 +83,19 @@ async def event_lines(
 
 
 class EventStream(StreamingResponse):
-    """A stream that ends for whoever stopped reading, too."""
+    """A stream that ends for whoever stopped reading, too, and gives back its place at once."""
 
-    def __init__(self, lines: AsyncIterator[bytes], *, ends_after_s: float) -> None:
+    def __init__(self, lines: AsyncGenerator[bytes, None], *, ends_after_s: float) -> None:
         super().__init__(lines, media_type="text/event-stream")
+        self._lines = lines
         self._ends_after_s = ends_after_s
 
     @override
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._ends_after_s):
-                await super().__call__(scope, receive, send)
+        async with aclosing(self._lines):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._ends_after_s):
+                    await super().__call__(scope, receive, send)
 
 
 def _view(view: OperatorView | None) -> OperatorView:

@@ -55,8 +55,8 @@ async def seen(world: World, *, silent: str, decision: int) -> tuple[list[bytes]
     fr.publish(silent)
     world.settle()
     await look()
-    for asks in (lambda: nl.check("x", "y"), lambda: de.check("x"), lambda: nl.check("x")):
-        asks()
+    for asker, values in ((nl, ("x", "y")), (de, ("x",)), (nl, ("x",))):
+        asker.check(*values)
         world.advance(61)
         await look()
     await view.stop()

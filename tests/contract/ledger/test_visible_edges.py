@@ -4,25 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from concordat.wire.v1 import check_pb2 as wire
-from gateway.database import open_engine
-from gateway.ledger import EdgeCandidate, Ledger, Tombstone, VoidEdge
+from gateway.ledger import EdgeCandidate, Tombstone, VoidEdge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from gateway.ledger import Ledger
 
 A, B, C = (f"spiffe://test.example/node/{name}" for name in ("A", "B", "C"))
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    engine = open_engine(tmp_path / "ledger.db")
-    numbers = iter(range(1, 1 << 20))
-    yield Ledger(engine, now_ms=lambda: 1, random_bytes=lambda size: next(numbers).to_bytes(size, "big"))
-    engine.dispose()
 
 
 def ref(text: str) -> bytes:
