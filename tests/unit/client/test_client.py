@@ -335,6 +335,32 @@ async def test_work_goes_on_with_t_custodians_and_says_so_below(federation: Path
     assert fake.asked == []
 
 
+async def test_a_custodian_that_lies_through_the_relay_is_named_and_left_out(
+    federation: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with hub(federation) as fake:
+        await fake.hold("NL", "e164", PHONE)
+        honest = fake.routes["POST", "/v1/evaluations"]
+
+        async def lying(request: Request) -> Reply:
+            reply = await honest(request)
+            asked = model.EvaluationRequest.model_validate_json(request.body)
+            if asked.custodian == 2 and isinstance(reply.body, bytes):
+                said = model.EvaluationResponse.model_validate_json(reply.body)
+                # Another element of the group: that of the request itself.
+                reply.body = said.model_copy(update={"elements": asked.elements}).model_dump_json().encode()
+            return reply
+
+        fake.routes["POST", "/v1/evaluations"] = lying
+        async with Client.open(folder) as client:
+            # Whoever is asked first: with two of three, custodian 2 is among them by the second time.
+            found = [await client.check([PHONE if turn == 0 else f"+4072200000{turn}"], CASE) for turn in range(3)]
+            assert client._pool.excluded == ("spiffe://test.example/custodian/c2",)
+    assert results(found[0]) == ["hit"]
+    assert [results(one) for one in found[1:]] == [["no_hit"]] * 2
+    assert "CUSTODIAN LIES: spiffe://test.example/custodian/c2" in caplog.text
+
+
 async def test_what_failed_after_a_part_was_asked_is_not_asked_and_says_why(federation: Path, folder: Path) -> None:
     numbers = [f"+4072{1_000_000 + one}" for one in range(model.MAX_QUERY_ITEMS + 5)]
     steps: list[Progress] = []
