@@ -42,19 +42,29 @@ class SpanSeen(NamedTuple):
 class Sink:
     """A context manager that listens on a free port of loopback; `endpoint` says where."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: tuple[bytes, bytes] | None = None) -> None:
+        """Bind a port.
+
+        Args:
+            tls: Key and certificate in PEM; plain by default.
+        """
         self._lock = threading.Lock()
         self._received: list[tuple[str, bytes]] = []
         self._server = grpc.server(ThreadPoolExecutor(4))
         self._server.add_generic_rpc_handlers(
             [_service(what, service.full_name, self._keep) for what, service in _SERVICES.items()]
         )
-        self._port = self._server.add_insecure_port("127.0.0.1:0")
+        self._scheme = "http" if tls is None else "https"
+        self._port = (
+            self._server.add_insecure_port("localhost:0")
+            if tls is None
+            else self._server.add_secure_port("localhost:0", grpc.ssl_server_credentials([tls]))
+        )
 
     @property
     def endpoint(self) -> str:
         """Return the endpoint for `otlp` settings."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{self._scheme}://localhost:{self._port}"
 
     def __enter__(self) -> Self:
         self._server.start()
