@@ -24,7 +24,11 @@ _OWN_PACKAGES: Final = ("concordat", "gateway", "services", "demo")
 # Sub-command -> module:attribute, the extra that it needs, help.
 _COMMANDS: Final = {
     "console": ("services.console.cli:app", "console", "Run the hub operator's page, and make login links for it."),
-    "demo": ("demo.cli:app", "gateway,node,partner,console", "Run a whole federation on this machine and check its report."),
+    "demo": (
+        "demo.cli:app",
+        "gateway,node,partner,console",
+        "Run a whole federation on this machine and check its report.",
+    ),
     "federation": ("concordat.identity.cli:app", "", "Make a local federation, and check a party's folder."),
     "custodian": ("services.custodian.cli:app", "custodian", "Run a custodian of the token keys."),
     "gateway": ("gateway.cli:app", "gateway", "Run the hub."),
