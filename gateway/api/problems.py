@@ -147,6 +147,10 @@ class Boundary:
 async def _concordat(request: Request, error: Exception) -> Response:
     assert isinstance(error, ConcordatError)
     extra = {"rpc_method": _route_of(request.scope), "code": error.code}
+    caller = getattr(request.state, "caller", None)
+    if caller is not None:
+        # Who: many refusals of one party, such as of its quota, are what its operator looks for.
+        extra["party"] = str(caller.identity)
     _log.info("request refused or failed: %s [%s]", error.message, error.code, extra=extra)
     return problem_of(error)
 
