@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any, Final
 
-import kubernetes_validate  # type: ignore[import-untyped]  # has no types
+import kubernetes_validate
 import pytest
 
 from tests.unit.deploy.rendered import (
