@@ -84,7 +84,8 @@ async def _ask_https(home: Home, host: str, port: int, *, timeout_s: float) -> N
                 writer.write(f"GET {HEALTH_PATH} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
                 status = await reader.readline()
             finally:
-                writer.close()
+                # The answer is read; a farewell of TLS would outlast the loop.
+                writer.transport.abort()
     except (OSError, TimeoutError, ValueError) as error:
         raise UnavailableError(f"{home.identity} does not answer") from error
     if not status.startswith(b"HTTP/1.1 200 "):
