@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -30,6 +31,7 @@ _ORDER: Final = (
     Verdict.NOT_ALLOWED,
     Verdict.NO_HIT,
 )
+WIDE: Final = 120
 _STYLES: Final = {
     Verdict.HIT: "bold green",
     Verdict.NO_HIT: "",
@@ -50,7 +52,7 @@ _REPORT_ROWS: Final = (
 
 def show_outcome(out: Console, listed: Sequence[Listed], outcome: Outcome) -> None:
     """Print the results, hits first, and of whom they speak (I6)."""
-    out.print(_table(listed, outcome))
+    out.print(_table(listed, outcome, out.width))
     counts = [(len(outcome.of(one)), one) for one in _ORDER]
     _say(out, ", ".join(f"{number} {verdict.value.replace('_', ' ')}" for number, verdict in counts if number))
     _say(out, coverage_text(outcome))
@@ -134,17 +136,24 @@ def show_agreement(out: Console, agreement: Mapping[str, Any]) -> None:
     _say(out, f"  outside the agreement: {names_text(agreement['outside']) or 'nobody'}")
 
 
-def _table(listed: Sequence[Listed], outcome: Outcome) -> Table:
-    named = any(one.client_ref for one in outcome)
-    table = Table()
-    for title in ("line", "your reference", "identifier", "read as", "result"):
-        if named or title != "your reference":
-            table.add_column(title, overflow="fold")
+def _table(listed: Sequence[Listed], outcome: Outcome, width: int) -> Table:
+    """Return one row an item; where there is little room, what it was read as stands below what was typed."""
+    named, wide = any(one.client_ref for one in outcome), width >= WIDE
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("line", justify="right", no_wrap=True)
+    for title in (*(("your reference",) if named else ()), "identifier", *(("read as",) if wide else ()), "result"):
+        table.add_column(title, overflow="fold")
     rows = sorted(zip(listed, outcome, strict=True), key=lambda row: (_ORDER.index(row[1].result), row[0].line))
     for row, one in rows:
         reference = (one.client_ref or "",) if named else ()
-        cells = (str(row.line), *reference, one.item.text, one.read_as or "")
-        table.add_row(*map(Text, cells), Text(_result_text(one, outcome), style=_STYLES[one.result]))
+        read_as = one.read_as or ""
+        if wide:
+            cells: tuple[str, ...] = (one.item.text, read_as)
+        else:
+            cells = (one.item.text if read_as in ("", one.item.text) else f"{one.item.text}\n=\u00a0{read_as}",)
+        table.add_row(
+            *map(Text, (str(row.line), *reference, *cells)), Text(_result_text(one, outcome), style=_STYLES[one.result])
+        )
     return table
 
 
