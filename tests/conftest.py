@@ -18,8 +18,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 # Files whose tests use one federation of processes between them.
 _SHARED = frozenset(f"tests/e2e/test_{name}.py" for name in ("crash_between_submits", "custodians_away", "cli_json"))
-# All its files share the federation in containers.
-_CONTAINERS = "tests/e2e/docker/"
+# These share one federation in containers, or would fight with it for the machine.
+_CONTAINERS = ("tests/e2e/docker/", "tests/e2e/test_pods.py")
 # Its tests share nothing, and each is long.
 _APART = "tests/e2e/test_demo.py"
 
@@ -33,7 +33,7 @@ class _TogetherWhatSharesProcesses(LoadScopeScheduling):  # type: ignore[misc]  
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         if path.startswith(_CONTAINERS):
-            return _CONTAINERS
+            return "containers"
         if path == _APART or not path.startswith("tests/e2e/"):
             return nodeid
         return "shared" if path in _SHARED else path
