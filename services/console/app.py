@@ -24,7 +24,7 @@ from services.console.page import REPORT_ROWS, TILES, Clockwork, Frame, Page, bu
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
-    from services.console.feed import Feed
+    from services.console.feed import Feed, Moment
 
 HERE: Final = Path(__file__).parent
 BEAT_S: Final = 2.0
@@ -48,6 +48,9 @@ class Pages:
     templates: Environment
     csp_reports: int = 0
     frame: Frame = field(default_factory=lambda: Frame.of(None))
+    _made_of: tuple[int, int, int] | None = None
+    _made: bytes = b""
+    _kept: Moment | None = None
 
     def page(self) -> Page:
         """Return the page now; names stay where the numbers are gone."""
@@ -55,6 +58,17 @@ class Pages:
         if moment.state is not None:
             self.frame = Frame.of(moment.state)
         return build_page(moment, self.frame, self.clockwork)
+
+    def event(self) -> bytes:
+        """Return the page now as an event; made once, however many pages are told of it."""
+        moment = self.feed.moment()
+        newest = moment.news[0].number if moment.news else 0
+        key = (id(moment.state), newest, int(moment.heard_at))
+        if key != self._made_of:
+            self._made_of, self._made = key, _event("page", self.page().as_json())
+            # Kept, so that no later state has the same place in memory.
+            self._kept = moment
+        return self._made
 
     def html(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         """Return a template as an answer."""
@@ -175,7 +189,7 @@ async def event_lines(request: Request, pages: Pages, *, beat_s: float = BEAT_S)
     with suppress(UnavailableError), pages.feed.listen() as listener:
         while pages.door.is_in(request):
             if await listener.next(beat_s):
-                yield _event("page", pages.page().as_json())
+                yield pages.event()
                 # A burst of matches is one picture, not a hundred.
                 await asyncio.sleep(0.1)
             else:

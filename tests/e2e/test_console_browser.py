@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from concordat.api.operator import OperationPhase
 from concordat.clock import SystemClock
 from gateway.rules import Limits
 from services.console.app import build_app
@@ -28,7 +29,7 @@ from services.console.service import link_of
 from services.console.sessions import Sessions
 from tests.e2e.browser import browser, keep, needs_chromium, visit
 from tests.e2e.local import KillableFederation, mails, run_json, until
-from tests.unit.console.console_world import HandSource, action_day
+from tests.unit.console.console_world import HandSource, action_day, operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
+    from concordat.api.operator import OperatorState
     from demo.processes import Event
     from tests.e2e.browser import Visit
 
@@ -43,6 +45,7 @@ pytestmark = needs_chromium
 
 NAMES = ("NL", "DE", "RO")
 NOTICE_TO_PAGE_S = 1.0
+HOSTILE = '"><img src=x onerror="window.hit=1"><script>window.hit=1</script>'
 
 
 class TimedFederation(KillableFederation):
@@ -161,8 +164,8 @@ def test_a_link_works_once_and_a_logout_ends_the_login(federation: TimedFederati
 
 
 @contextmanager
-def action_day_console(folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Serve a page of 26 countries and Europol from this process; give its link, and what lets a node go."""
+def action_day_console(folder: Path) -> Iterator[tuple[str, Callable[[OperatorState], None]]]:
+    """Serve a page of 26 countries and Europol from this process; give its link, and what shows another state."""
     clock, source, bound = SystemClock(), HandSource(), BoundPort("localhost", 0)
     origin = f"http://localhost:{bound.port}"
     links = LoginLinks(folder, clock=clock, random_bytes=os.urandom, minutes=15)
@@ -176,14 +179,14 @@ def action_day_console(folder: Path) -> Iterator[tuple[str, Callable[[], None]]]
         source.send(action_day(absent=()))
         await serve(app, bound, None, on_ready=ready.set, on_stop=feed.stop, stop=stop)
 
-    def lose_a_node() -> None:
-        loop.call_soon_threadsafe(source.send, action_day())
+    def show(state: OperatorState) -> None:
+        loop.call_soon_threadsafe(source.send, state)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),), name="console")
     thread.start()
     try:
         assert ready.wait(20)
-        yield link_of(origin, links.make()), lose_a_node
+        yield link_of(origin, links.make()), show
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join()
@@ -191,10 +194,10 @@ def action_day_console(folder: Path) -> Iterator[tuple[str, Callable[[], None]]]
 
 
 def test_the_page_of_an_action_day_is_fit_to_be_read(chromium: Browser, tmp_path: Path) -> None:
-    with action_day_console(tmp_path) as (link, lose_a_node), visit(chromium, color_scheme="light") as visited:
+    with action_day_console(tmp_path) as (link, show), visit(chromium, color_scheme="light") as visited:
         visited.enter(link)
         visited.wait_slot("tile.nodes", "27 of 27")
-        lose_a_node()
+        show(action_day())
         visited.wait_slot("node.LT", "absent")
         keep(visited.page, tmp_path, "console-light")
         assert visited.audit() == []
@@ -206,3 +209,15 @@ def test_the_page_of_an_action_day_is_fit_to_be_read(chromium: Browser, tmp_path
         assert visited.page.evaluate("document.activeElement.textContent") == "Skip to the matches"
         visited.page.goto(link.partition("?")[0])
         assert visited.audit() == []
+
+
+def test_a_hostile_title_and_name_stay_text_in_the_browser(chromium: Browser, tmp_path: Path) -> None:
+    with action_day_console(tmp_path) as (link, show), visit(chromium) as visited:
+        visited.enter(link)
+        visited.wait_slot("now.title", "Global Chain")
+        hostile = operation(HOSTILE[:60], HOSTILE, OperationPhase.ACTIVE)
+        show(action_day().model_copy(update={"operations": (hostile,)}))
+        visited.wait_slot("now.title", HOSTILE)
+        assert HOSTILE in visited.page.locator("#operations h3").inner_text()
+        assert HOSTILE in visited.page.get_by_role("log").inner_text()
+        assert visited.page.evaluate("[document.images.length, document.scripts.length, window.hit ?? 0]") == [0, 1, 0]
