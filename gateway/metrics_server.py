@@ -27,6 +27,8 @@ class MetricsServer:
     def __init__(self, read: Callable[[], bytes], *, head_s: float = HEAD_S) -> None:
         self._read = read
         self._head_s = head_s
+        # One at a time: the reader of the SDK hands what two ask for to either.
+        self._reading = asyncio.Lock()
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     @asynccontextmanager
@@ -82,7 +84,8 @@ class MetricsServer:
             return _response("404 Not Found")
         if verb != b"GET":
             return _response("405 Method Not Allowed", extra="Allow: GET\r\n")
-        return _response("200 OK", await asyncio.to_thread(self._read))
+        async with self._reading:
+            return _response("200 OK", await asyncio.to_thread(self._read))
 
 
 @asynccontextmanager

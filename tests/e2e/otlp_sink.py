@@ -114,6 +114,16 @@ class Sink:
             for one in scope.metrics
         )
 
+    def metric_labels(self) -> list[dict[str, str | int]]:
+        """Return the labels of every point of every metric so far."""
+        return [
+            _plain(point.attributes)
+            for resource in self._resources("metrics", "resource_metrics")
+            for scope in resource.scope_metrics
+            for one in scope.metrics
+            for point in getattr(one, one.WhichOneof("data")).data_points
+        ]
+
     def resources(self) -> list[dict[str, str | int]]:
         """Return the resources of all that came."""
         spans = self._resources("traces", "resource_spans")
