@@ -203,7 +203,7 @@ class Checks:
         asked = tick.asked.get(session.party)
         if answer.refused:
             self.shared.out.put(Note(f"a holder refused a question [{answer.refused[:32]!r}]", session.party))
-            self._withdraw(tick, session)
+            self._withdraw(tick, session.party)
             return
         if asked is not None and asked.replied:
             # Its barrier said that all its answers had come.
@@ -222,13 +222,25 @@ class Checks:
                 if check.query is not None:
                     check.query.drop_dead(dead)
 
-    def _withdraw(self, tick: Tick, session: Session) -> None:
+    def disown(self, holder: str, asker: str) -> None:
+        """Take back the hits of a partner's open queries that came from a holder which has refused an edge with it.
+
+        A node would be told that the edge is void, and ask again; a partner would keep a hit that its holder, restored
+        since, knows nothing of. What was silent is in no hit, and changes nothing here (I11).
+        """
+        for tick in (self.running, *self.closed.values()):
+            for check in tick.checks:
+                if check.query is not None and check.asker == asker and check.query.drop_of(holder):
+                    self._withdraw(tick, holder)
+
+    @staticmethod
+    def _withdraw(tick: Tick, party: str) -> None:
         # A holder that does not answer a question has covered nothing in this tick (I6).
-        asked = tick.asked.get(session.party)
+        asked = tick.asked.get(party)
         if asked is not None:
             asked.withdrawn = True
         else:
-            tick.withdrawn.add(session.party)
+            tick.withdrawn.add(party)
 
     def _candidates(
         self, session: Session, check: LiveCheck, answer: wire.Answer

@@ -219,6 +219,7 @@ class Exchange:
         """Send the notices of a transaction that was not this exchange's own, such as a sweep's."""
         self._roster.deliver(committed.notices)
         for void in committed.refused:
+            self._checks.disown(void.refuser, void.other)
             # 3.4 (4): the refused party is named.
             self._out.put(Note(f"an edge with this party was refused by {void.refuser} [{void.reason!r}]", void.other))
 

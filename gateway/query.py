@@ -84,6 +84,12 @@ class Query:
         """Take back hits of which the holder has withdrawn its value."""
         self.hits = [hit for hit in self.hits if (hit.party, hit.reference) not in dead]
 
+    def drop_of(self, holder: str) -> bool:
+        """Take back all hits of a holder; return whether there were any."""
+        before = len(self.hits)
+        self.hits = [hit for hit in self.hits if hit.party != holder]
+        return len(self.hits) < before
+
     def outcome(self, certificate: wire.Certificate, body: wire.CertificateBody, *, durable: bool) -> QueryOutcome:
         """Return what leaves with the certificate; without durable edges nobody is told of anything."""
         coverage = tuple(HolderCovered(one.holder, one.state, one.data_minute) for one in body.holders)

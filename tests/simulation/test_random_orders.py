@@ -43,13 +43,16 @@ CALM_S = 400.0
 VALUES = [f"+4477009000{number:02}" for number in range(9)]
 # Orders that once broke an invariant.
 FAILED_ONCE: tuple[int, ...] = ()
+# A holder that was restored between its answer and the certificate disowned what it had answered.
+PARTNER_FAILED_ONCE: tuple[int, ...] = (15, 49)
 
 
-def seeds(number: str = "30") -> list[int]:
+def seeds(number: str = "30", failed_once: tuple[int, ...] = FAILED_ONCE) -> list[int]:
     """Return the seeds to run."""
     if "SEED" in os.environ:
         return [int(os.environ["SEED"])]
-    return [*range(int(os.environ.get("SEEDS", number))), *FAILED_ONCE]
+    first = range(int(os.environ.get("SEEDS", number)))
+    return [*first, *(seed for seed in failed_once if seed not in first)]
 
 
 @pytest.fixture
@@ -115,7 +118,7 @@ def test_nodes_that_are_restored_show_every_match_once(make_orders: Callable[[in
     happen(make_orders(seed), EVENTS | RESTORES)
 
 
-@pytest.mark.parametrize("seed", seeds("12"))
+@pytest.mark.parametrize("seed", seeds("12", PARTNER_FAILED_ONCE))
 @pytest.mark.parametrize("fault", ["none", "ledger", "restored"])
 def test_a_partner_that_asks_in_between_is_told_the_truth_and_changes_nothing_for_nodes(
     make_orders: Callable[[int], Orders], seed: int, fault: str

@@ -166,6 +166,34 @@ def test_a_value_that_its_holder_has_withdrawn_is_no_hit(world: World) -> None:
     assert (len(nl.told), de.told) == (1, [])
 
 
+def test_a_holder_that_disowns_its_answer_is_no_hit_and_not_covered(world: World) -> None:
+    """It was restored since, and knows of no ask; it is timed out for all askers of that tick alike."""
+    de, nl, ijm = world.attached("DE", "x"), world.attached("NL", "x", "y"), partner(world)
+    hub = world.hubs[0]
+    number = ijm.ask(hub, ijm.message("x", "y"))
+    check_id = nl.check("z")
+    world.settle()
+    de.refuse(de.link, de.told[0], "never_asked")
+    world.window()
+    outcome = hub.outcomes[number]
+    assert ijm.verified(outcome) == [("x", "NL"), ("y", "NL")]
+    assert coverage(outcome) == {"NL": "covered", "DE": "timed_out", "FR": "offline", "RO": "offline"}
+    assert nl.states(check_id)["DE"] == "timed_out"
+    assert ijm.verified(ijm.query(world, "x")) == [("x", "DE"), ("x", "NL")]
+
+
+def test_a_silent_holder_that_disowns_an_edge_changes_nothing(world: World) -> None:
+    """I11."""
+    de, ijm = world.attached("DE", "x"), partner(world)
+    de.decision = HOLDER_TOLD
+    hub = world.hubs[0]
+    number = ijm.ask(hub, ijm.message("x"))
+    world.settle()
+    de.refuse(de.link, de.told[0], "never_asked")
+    world.window()
+    assert coverage(hub.outcomes[number])["DE"] == "covered"
+
+
 def test_who_did_not_answer_in_time_is_not_covered(world: World) -> None:
     """I6."""
     de, ijm = world.attached("DE", "x"), partner(world)
