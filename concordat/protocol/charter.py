@@ -66,8 +66,8 @@ def accept_charter(raw: bytes, signature: bytes, *, manifest: Manifest) -> wire.
     Raises:
         ProtocolError: Unreadable or out of limits.
         IdentityError: Unknown party or wrong signature.
-        RefusedError: Another federation, an epoch that is not in force, a participant that is no node, or a reader that is
-            no partner.
+        RefusedError: Another federation, an epoch that is not in force, a participant that is no node, or a reader that
+            is no partner.
     """
     charter = parse_charter(raw)
     if charter.federation != manifest.federation:
