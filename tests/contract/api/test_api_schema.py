@@ -160,6 +160,7 @@ def _try(
     send()
 
 
+@pytest.mark.slow
 def test_no_request_brings_a_5xx_or_anything_undocumented(sessions: dict[str, Session]) -> None:
     seen = run(document_of(sessions["partner"]), sessions)
     assert {"POST /v1/token", "POST /v1/evaluations", "POST /v1/queries"} <= set(seen)

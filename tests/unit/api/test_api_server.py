@@ -152,3 +152,16 @@ async def test_stopping_lets_requests_end_and_takes_no_new_ones(
         await stopping
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", server.port))
+
+
+async def test_a_refusal_arrives_although_the_body_was_never_read(app: FastAPI, home: Callable[[str], Home]) -> None:
+    """As with a nonce that is old: the answer is what makes the client come again."""
+    gateway = home("gateway/g1")
+    async with (
+        serving(app, gateway) as server,
+        httpx.AsyncClient(verify=tls_of(gateway), trust_env=False) as http,
+    ):
+        for size in (200_000, 1 << 20, 8 << 20):
+            answer = await http.post(f"https://127.0.0.1:{server.port}/v1/queries", content=b"x" * size)
+            assert answer.status_code == 401
+        assert (await http.get(f"https://127.0.0.1:{server.port}/healthz")).is_success
