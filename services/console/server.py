@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 import socket
 import ssl
@@ -28,6 +29,7 @@ BACKLOG: Final = 128
 DRAIN_S: Final = 2
 KEEP_ALIVE_S: Final = 30
 POLL_S: Final = 0.01
+_NO_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 
 class BoundPort:
@@ -40,36 +42,44 @@ class BoundPort:
             ConfigError: The address is in use, not of this machine, or not allowed.
         """
         self.sockets: list[socket.socket] = []
+        refused = ConfigError(f"cannot listen on {host}:{port}: in use, not of this machine, or not allowed")
         try:
             places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            for family, kind, protocol, _, place in dict.fromkeys(places):
-                self._bind(socket.socket(family, kind, protocol), (place[0], port, *place[2:]))
-                port = self.port
+            for family, _, _, _, place in dict.fromkeys(places):
+                self._bind(family, (place[0], self.port or port, *place[2:]))
         except OSError as error:
             self.close()
-            raise ConfigError(f"cannot listen on {host}:{port}: in use, not of this machine, or not allowed") from error
+            raise refused from error
+        if not self.sockets:
+            raise refused
 
     @property
     def port(self) -> int:
-        """Return the port."""
-        number: int = self.sockets[0].getsockname()[1]
+        """Return the port; 0 before there is one."""
+        number: int = self.sockets[0].getsockname()[1] if self.sockets else 0
         return number
 
-    def _bind(self, made: socket.socket, place: tuple[object, ...]) -> None:
-        self.sockets.append(made)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if made.family is socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    def _bind(self, family: int, place: tuple[object, ...]) -> None:
+        # A machine without the newer protocol has a localhost of that family in its table all the same.
         try:
+            made = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            if error.errno in _NO_FAMILY:
+                return
+            raise
+        try:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             made.bind(place)
-        except OSError:
-            # A machine without the newer protocol still has a localhost of that family in its table.
-            if made.family is not socket.AF_INET6 or len(self.sockets) == 1:
-                raise
-            self.sockets.pop().close()
-            return
-        made.listen(BACKLOG)
-        made.setblocking(False)
+            made.listen(BACKLOG)
+            made.setblocking(False)
+        except OSError as error:
+            made.close()
+            if error.errno in _NO_FAMILY:
+                return
+            raise
+        self.sockets.append(made)
 
     def close(self) -> None:
         """Give the port back."""
