@@ -13,17 +13,16 @@ from concordat import telemetry
 from concordat.errors import ConcordatError, ProtocolError, RefusedError
 from concordat.protocol.certificate import accept_refusal, sign_certificate
 from concordat.protocol.check import accept_audience, accept_header, accept_items, parse_header
-from concordat.protocol.macs import ASKER_TOLD, HOLDER_TOLD, MAC_BYTES
-from concordat.tokens import NAMESPACES_BY_NUMBER, REFERENCE_BYTES, column
 from concordat.wire.v1 import check_pb2 as wire
 from concordat.wire.v1 import session_pb2
+from gateway.answers import candidates
 from gateway.effects import Answered, Forget, Note, ReadSequences
-from gateway.ledger import EdgeCandidate, LoggedCheck, VoidEdge
+from gateway.ledger import LoggedCheck, VoidEdge
 from gateway.query import Query, SpentQueries, accept_query, muted_positions
 from gateway.tick import Asked, LiveCheck, Tick
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from concordat.identity.keys import SigningKey
     from concordat.protocol.check import SignedHeader
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 MS: Final = 1000
 MAX_WORD: Final = 64
-_DECISIONS: Final = ASKER_TOLD | HOLDER_TOLD
 
 
 @dataclass(slots=True)
@@ -209,7 +207,8 @@ class Checks:
             # Its barrier said that all its answers had come.
             self.shared.out.put(Note("an answer came after its party's barrier reply", session.party))
             asked.withdrawn = True
-        found = list(self._candidates(session, check, answer))
+        bit = self.shared.table.bit(session.party)
+        found = list(candidates(check, answer, holder=session.party, bit=bit, out=self.shared.out))
         if found:
             self._write(tick, [candidate for _, candidate in found])
         if check.query is not None:
@@ -241,44 +240,6 @@ class Checks:
             asked.withdrawn = True
         else:
             tick.withdrawn.add(party)
-
-    def _candidates(
-        self, session: Session, check: LiveCheck, answer: wire.Answer
-    ) -> Iterator[tuple[int, EdgeCandidate]]:
-        bit = self.shared.table.bit(session.party)
-        for position, reference, decision, mac, namespace in _rows(answer):
-            # Only what this party was asked, only strong, and each item once.
-            if position >= check.count or not check.sent[position] & bit or not check.strong(position):
-                raise ProtocolError("an answer to an item that was not asked")
-            if check.answered[position] & bit:
-                continue
-            if decision & HOLDER_TOLD and not check.audience_has(position, session.party):
-                raise ProtocolError("a holder decides to be told of a record whose audience leaves it out")
-            check.answered[position] |= bit
-            if not decision:
-                # Nobody is told, and nothing is written: a silent holder leaves no trace here (I11).
-                continue
-            if check.query is not None and check.query.namespaces[position] != namespace:
-                # 3.9 (3): the partner's right is to what it declared. A silent holder is in no note either (I11).
-                if decision & ASKER_TOLD:
-                    self.shared.out.put(Note("a value has another namespace than its query declared", check.asker))
-                continue
-            yield (
-                position,
-                EdgeCandidate(
-                    party_a=check.asker,
-                    reference_a=check.reference(position),
-                    party_b=session.party,
-                    reference_b=reference,
-                    namespace=namespace,
-                    told_a=bool(decision & ASKER_TOLD),
-                    told_b=bool(decision & HOLDER_TOLD),
-                    check_id=check.check_id,
-                    decision=decision,
-                    answer_mac=mac,
-                    look_once=check.header.fields.look_once,
-                ),
-            )
 
     def refuse_edge(self, session: Session, refusal: wire.Refusal) -> None:
         """Make an edge void whose recipient could not verify it.
@@ -439,23 +400,3 @@ def _log_row(header: SignedHeader) -> LoggedCheck:
     return LoggedCheck(
         fields.asker, fields.check_id, fields.purpose, fields.operation, fields.justification_hash, fields.count
     )
-
-
-def _rows(answer: wire.Answer) -> Iterator[tuple[int, bytes, int, bytes, int]]:
-    """Return position, reference, decision, MAC and namespace of every hit.
-
-    Raises:
-        ProtocolError: Columns that differ in length, or a value that does not exist.
-    """
-    if len(answer.positions) % 4:
-        raise ProtocolError("an answer's positions are no whole numbers")
-    positions = np.frombuffer(answer.positions, dtype="<u4").tolist()
-    references, macs = column(answer.references, REFERENCE_BYTES), column(answer.answer_macs, MAC_BYTES)
-    lengths = {len(positions), len(references), len(macs), len(answer.decisions), len(answer.namespaces)}
-    if len(lengths) != 1:
-        raise ProtocolError("the columns of an answer differ in length")
-    if any(decision & ~_DECISIONS for decision in answer.decisions):
-        raise ProtocolError("an answer has an unknown decision")
-    if any(number not in NAMESPACES_BY_NUMBER for number in answer.namespaces):
-        raise ProtocolError("an answer has an unknown namespace")
-    return zip(positions, references, answer.decisions, macs, answer.namespaces, strict=True)
