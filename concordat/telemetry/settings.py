@@ -49,7 +49,7 @@ class TelemetrySettings(Settings):
         try:
             return self.model_validate({**self.model_dump(), "otlp": otlp})
         except ValidationError as error:
-            raise ConfigError(f"--otlp: {explain(error)}") from None
+            raise ConfigError(f"--otlp: {explain(error).removeprefix('the whole: otlp: ')}") from None
 
     def roots(self, home: Path | None) -> bytes | None:
         """Return the roots for https; None for those of the machine.

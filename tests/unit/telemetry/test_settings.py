@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import ValidationError
 
+from concordat.cli import run
 from concordat.errors import ConfigError
 from concordat.telemetry import TelemetrySettings
 
@@ -67,3 +68,8 @@ def test_roots_are_read_from_the_folder_and_are_for_https(tmp_path: Path) -> Non
 def test_a_ratio_is_a_part(ratio: float) -> None:
     with pytest.raises(ValidationError):
         TelemetrySettings(trace_ratio=ratio)
+
+
+def test_a_command_says_what_is_wrong_with_its_collector_before_it_works(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", "--once", "--otlp", "http://collector.example:4317"]) == 2
+    assert "--otlp: http is for a collector on this machine" in capsys.readouterr().err
