@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from concordat.client.session import ApiSession, SessionLimits
+from concordat.web import bind
 from services.console.app import build_app
 from services.console.config import is_loopback, is_unspecified
 from services.console.feed import Feed
 from services.console.links import LoginLinks
 from services.console.login import LOGIN_PATH, Door
 from services.console.page import Clockwork
-from services.console.server import BoundPort, serve, tls_of
+from services.console.server import serve, tls_of
 from services.console.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -42,14 +43,15 @@ async def run_console(
         ConfigError: The address cannot be bound, there is no certificate, or the manifest names no API.
     """
     tls = tls_of(settings, home.path)
-    bound = BoundPort(settings.host, int(settings.address.rpartition(":")[2]))
+    sockets = bind(settings.address)
+    port: int = sockets[0].getsockname()[1]
     try:
-        origin = settings.origin_at(bound.port)
+        origin = settings.origin_at(port)
         links = LoginLinks(home.path, clock=clock, random_bytes=secrets.token_bytes, minutes=settings.link_minutes)
         sessions = Sessions(
             clock=clock, random_bytes=secrets.token_bytes, hours=settings.session_hours, most=settings.max_sessions
         )
-        origins = origins_of(settings, origin, bound.port)
+        origins = origins_of(settings, origin, port)
         door = Door(links, sessions, origins=origins, secure=settings.tls)
         async with ApiSession(home, clock=clock, limits=_LIMITS) as session:
             feed = Feed(session, clock=clock, most=settings.max_streams)
@@ -61,11 +63,12 @@ async def run_console(
                 on_ready(origin, link_of(origin, links.make()) if settings.link_at_start else None)
 
             try:
-                await serve(app, bound, tls, on_ready=ready, on_stop=feed.stop)
+                await serve(app, sockets, tls, on_ready=ready, on_stop=feed.stop)
             finally:
                 await feed.stop()
     finally:
-        bound.close()
+        for one in sockets:
+            one.close()
 
 
 def link_of(origin: str, key: str) -> str:

@@ -18,13 +18,14 @@ import pytest
 
 from concordat.api.operator import OperationPhase
 from concordat.clock import SystemClock
+from concordat.web import bind
 from gateway.rules import Limits
 from services.console.app import build_app
 from services.console.feed import Feed
 from services.console.links import LoginLinks
 from services.console.login import Door
 from services.console.page import Clockwork
-from services.console.server import BoundPort, serve
+from services.console.server import serve
 from services.console.service import link_of
 from services.console.sessions import Sessions
 from tests.e2e.browser import browser, keep, needs_chromium, visit
@@ -166,8 +167,8 @@ def test_a_link_works_once_and_a_logout_ends_the_login(federation: TimedFederati
 @contextmanager
 def action_day_console(folder: Path) -> Iterator[tuple[str, Callable[[OperatorState], None]]]:
     """Serve a page of 26 countries and Europol from this process; give its link, and what shows another state."""
-    clock, source, bound = SystemClock(), HandSource(), BoundPort("localhost", 0)
-    origin = f"http://localhost:{bound.port}"
+    clock, source, sockets = SystemClock(), HandSource(), bind("localhost:0")
+    origin = f"http://localhost:{sockets[0].getsockname()[1]}"
     links = LoginLinks(folder, clock=clock, random_bytes=os.urandom, minutes=15)
     door = Door(links, Sessions(clock=clock, random_bytes=os.urandom, hours=1, most=8), origins=[origin], secure=False)
     ready, loop, stop = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
@@ -177,7 +178,7 @@ def action_day_console(folder: Path) -> Iterator[tuple[str, Callable[[OperatorSt
         app = build_app(feed, door, Clockwork(UTC), hosts=[origin.removeprefix("http://")])
         feed.start()
         source.send(action_day(absent=()))
-        await serve(app, bound, None, on_ready=ready.set, on_stop=feed.stop, stop=stop)
+        await serve(app, sockets, None, on_ready=ready.set, on_stop=feed.stop, stop=stop)
 
     def show(state: OperatorState) -> None:
         loop.call_soon_threadsafe(source.send, state)

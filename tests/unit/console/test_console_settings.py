@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from concordat.errors import ConfigError
 from services.console.config import FILE_NAME, ConsoleSettings, load_settings
-from services.console.server import BoundPort
 from services.console.service import origins_of
 
 
@@ -80,14 +79,3 @@ def test_a_wrong_file_is_named_and_its_values_are_not(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"console\.toml.*plain HTTP") as caught:
         load_settings(tmp_path)
     assert "0.0.0.0" not in caught.value.message
-
-
-def test_a_port_is_bound_on_every_address_of_a_host_or_not_at_all() -> None:
-    bound = BoundPort("localhost", 0)
-    ports = {one.getsockname()[1] for one in bound.sockets}
-    assert ports == {bound.port}
-    with pytest.raises(ConfigError, match="in use"):
-        BoundPort("localhost", bound.port)
-    bound.close()
-    with pytest.raises(ConfigError, match="not of this machine"):
-        BoundPort("192.0.2.1", 0)
