@@ -165,7 +165,7 @@ def test_a_link_works_once_and_a_logout_ends_the_login(federation: TimedFederati
 
 
 @contextmanager
-def action_day_console(folder: Path) -> Iterator[tuple[str, Callable[[OperatorState], None]]]:
+def action_day_console(folder: Path, *, begun: bool = True) -> Iterator[tuple[str, Callable[[OperatorState], None]]]:
     """Serve a page of 26 countries and Europol from this process; give its link, and what shows another state."""
     clock, source, sockets = SystemClock(), HandSource(), bind("localhost:0")
     origin = f"http://localhost:{sockets[0].getsockname()[1]}"
@@ -177,7 +177,8 @@ def action_day_console(folder: Path) -> Iterator[tuple[str, Callable[[OperatorSt
         feed = Feed(source, clock=clock, most=8, silence_s=60)
         app = build_app(feed, door, Clockwork(UTC), hosts=[origin.removeprefix("http://")])
         feed.start()
-        source.send(action_day(absent=()))
+        if begun:
+            source.send(action_day(absent=()))
         await serve(app, sockets, None, on_ready=ready.set, on_stop=feed.stop, stop=stop)
 
     def show(state: OperatorState) -> None:
@@ -210,6 +211,17 @@ def test_the_page_of_an_action_day_is_fit_to_be_read(chromium: Browser, tmp_path
         assert visited.page.evaluate("document.activeElement.textContent") == "Skip to the matches"
         visited.page.goto(link.partition("?")[0])
         assert visited.audit() == []
+
+
+def test_a_page_that_was_there_before_the_gateway_gets_its_table_by_itself(chromium: Browser, tmp_path: Path) -> None:
+    with action_day_console(tmp_path, begun=False) as (link, show), visit(chromium) as visited:
+        visited.enter(link)
+        visited.wait_slot("away", "does not answer since")
+        assert visited.page.get_by_role("rowheader").count() == 0
+        show(action_day())
+        visited.wait_slot("tile.nodes", "26 of 27")
+        assert visited.page.get_by_role("rowheader").count() == 27
+        assert visited.text("away") == ""
 
 
 def test_a_hostile_title_and_name_stay_text_in_the_browser(chromium: Browser, tmp_path: Path) -> None:
