@@ -6,10 +6,21 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
+
+
+@pytest.fixture(scope="session", autouse=True)
+def spans_of_this_process() -> None:
+    """Be first to set the tracer provider, which can be set once.
+
+    A command that a test runs in this process would else set its own, and shut it down for all tests after it.
+    """
+    trace.set_tracer_provider(TracerProvider(shutdown_on_exit=False))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -108,11 +108,11 @@ class _Providers:
 def _providers(service: str, settings: TelemetrySettings, roots: bytes | None, *, prometheus: bool) -> _Providers:
     # Loaded only by what runs on: every other command starts sooner without it.
     from opentelemetry import metrics, propagate, trace  # noqa: PLC0415 -- as said above
-    from opentelemetry.propagators.composite import CompositePropagator  # noqa: PLC0415 -- as said above
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 -- as said above
 
     from concordat.telemetry import otlp  # noqa: PLC0415 -- as said above
     from concordat.telemetry.metrics import watch_process  # noqa: PLC0415 -- as said above
+    from concordat.telemetry.nothing import Nothing  # noqa: PLC0415 -- as said above
 
     # Not `Resource.create`, which adds what the environment says and what it finds out about the machine.
     resource = Resource(
@@ -133,7 +133,7 @@ def _providers(service: str, settings: TelemetrySettings, roots: bytes | None, *
         reader, made.prometheus = otlp.prometheus_reader()
         readers.append(reader)
     # No library passes anything on by itself: what crosses is said in `concordat.telemetry.spans`.
-    propagate.set_global_textmap(CompositePropagator([]))
+    propagate.set_global_textmap(Nothing())
     trace.set_tracer_provider(traces)
     if readers:
         meters = otlp.meter_provider(resource, readers)

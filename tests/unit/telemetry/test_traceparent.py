@@ -13,6 +13,7 @@ from concordat import telemetry
 from concordat.identity.names import Role
 from concordat.rpc.client import call
 from concordat.telemetry import otlp
+from concordat.telemetry.nothing import Nothing
 from concordat.telemetry.spans import incoming_metadata, parse
 from tests.unit.rpc.echo import UNARY, Echo, dialled, serving
 from tests.unit.telemetry.spans import recorded
@@ -113,3 +114,12 @@ async def test_a_callers_trace_does_not_go_on_in_a_stream(parties: Parties, echo
         await calls.unary(b"0:ok", metadata=sent)
     found = [one.parent and f"{one.parent.trace_id:032x}" for one in spans.get_finished_spans()]
     assert found == [None, TRACE]
+
+
+def test_a_library_that_attaches_what_it_extracts_has_a_context() -> None:
+    """FastAPI does; a composite of no propagators gives it none, and every request would fail."""
+    extracted = Nothing().extract({"traceparent": f"00-{'1' * 32}-{'2' * 16}-01"})
+    assert extracted == context.get_current()
+    carrier: dict[str, str] = {}
+    Nothing().inject(carrier)
+    assert carrier == {}
