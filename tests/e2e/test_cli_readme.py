@@ -52,7 +52,7 @@ class Shell:
                 self._command(arguments), cwd=self.folder, stdout=output, stderr=output, text=True
             )
         self.servers.append(server)
-        until(f"{arguments} serves", lambda: re.search("serves on port|running:", log.read_text("utf-8")))
+        until(f"{arguments} serves", lambda: re.search("serves (on port|http)|running:", log.read_text("utf-8")))
         assert server.poll() is None
 
     def _command(self, arguments: list[str]) -> list[str]:
@@ -76,10 +76,13 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 def test_the_commands_of_the_readme_run_as_they_stand(shell: Shell) -> None:
     (shell.folder / "list.csv").write_text("kind,identifier\nphone,+44 7700 900123\nemail,a@mail.example\nphone,none\n")
-    gateway, *custodians = (f"localhost:{port}" for port in free_ports(4))
+    gateway, api, console, *custodians = (f"localhost:{port}" for port in free_ports(6))
     # Only what two test runs on one machine cannot share, and how long a measurement takes, is not as it stands.
     more = {
-        "federation init": ["--gateway-address", gateway, "--custodian-addresses", ",".join(custodians)],
+        "federation init": [
+            *("--gateway-address", gateway, "--api-address", api),
+            *("--custodian-addresses", ",".join(custodians)),
+        ],
         "oprf bench": ["--seconds", "0.5"],
     }
     said: dict[str, str] = {}
@@ -87,6 +90,8 @@ def test_the_commands_of_the_readme_run_as_they_stand(shell: Shell) -> None:
         name = " ".join(arguments[:2])
         if arguments[1] != "run":
             said[name] = shell.run([*arguments, *more.get(name, [])])
+            if name == "federation init":
+                (shell.folder / "DIR/console/console/console.toml").write_text(f'address = "{console}"\n')
         elif arguments[0] == "custodian":
             for one in ("c1", "c2", "c3"):
                 shell.serve([argument.replace("c1", one) for argument in arguments])
@@ -98,6 +103,8 @@ def test_the_commands_of_the_readme_run_as_they_stand(shell: Shell) -> None:
         "node submit",
         "node check",
         "node matches",
+        "partner justification",
+        "partner check",
         "oprf bench",
     ]
     assert "3 nodes, 2 of 3 custodians, 1 gateway" in said["federation init"]
@@ -107,5 +114,9 @@ def test_the_commands_of_the_readme_run_as_they_stand(shell: Shell) -> None:
     assert "not covered yet: DE (offline)" in said["node check"]
     assert "accepted 1 (known before: 1)" in said["node check"]
     assert "No match is known so far" in said["node matches"]
+    # NL holds both; DE has not opted in for partners, and RO is not there.
+    assert "2 hit, 1 unreadable" in said["partner check"]
+    assert "DE (outside the agreement)" in said["partner check"]
+    assert "RO (offline)" in said["partner check"]
     assert "client, tokens" in said["oprf bench"]
-    assert shell.stop() == [0] * 5
+    assert shell.stop() == [0] * 6
