@@ -18,7 +18,9 @@ from services.node.case import parse_case, template
 
 ROOT: Final = Path(__file__).parents[3]
 PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-COMMAND: Final = re.compile(r"concordat (console|demo|federation|custodian|gateway|node|oprf|partner)((?: [a-z][a-z-]+)*)")
+COMMAND: Final = re.compile(
+    r"concordat (console|demo|federation|custodian|gateway|node|oprf|partner)((?: [a-z][a-z-]+)*)"
+)
 
 
 def commands() -> list[tuple[str, ...]]:
