@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import distribution, requires
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -84,6 +85,13 @@ def test_an_image_ends_as_nobody_with_the_command_of_its_role(role: str) -> None
     assert f'CMD ["{role}"' in stage
     assert "HEALTHCHECK" in stage
     assert "USER" not in stage
+
+
+@pytest.mark.parametrize("file", ["deploy/docker/Dockerfile", "tests/e2e/docker/postgres/Dockerfile"])
+def test_hadolint_finds_nothing(file: str) -> None:
+    command = (Path(sys.executable).parent / "hadolint", "--failure-threshold", "style", ROOT / file)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_the_build_needs_no_frontend_and_no_network() -> None:
