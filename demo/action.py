@@ -93,6 +93,7 @@ class ActionDay:
             operation=OPERATION,
             title=self._scenario.name,
             participants=tuple(self._participants),
+            readers=self._scenario.partners,
             purpose=Purpose.INVESTIGATION,
             namespaces=NAMESPACES,
             starts_at=now,

@@ -42,6 +42,8 @@ class PartnerCheck:
     partner: str
     listed: tuple[Listed, ...]
     outcome: Outcome
+    report: bytes | None
+    """The report of the operation, where there is one."""
 
     def answers(self) -> list[Answered]:
         """Return what it was told, query by query."""
@@ -57,8 +59,8 @@ class PartnerCheck:
         ]
 
 
-async def ask(home: Path, scenario: Scenario, partner: str) -> PartnerCheck:
-    """Ask all that a partner has to ask, in one check.
+async def ask(home: Path, scenario: Scenario, partner: str, *, operation: str | None) -> PartnerCheck:
+    """Ask all that a partner has to ask, in one check, and read the report of an operation whose charter names it.
 
     Raises:
         ConcordatError: Gateway or custodians cannot be reached, or refuse.
@@ -77,7 +79,8 @@ async def ask(home: Path, scenario: Scenario, partner: str) -> PartnerCheck:
     )
     async with Client.open(home) as client:
         outcome = await client.check(items, why)
-    return PartnerCheck(partner, tuple(Listed(number, item) for number, item in enumerate(items, 1)), outcome)
+        report = None if operation is None else await client.report(operation)
+    return PartnerCheck(partner, tuple(Listed(number, item) for number, item in enumerate(items, 1)), outcome, report)
 
 
 def judge(

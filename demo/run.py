@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from concordat import telemetry
 from concordat.client import Verdict
 from concordat.protocol.report import TOTALS
-from demo.action import ActionDay
+from demo.action import OPERATION, ActionDay
 from demo.federation import LocalFederation
 from demo.files import write_files
 from demo.partner import ask, judge
@@ -147,8 +148,9 @@ def _action_day(
     screen.report(report)
     screen.comparison(result)
     with telemetry.exporting("partner", day.federation.otlp):
-        checks = [_ask(day, scenario, partner, screen) for partner in scenario.partners]
-    wrong = _judged(scenario, checks, stores, files)
+        operation = OPERATION if report is not None else None
+        checks = [_ask(day, scenario, partner, operation, screen) for partner in scenario.partners]
+    wrong = (*_judged(scenario, checks, stores, files), *_misread(report, checks))
     screen.partner_checks(checks, wrong)
     outcome = Outcome(
         scenario=scenario.name,
@@ -164,10 +166,19 @@ def _action_day(
     return outcome
 
 
-def _ask(day: ActionDay, scenario: Scenario, partner: str, screen: Screen) -> PartnerCheck:
+def _ask(day: ActionDay, scenario: Scenario, partner: str, operation: str | None, screen: Screen) -> PartnerCheck:
     number = sum(query.partner == partner for query in scenario.queries)
-    with screen.step(f"{partner}, a partner, checks {number} identifiers by the gateway's API"):
-        return asyncio.run(ask(day.federation.home(partner, "partner"), scenario, partner))
+    with screen.step(f"{partner}, a partner, checks {number} identifiers by the gateway's API, and reads the report"):
+        return asyncio.run(ask(day.federation.home(partner, "partner"), scenario, partner, operation=operation))
+
+
+def _misread(report: Mapping[str, Any] | None, checks: Sequence[PartnerCheck]) -> list[str]:
+    """Say which partner read another report than its opener did."""
+    return [
+        f"{check.partner}: reads another report than the opener"
+        for check in checks
+        if report is not None and (check.report is None or json.loads(check.report) != report)
+    ]
 
 
 def _judged(
