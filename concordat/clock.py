@@ -7,7 +7,10 @@ measures durations inside one process.
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Final, Protocol
+
+MS: Final = 1000
+"""Milliseconds in a second."""
 
 
 class Clock(Protocol):

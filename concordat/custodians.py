@@ -18,6 +18,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
+from concordat.clock import MS
 from concordat.errors import BadProofError, ConcordatError, RefusedError, UnavailableError
 from concordat.identity.manifest import KeyClass
 from concordat.identity.names import Role
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 FIRST_REST_S: Final = 0.5
 LONGEST_REST_S: Final = 30.0
 CALL_TIMEOUT_S: Final = 20.0
-MS: Final = 1000
 
 _log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ import numpy as np
 from opentelemetry.trace import SpanKind
 
 from concordat import telemetry
+from concordat.clock import MS
 from concordat.errors import ConcordatError, ProtocolError, RefusedError
 from concordat.protocol.certificate import accept_refusal, sign_certificate
 from concordat.protocol.check import accept_audience, accept_header, accept_items, parse_header
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from gateway.ledger import LedgerWrite
     from gateway.roster import Roster, Session, Shared
 
-MS: Final = 1000
 MAX_WORD: Final = 64
 
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from concordat.clock import MS
 from concordat.errors import ConcordatError, ProtocolError
-from gateway.checks import MS, Checks
+from gateway.checks import Checks
 from gateway.effects import Close, Note, Outbox
 from gateway.planes import RoutingTable
 from gateway.roster import Roster, Shared

@@ -10,10 +10,12 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from concordat.api.model import MAX_QUERY_ITEMS
+from concordat.clock import MS
 from concordat.errors import ProtocolError, RefusedError, UnavailableError
+from concordat.protocol.check import CHECK_COST
 from concordat.protocol.macs import ASKER_TOLD
 from concordat.tokens import NAMESPACES_BY_NUMBER
 from concordat.wire.v1 import check_pb2 as wire
@@ -24,10 +26,6 @@ if TYPE_CHECKING:
     from concordat.identity.manifest import Manifest
     from concordat.protocol.check import SignedHeader
     from gateway.edges import EdgeCandidate
-
-MS: Final = 1000
-# What holders count a check beside its items (services.node.exchange.seen).
-CHECK_COST: Final = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from concordat.clock import MS
 from concordat.errors import IdentityError, ProtocolError, RefusedError, UnavailableError
 from concordat.wire.v1 import check_pb2, session_pb2
 from gateway.effects import Close, Note, ReadNotices
@@ -346,7 +347,7 @@ class Roster:
     def absent(self, now: float) -> list[Session]:
         """Return the sessions that left too many barriers without a reply (3.4 (6)), or never said hello."""
         limits = self.shared.limits
-        window_s = self.shared.manifest.window_ms / 1000
+        window_s = self.shared.manifest.window_ms / MS
         late = []
         for session in self.sessions():
             over = sum(1 for _, sent in session.unanswered if now >= sent + window_s)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from concordat.clock import MS
 from concordat.custodians import Direct
 from concordat.errors import ConfigError
 from concordat.identity.names import Role
@@ -97,7 +98,7 @@ def open_foundation(
         if settings.migrate_at_start:
             migrate_ledger(home, settings)
         kind = sabotage.SilentLedger if broken == sabotage.NOTIFY else Ledger
-        ledger = kind(engine, now_ms=lambda: int(clock.now() * 1000), random_bytes=secrets.token_bytes)
+        ledger = kind(engine, now_ms=lambda: int(clock.now() * MS), random_bytes=secrets.token_bytes)
         if isinstance(ledger, sabotage.SilentLedger):
             ledger.victim = home.manifest.nodes[0].id
         yield Foundation(home, settings, clock, engine, ledger, broken)

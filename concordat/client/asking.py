@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Final
 
 from concordat.api.model import SALT_BYTES, Coverage, QueryItem, QueryRequest, Result, State
 from concordat.client.results import Cover, FoundHit, PartyCover, Verdict
+from concordat.clock import MS
 from concordat.errors import ProtocolError
 from concordat.identity.manifest import PartyClass
 from concordat.justification import justification_salt
 from concordat.protocol.certificate import accept_certificate
-from concordat.protocol.check import CHECK_ID_BYTES, MS, audience_hash, sign_header
+from concordat.protocol.check import CHECK_ID_BYTES, audience_hash, sign_header
 from concordat.protocol.macs import ASKER_TOLD, MAC_BYTES, answer_mac, ask_macs, equal
 from concordat.tokens import REFERENCE_BYTES, column, length_prefixed
 from concordat.wire.v1 import check_pb2 as wire

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
 
+from concordat.clock import MS
 from concordat.errors import IdentityError, ProtocolError, RefusedError
 from concordat.protocol.macs import MAC_BYTES
 from concordat.tokens import REFERENCE_BYTES, TOKEN_BYTES, length_prefixed
@@ -23,7 +24,8 @@ DOMAIN: Final = "check"
 CHECK_ID_BYTES: Final = 16
 MAX_ITEMS: Final = 4096
 MAX_AUDIENCE_SETS: Final = 255
-MS: Final = 1000
+# What a check costs beside its items, counted as items, so that many small checks are bounded too.
+CHECK_COST: Final = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
 
+from concordat.clock import MS
 from concordat.errors import IdentityError, ProtocolError, RefusedError
 from concordat.identity.manifest import KeyClass
 from concordat.protocol.check import accept_manifest
@@ -21,7 +22,6 @@ DOMAIN: Final = "evaluate"
 REQUEST_ID_BYTES: Final = 16
 ELEMENT_BYTES: Final = 32
 MAX_ELEMENTS: Final = 4096
-MS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from concordat.clock import MS
 from concordat.errors import ConfigError, RefusedError, UnavailableError
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ class QuotaStore:
         self._charges += 1
         if self._charges % _PURGE_EVERY == 0:
             # An expired request is refused by its expiry, long before its id is forgotten.
-            before = int((now - KEEP_REQUESTS_S) * 1000)
+            before = int((now - KEEP_REQUESTS_S) * MS)
             self._db.execute("DELETE FROM request WHERE expires_at_ms < ?", (before,))
 
     def _mark(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.message import DecodeError
 from typing_extensions import override
 
+from concordat.clock import MS
 from concordat.errors import ProtocolError, RefusedError
 from concordat.identity.names import Role, SpiffeId
 from concordat.rpc.auth import AuthorisationTable
@@ -54,7 +55,7 @@ class CustodianServicer(CustodianServiceServicer):
         return wire.GetQuotaResponse(
             classes=[wire.ClassQuota(key_class=one.key_class, limit=one.limit, used=one.used) for one in found],
             epochs=self._custodian.epochs,
-            period_ends_at_ms=int(self._custodian.period_ends_at * 1000),
+            period_ends_at_ms=int(self._custodian.period_ends_at * MS),
             manifest_hash=self._custodian.manifest.hash,
         )
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from concordat.clock import SystemClock
+from concordat.clock import MS, SystemClock
 from concordat.errors import InputError
 from services.node.audit import (
     AnsweredCheck,
@@ -61,7 +61,7 @@ def _asked_table(found: list[AskedCheck]) -> Table:
         number = "1 value" if fields.count == 1 else f"{fields.count} values"
         marks = f"{fields.operation or 'standing work'}, {number}, {reason}"
         table.add_row(
-            Text(f"{_time(fields.issued_at_ms / 1000)}\n{fields.check_id.hex()}"),
+            Text(f"{_time(fields.issued_at_ms / MS)}\n{fields.check_id.hex()}"),
             Text(f"{one.reference} ({fields.purpose})\n{marks}"),
             Text(_in_words(one.coverage)),
             end_section=True,
@@ -75,7 +75,7 @@ def _answered_table(answered: list[AnsweredCheck]) -> Table:
         table.add_column(title, overflow="fold")
     for one in answered:
         who = f"{named(one.asker)}{', looked once' if one.looked_once else ''}"
-        table.add_row(Text(f"{_time(one.told_at_ms / 1000)}\n{one.check_id.hex()}"), Text(who), Text(str(one.shown)))
+        table.add_row(Text(f"{_time(one.told_at_ms / MS)}\n{one.check_id.hex()}"), Text(who), Text(str(one.shown)))
     return table
 
 
@@ -124,7 +124,7 @@ def _check_dict(check: AskedCheck) -> dict[str, Any]:
     fields = check.header.fields
     return {
         "check": fields.check_id.hex(),
-        "asked_at": _time(fields.issued_at_ms / 1000),
+        "asked_at": _time(fields.issued_at_ms / MS),
         "case": check.reference,
         "purpose": fields.purpose,
         "operation": fields.operation,
@@ -141,7 +141,7 @@ def _check_dict(check: AskedCheck) -> dict[str, Any]:
 def _answered_dict(check: AnsweredCheck) -> dict[str, Any]:
     return {
         "check": check.check_id.hex(),
-        "told_at": _time(check.told_at_ms / 1000),
+        "told_at": _time(check.told_at_ms / MS),
         "asked_by": check.asker,
         "looked_once": check.looked_once,
         "own_values": check.shown,
@@ -159,7 +159,7 @@ def _opened_dict(opened: Opened) -> dict[str, Any]:
 def _coverage_dict(coverage: Coverage) -> dict[str, Any]:
     return {
         "gateway": coverage.gateway,
-        "issued_at": _time(coverage.issued_at_ms / 1000),
+        "issued_at": _time(coverage.issued_at_ms / MS),
         "signature": coverage.problem or "good",
         "partial": coverage.partial,
         "holders": {

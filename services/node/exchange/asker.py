@@ -16,12 +16,12 @@ from google.protobuf.message import DecodeError
 from opentelemetry.trace import SpanKind
 
 from concordat import telemetry
+from concordat.clock import MS
 from concordat.errors import ProtocolError, RefusedError, UnavailableError
 from concordat.protocol.certificate import accept_certificate
 from concordat.protocol.check import (
     CHECK_ID_BYTES,
     MAX_ITEMS,
-    MS,
     SignedHeader,
     audience_hash,
     parse_header,

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from concordat.clock import MS
 from concordat.errors import ProtocolError, UnavailableError
-from concordat.protocol.check import MS
+from concordat.protocol.check import CHECK_COST
 from concordat.protocol.macs import MAC_BYTES
 from concordat.tokens import REFERENCE_BYTES, TOKEN_BYTES
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 # About 70 bytes an item.
 MAX_ITEMS: Final = 1_500_000
 MAX_ITEMS_OF_ASKER: Final = 500_000
-# What a check costs beside its items, counted as items, so that many small checks are bounded too.
-CHECK_COST: Final = 16
 
 
 class Item(NamedTuple):

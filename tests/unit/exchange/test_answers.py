@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from concordat.protocol.check import audience_hash
+from concordat.protocol.check import CHECK_COST, audience_hash
 from concordat.protocol.macs import ASKER_TOLD, HOLDER_TOLD, answer_mac
 from concordat.wire.v1 import check_pb2
 from services.node.exchange.answerer import Answerer
-from services.node.exchange.seen import CHECK_COST, SeenChecks
+from services.node.exchange.seen import SeenChecks
 from tests.unit.exchange.parties import SALT, AskerByHand, Item, secret
 
 if TYPE_CHECKING:
