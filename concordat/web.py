@@ -9,6 +9,7 @@ uvicorn's logs of requests are off, and it handles no signal: who runs the proce
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from contextlib import AbstractContextManager, nullcontext
@@ -21,13 +22,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from concordat.errors import ConfigError
 
 if TYPE_CHECKING:
-    import asyncio
     import ssl
 
     from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
 MAX_HEAD_BYTES: Final = 16 << 10
 BACKLOG: Final = 256
+HANDSHAKE_S: Final = 10.0
+"""TLS handshakes that take longer are given up; they hold a file of the process and are no connection yet."""
 # A family that this machine does not have is no reason to refuse the other one.
 _NO_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
@@ -39,8 +41,8 @@ def quiet(
 
     Args:
         app: To serve, as ASGI has it.
-        max_connections: Connections at once; more get 503.
-        keep_alive_s: After so many seconds a silent connection is closed.
+        max_connections: Connections at once; one more takes the place of the one that has long asked for nothing.
+        keep_alive_s: After so many seconds a silent connection is closed, and one that does not take its answer.
         drain_s: Seconds that running requests may take when stopping.
         tls: None for plain HTTP.
     """
@@ -63,38 +65,88 @@ def quiet(
 
 
 class Connection(H11Protocol):
-    """Closes a connection on which no request has begun for a while, half a head notwithstanding.
+    """Ends what only holds a place: a connection on which nothing is asked, or whose caller does not take the answer.
 
     uvicorn's own limit begins with the first answer and ends with the next byte, so that a caller who sends one byte a
-    minute, or none, would keep its place for ever.
+    minute, or none, would keep its place for ever; one who reads nothing would keep it with all that waits to be sent.
+    uvicorn's limit of connections refuses requests on all of them, those of long-known callers too. Here a new one
+    takes the place of the one that has asked for nothing for longest, and is refused where all are at work.
     """
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._last: object = None
+        most, self.limit_concurrency = self.limit_concurrency, None
+        self.idle_since = self.loop.time()
+        self._pauses = 0
+        self._seen = self._state()
         self._watch = self.loop.call_later(self.timeout_keep_alive, self._look)
+        if most is not None and len(self.connections) > most:
+            self._make_room()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._watch.cancel()
         super().connection_lost(exc)
 
-    def _look(self) -> None:
+    @override
+    def on_response_complete(self) -> None:
+        self.idle_since = self.loop.time()
+        super().on_response_complete()
+
+    @override
+    def pause_writing(self) -> None:
+        self._pauses += 1
+        super().pause_writing()
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether no request is being answered."""
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is self._last and (cycle is None or cycle.response_complete):
+        return cycle is None or cycle.response_complete
+
+    def _state(self) -> tuple[object, ...]:
+        """Return what changes when a request begins, or some of an answer was taken."""
+        return self.cycle, self._pauses, self.transport.get_write_buffer_size()
+
+    def _look(self) -> None:
+        seen, self._seen = self._seen, self._state()
+        if self._seen == seen and (self.idle or self.flow.write_paused):
             self.transport.abort()
             return
-        self._last = cycle
         self._watch = self.loop.call_later(self.timeout_keep_alive, self._look)
+
+    def _make_room(self) -> None:
+        idle = [one for one in self.connections if isinstance(one, Connection) and one is not self and one.idle]
+        longest = min(idle, key=lambda one: one.idle_since, default=self)
+        # Its end is heard of later; until then it must not count.
+        self.connections.discard(longest)
+        longest.transport.abort()
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its signal handlers, which would take over those of the process."""
+    """uvicorn without its signal handlers, which would take over those of the process; handshakes have a limit."""
 
     @override
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         return nullcontext()
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=[])
+        loop, tls = asyncio.get_running_loop(), self.config.ssl
+        for one in sockets or ():
+            listens = await loop.create_server(
+                self._connection,
+                sock=one,
+                ssl=tls,
+                backlog=self.config.backlog,
+                ssl_handshake_timeout=None if tls is None else HANDSHAKE_S,
+            )
+            self.servers.append(listens)
+
+    def _connection(self) -> Connection:
+        return Connection(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
 def bind(address: str) -> list[socket.socket]:

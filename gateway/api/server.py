@@ -37,7 +37,7 @@ class ApiSettings(Settings):
     """What the API's server is told."""
 
     address: Address = Field(description="HOST:PORT to listen on; port 0 takes a free one.")
-    max_connections: int = Field(default=512, ge=8, le=1 << 16, description="Connections at once; more get 503.")
+    max_connections: int = Field(default=512, ge=8, le=1 << 16, description="Connections at once; idle ones make room.")
     keep_alive_s: int = Field(default=30, ge=1, description="Seconds after which a silent connection is closed.")
     drain_s: float = Field(default=2.0, ge=0, description="Seconds that running requests may take when stopping.")
 
