@@ -22,7 +22,7 @@ from concordat.clock import MS
 from concordat.errors import BadProofError, ConcordatError, RefusedError, UnavailableError
 from concordat.identity.manifest import KeyClass
 from concordat.identity.names import Role
-from concordat.justification import justification_salt
+from concordat.justification import Step, justification_salt
 from concordat.oprf.client import BadEvaluationError, blind, finalize, verify
 from concordat.oprf.server import Evaluation
 from concordat.oprf.threshold import GroupKey
@@ -285,7 +285,7 @@ class CustodianPool:
         elements = job.blinded.elements
         request_id = self._random_bytes(REQUEST_ID_BYTES)
         # From the id, which is in the custodian's log: with it the party can open the hash in an audit.
-        salt = justification_salt(self._home.signing_key, "evaluate", request_id)
+        salt = justification_salt(self._home.signing_key, Step.EVALUATE, request_id)
         signed = sign_evaluation(
             wire.EvaluateBody(
                 federation=self._manifest.federation,

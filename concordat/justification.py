@@ -15,6 +15,7 @@ import json
 import re
 import tomllib
 from datetime import date, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
@@ -62,14 +63,23 @@ def _date(value: Any) -> date:
 Day = Annotated[date, BeforeValidator(_date)]
 
 
-def justification_salt(key: SigningKey, step: str, name: bytes) -> bytes:
+class Step(StrEnum):
+    """What is asked for with a justification."""
+
+    EVALUATE = "evaluate"
+    CHECK = "check"
+    QUERY = "query"
+    CHARTER = "charter"
+
+
+def justification_salt(key: SigningKey, step: Step, name: bytes) -> bytes:
     """Return the salt of one request's justification hash, 16 bytes.
 
     Only the party can make it, and can make it again to open the hash in an audit; nothing is stored.
 
     Args:
         key: The party's.
-        step: What is asked for, such as `evaluate`.
+        step: What is asked for.
         name: What names the request in the other side's log.
     """
     signed = key.sign(SALT_DOMAIN, length_prefixed(step.encode(), name))

@@ -21,9 +21,9 @@ from concordat.client.results import Cover, FoundHit, PartyCover, Verdict
 from concordat.clock import MS
 from concordat.errors import ProtocolError
 from concordat.identity.manifest import PartyClass
-from concordat.justification import justification_salt
+from concordat.justification import Step, justification_salt
 from concordat.protocol.certificate import accept_certificate
-from concordat.protocol.check import CHECK_ID_BYTES, audience_hash, sign_header
+from concordat.protocol.check import CHECK_ID_BYTES, EVERYONE, audience_hash, sign_header
 from concordat.protocol.macs import ASKER_TOLD, MAC_BYTES, answer_mac, ask_macs, equal
 from concordat.tokens import REFERENCE_BYTES, column, length_prefixed
 from concordat.wire.v1 import check_pb2 as wire
@@ -42,7 +42,6 @@ REFERENCE_DOMAIN: Final = "partner-reference"
 # A query is answered in its moment. Hub and holders count it against the partner's limit for as long as it lives, which
 # beyond what clocks may differ serves nobody.
 LIFE_S: Final = 60
-EVERYONE: Final = (wire.AudienceSet(everyone=True),)
 _HANDLE: Final = re.compile(r"[A-Za-z0-9-]{1,32}", re.ASCII)
 _COVER: Final = {
     wire.HOLDER_STATE_COVERED: (State.COVERED, Cover.COVERED),
@@ -111,7 +110,7 @@ class Questions:
             check_id=check_id,
             purpose=case.purpose.value,
             # From the check id, which is in the hub's log: with it the partner can open the hash in an audit.
-            justification_hash=case.justification_hash(justification_salt(key, "query", check_id)),
+            justification_hash=case.justification_hash(justification_salt(key, Step.QUERY, check_id)),
             count=count,
             issued_at_ms=now_ms,
             expires_at_ms=now_ms + min(manifest.max_header_age_s, manifest.max_skew_s + LIFE_S) * MS,

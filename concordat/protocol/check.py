@@ -26,6 +26,8 @@ MAX_ITEMS: Final = 4096
 MAX_AUDIENCE_SETS: Final = 255
 # What a check costs beside its items, counted as items, so that many small checks are bounded too.
 CHECK_COST: Final = 16
+EVERYONE: Final = (wire.AudienceSet(everyone=True),)
+"""The audience sets of a check that any holder may answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,20 @@ def accept_times(issued_at_ms: int, expires_at_ms: int, *, manifest: Manifest, n
         raise RefusedError("the request is from the future", code="expired")
     if expires_at_ms <= now_ms or expires_at_ms - issued_at_ms > manifest.max_header_age_s * MS:
         raise RefusedError("the request has expired or lives too long", code="expired")
+
+
+def accept_margin(fields: wire.CheckHeader, *, manifest: Manifest, now: float) -> None:
+    """Refuse at the hub what a holder may refuse by its own clock, which differs from the hub's by half the skew.
+
+    A holder that refuses a question is timed out for everybody in that tick, and only who may hold a value is asked: so
+    no asker may be able to bring that about (I11).
+
+    Raises:
+        RefusedError: code `expired`.
+    """
+    now_ms, margin_ms = int(now * MS), manifest.max_skew_s * MS // 2
+    if fields.issued_at_ms > now_ms + margin_ms or fields.expires_at_ms < now_ms + margin_ms:
+        raise RefusedError("the check is from the future or expires before holders can have it", code="expired")
 
 
 def accept_items(items: wire.CheckItems, *, count: int, exact: bool) -> None:

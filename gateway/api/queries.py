@@ -16,7 +16,7 @@ from concordat.api.model import (
     State,
 )
 from concordat.identity.manifest import Manifest
-from concordat.protocol.check import SignedHeader, accept_header, parse_header
+from concordat.protocol.check import EVERYONE, SignedHeader, accept_header, parse_header
 from concordat.tokens import NAMESPACE_NUMBERS
 from concordat.wire.v1 import check_pb2 as wire
 from gateway.api.access import Caller, caller, guarded_router
@@ -100,7 +100,7 @@ def _as_check(request: QueryRequest) -> wire.Check:
             grades=bytes([wire.GRADE_STRONG]) * len(items),
         ),
         audience_salt=request.audience_salt,
-        audience_sets=[wire.AudienceSet(everyone=True)],
+        audience_sets=EVERYONE,
     )
 
 

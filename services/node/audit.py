@@ -8,16 +8,14 @@ so that the party, and nobody else, can open a hash that stands in a custodian's
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from concordat.errors import ConcordatError
-from concordat.justification import justification_salt
+from concordat.justification import Step, justification_salt
 from concordat.protocol.certificate import accept_certificate
 from concordat.protocol.check import SignedHeader, parse_header
 from concordat.wire.v1 import check_pb2 as wire
-from services.node.exchange.asker import SALT_BYTES, SALT_DOMAIN
 from services.node.store import cases, inbox
 
 if TYPE_CHECKING:
@@ -71,9 +69,8 @@ def asked_checks(db: sqlite3.Connection, *, manifest: Manifest, key: SigningKey)
     )
     for raw, certificate, reference in rows:
         header = parse_header(raw, b"")
-        opened = _opened(
-            cases.forms_of(db, reference), check_salt(key, header.fields.check_id), header.fields.justification_hash
-        )
+        salt = justification_salt(key, Step.CHECK, header.fields.check_id)
+        opened = _opened(cases.forms_of(db, reference), salt, header.fields.justification_hash)
         coverage = None if certificate is None else _coverage(certificate, header, manifest)
         yield AskedCheck(header=header, reference=reference, opened=opened, coverage=coverage)
 
@@ -108,11 +105,6 @@ def answered_checks(db: sqlite3.Connection) -> list[AnsweredCheck]:
     return list(found.values())
 
 
-def check_salt(key: SigningKey, check_id: bytes) -> bytes:
-    """Return the salt of a check's justification hash."""
-    return hashlib.sha256(key.sign(SALT_DOMAIN, check_id)).digest()[:SALT_BYTES]
-
-
 def open_justification(db: sqlite3.Connection, *, key: SigningKey, name: bytes, digest: bytes) -> Opened | None:
     """Return the justification behind a hash in another party's log, or None where no stored form of a case fits.
 
@@ -122,11 +114,7 @@ def open_justification(db: sqlite3.Connection, *, key: SigningKey, name: bytes, 
         name: What names the request there: the id of a check or of an evaluation request, or an operation's id.
         digest: The justification hash there.
     """
-    salts = (
-        check_salt(key, name),
-        justification_salt(key, "evaluate", name),
-        justification_salt(key, "charter", name),
-    )
+    salts = [justification_salt(key, step, name) for step in Step]
     for case in cases.all_cases(db):
         forms = cases.forms_of(db, case.reference)
         for salt in salts:

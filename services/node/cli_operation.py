@@ -21,7 +21,7 @@ from concordat.canon import Namespace
 from concordat.clock import SystemClock
 from concordat.errors import ConfigError, InputError
 from concordat.identity.home import Home, load_home
-from concordat.justification import justification_salt
+from concordat.justification import Step, justification_salt
 from concordat.rpc.client import channel
 from concordat.wire.v1 import operations_pb2 as wire
 from services.node.case import load_case
@@ -97,7 +97,7 @@ def open_(  # noqa: PLR0913 -- each parameter is an option of the command line
 
     async def do() -> bytes:
         async with _gateway(home) as (loaded, link):
-            salt = justification_salt(loaded.signing_key, "charter", operation.encode())
+            salt = justification_salt(loaded.signing_key, Step.CHARTER, operation.encode())
             plan = OperationPlan(
                 operation=operation,
                 title=title,

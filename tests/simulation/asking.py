@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from concordat.protocol.check import SignedHeader, audience_hash, sign_header
+from concordat.protocol.check import EVERYONE, SignedHeader, audience_hash, sign_header
 from concordat.protocol.macs import answer_mac, ask_macs
 from concordat.tokens import NAMESPACE_NUMBERS
 from concordat.wire.v1 import check_pb2
@@ -87,7 +87,7 @@ class AskingPartner:
             issued_at_ms=now_ms,
             expires_at_ms=now_ms + LIFE_MS,
             epoch=manifest.epochs.current,
-            audience_hash=audience_hash(parties.SALT, parties.EVERYONE),
+            audience_hash=audience_hash(parties.SALT, EVERYONE),
             look_once=True,
         )
         header = sign_header(fields, orders.federation.keys[self.name])
@@ -104,7 +104,7 @@ class AskingPartner:
                 grades=bytes([check_pb2.GRADE_STRONG]) * len(values),
             ),
             audience_salt=parties.SALT,
-            audience_sets=parties.EVERYONE,
+            audience_sets=EVERYONE,
         )
 
     def _take(self, answered: Answered) -> None:

@@ -7,7 +7,6 @@ its rows as they are.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -18,9 +17,11 @@ from opentelemetry.trace import SpanKind
 from concordat import telemetry
 from concordat.clock import MS
 from concordat.errors import ProtocolError, RefusedError, UnavailableError
+from concordat.justification import Step, justification_salt
 from concordat.protocol.certificate import accept_certificate
 from concordat.protocol.check import (
     CHECK_ID_BYTES,
+    EVERYONE,
     MAX_ITEMS,
     SignedHeader,
     audience_hash,
@@ -50,8 +51,6 @@ MAX_CHECKS: Final = 64
 BATCHES_AT_ONCE: Final = 4
 CERTIFICATE_WAIT_S: Final = 30.0
 SALT_BYTES: Final = 16
-SALT_DOMAIN: Final = "justification-salt"
-EVERYONE: Final = (wire.AudienceSet(everyone=True),)
 _STATES: Final = {
     wire.HOLDER_STATE_TIMED_OUT: "timed_out",
     wire.HOLDER_STATE_OFFLINE: "offline",
@@ -247,8 +246,7 @@ class Asker:
         manifest = self._identity.manifest
         check_id = self._random_bytes(CHECK_ID_BYTES)
         now_ms = int(self._clock.now() * MS)
-        # Only this party can make the salt, and can make it again to open the hash in an audit; nothing is stored.
-        salt = hashlib.sha256(self._identity.signing_key.sign(SALT_DOMAIN, check_id)).digest()[:SALT_BYTES]
+        salt = justification_salt(self._identity.signing_key, Step.CHECK, check_id)
         fields = wire.CheckHeader(
             federation=manifest.federation,
             manifest_hash=manifest.hash,

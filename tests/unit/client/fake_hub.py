@@ -20,7 +20,7 @@ from concordat.errors import ConcordatError, UnavailableError
 from concordat.identity.manifest import KeyClass
 from concordat.justification import Justification
 from concordat.protocol.certificate import sign_certificate
-from concordat.protocol.check import accept_audience, accept_header, parse_header
+from concordat.protocol.check import EVERYONE, accept_audience, accept_header, parse_header
 from concordat.protocol.macs import ASKER_TOLD, HOLDER_TOLD, answer_mac, ask_macs
 from concordat.tokens import MaskKey, column, split_outputs, token_input
 from concordat.vocabulary import Aim, Offence, Purpose, SubjectCategory
@@ -148,7 +148,7 @@ class FakeHub(FakeApi):
         body = model.QueryRequest.model_validate_json(request.body)
         header = parse_header(body.header, body.signature)
         accept_header(header, manifest=self.gateway.manifest, asker=request.client, now=SystemClock().now())
-        accept_audience(header, body.audience_salt, [wire.AudienceSet(everyone=True)], bytes(len(body.items)))
+        accept_audience(header, body.audience_salt, list(EVERYONE), bytes(len(body.items)))
         assert header.fields.look_once
         assert header.fields.count == len(body.items)
         self.asked.append(tuple(one.namespace for one in body.items))

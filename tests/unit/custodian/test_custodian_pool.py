@@ -13,7 +13,7 @@ from concordat.clock import SystemClock
 from concordat.custodians import CustodianPool, Liar
 from concordat.errors import ConfigError, RefusedError, UnavailableError
 from concordat.identity.manifest import KeyClass, Manifest
-from concordat.justification import justification_salt
+from concordat.justification import Step, justification_salt
 from tests.unit.custodian.running import BUDGETS, CASE, RunningCustodians, home_of, make_federation
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ async def test_a_node_can_open_the_justification_hash_in_a_custodians_log(large_
         await ask(pool)
     lines = [json.loads(line) for line in log.read_text().splitlines()[-2:]]
     for line in lines:
-        salt = justification_salt(key, "evaluate", bytes.fromhex(line["request"]))
+        salt = justification_salt(key, Step.EVALUATE, bytes.fromhex(line["request"]))
         assert CASE.justification_hash(salt).hex() == line["justification"]
     assert lines[0]["justification"] != lines[1]["justification"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
-from concordat.protocol.check import SignedHeader, audience_hash, sign_header
+from concordat.protocol.check import EVERYONE, SignedHeader, audience_hash, sign_header
 from concordat.protocol.macs import ask_macs
 from concordat.wire.v1 import check_pb2
 from services.node.case import parse_case, template
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from services.node.events import Event
 
 START = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
-EVERYONE = (check_pb2.AudienceSet(everyone=True),)
 SALT = b"s" * 16
 TEMPLATE_CASE = parse_case(template(date(2026, 12, 31)), today=date(2026, 11, 24))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from concordat.justification import justification_salt
+from concordat.justification import Step, justification_salt
 from services.node.audit import AskedCheck, asked_checks, open_justification
 from services.node.store import cases
 from tests.unit.exchange.hub_by_hand import COVERED, OFFLINE, HubByHand, header_of
@@ -75,7 +75,7 @@ def test_hashes_in_the_logs_of_others_are_opened_by_the_party_alone(node: Party)
     key, fields = node.federation.keys["NL"], header_of(check).fields
     with node.store.read() as db:
         (case,) = cases.all_cases(db)
-        for step, name in (("evaluate", b"r" * 16), ("charter", b"op-1")):
+        for step, name in ((Step.EVALUATE, b"r" * 16), (Step.CHARTER, b"op-1")):
             digest = case.justification_hash(justification_salt(key, step, name))
             opened = open_justification(db, key=key, name=name, digest=digest)
             assert opened is not None

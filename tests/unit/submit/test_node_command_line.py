@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from concordat.cli import run
-from concordat.justification import justification_salt
+from concordat.justification import Step, justification_salt
 from services.node import cli_operation
 from services.node.case import load_case
 from services.node.config import NodeSettings, load_settings
@@ -262,7 +262,7 @@ def test_the_proof_commands_answer_before_anything_was_asked(
     capsys.readouterr()
     profile = load_case(case, today=date(2026, 1, 1))
     request = b"r" * 16
-    digest = profile.justification_hash(justification_salt(home.signing_key, "evaluate", request)).hex()
+    digest = profile.justification_hash(justification_salt(home.signing_key, Step.EVALUATE, request)).hex()
     where = ["--home", str(home.path), "--json"]
     assert run(["node", "audit", *where]) == 0
     assert said(capsys) == {"checks": [], "of_others": []}
