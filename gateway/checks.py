@@ -13,7 +13,7 @@ from concordat import telemetry
 from concordat.clock import MS
 from concordat.errors import ConcordatError, ProtocolError, RefusedError
 from concordat.protocol.certificate import accept_refusal, sign_certificate
-from concordat.protocol.check import accept_audience, accept_header, accept_items, parse_header
+from concordat.protocol.check import accept_audience, accept_header, accept_items, accept_margin, parse_header
 from concordat.wire.v1 import check_pb2 as wire
 from concordat.wire.v1 import session_pb2
 from gateway.answers import candidates
@@ -52,7 +52,10 @@ class Checks:
     _queries: int = 0
 
     def __post_init__(self) -> None:
-        self._spent = SpentQueries(max_items_of_asker=self.shared.limits.query_items_alive)
+        self._spent = SpentQueries(
+            max_items_of_asker=self.shared.limits.query_items_alive,
+            linger_ms=self.shared.manifest.max_skew_s * MS // 2,
+        )
 
     def __repr__(self) -> str:
         return f"Checks(in flight={len(self._by_id)}, tick={self.running.number})"
@@ -135,6 +138,7 @@ class Checks:
             raise RefusedError("too much in flight", code="busy")
         manifest = self.shared.manifest
         accept_header(header, manifest=manifest, asker=asker, now=now)
+        accept_margin(header.fields, manifest=manifest, now=now)
         if header.fields.count > limits.max_items:
             raise ProtocolError("a check has too many items", code="too_large")
         accept_items(message.items, count=header.fields.count, exact=True)

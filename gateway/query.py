@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from concordat.api.model import MAX_QUERY_ITEMS
 from concordat.clock import MS
 from concordat.errors import ProtocolError, RefusedError, UnavailableError
-from concordat.protocol.check import CHECK_COST
+from concordat.protocol.check import CHECK_COST, accept_margin
 from concordat.protocol.macs import ASKER_TOLD
 from concordat.tokens import NAMESPACES_BY_NUMBER
 from concordat.wire.v1 import check_pb2 as wire
@@ -123,11 +123,8 @@ def accept_query(
         raise ProtocolError(f"a query has at most {MAX_QUERY_ITEMS} items", code="too_large")
     if set(items.grades) != {wire.GRADE_STRONG} or len(namespaces) != fields.count:
         raise ProtocolError("a query has strong items only, each with its namespace")
-    # (3) Holders' clocks differ from this one. One that refused the header would cover nobody in the tick.
-    margin_ms = manifest.max_skew_s * MS // 2
-    now_ms = int(now * MS)
-    if fields.issued_at_ms > now_ms + margin_ms or fields.expires_at_ms < now_ms + margin_ms:
-        raise RefusedError("the query is from the future or expires before holders can have it", code="expired")
+    # (3) As for any check at the hub; here too, as this is asked before the hub is.
+    accept_margin(fields, manifest=manifest, now=now)
 
 
 def audience_is_everyone(sets: Iterable[wire.AudienceSet]) -> bool:
@@ -146,12 +143,13 @@ def muted_positions(header: SignedHeader, namespaces: bytes, *, manifest: Manife
 class SpentQueries:
     """Queries whose header has not expired: each is asked once, and a partner has a bounded number of them.
 
-    Holders remember each as long, and refuse what comes under a header that was used for other items, or is more than
-    they can remember; either would cover nobody in that tick. So neither leaves the hub.
+    Holders remember each as long, by their own clocks. They answer nothing to other items under a header they know, and
+    forget older checks where there are more than they can remember; so neither leaves the hub.
     """
 
-    def __init__(self, *, max_items_of_asker: int) -> None:
+    def __init__(self, *, max_items_of_asker: int, linger_ms: int = 0) -> None:
         self._max = max_items_of_asker
+        self._linger_ms = linger_ms
         self._used: set[tuple[str, bytes]] = set()
         self._by_expiry: list[tuple[int, str, bytes, int]] = []
         self._cost: Counter[str] = Counter()
@@ -179,4 +177,4 @@ class SpentQueries:
             raise UnavailableError("too many queries that have not expired", code="busy")
         self._used.add(key)
         self._cost[fields.asker] += cost
-        heapq.heappush(self._by_expiry, (fields.expires_at_ms, *key, cost))
+        heapq.heappush(self._by_expiry, (fields.expires_at_ms + self._linger_ms, *key, cost))

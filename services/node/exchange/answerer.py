@@ -52,6 +52,8 @@ class Answerer:
     def answer(self, question: wire.Question) -> wire.Answer:
         """Return the hits of a question, or a refusal of the whole of it; rows are durable before this returns.
 
+        More items than a header's count, or an id that was used for another header, get an answer without hits.
+
         Raises:
             ProtocolError: The header cannot be read, so that there is no check to refuse.
             UnavailableError: The store cannot be used.
@@ -60,9 +62,14 @@ class Answerer:
         check_id = header.fields.check_id
         try:
             positions = self._accept(question, header)
-            check, fresh = self._seen.admit(header, positions, question.items, now=self._clock.now())
         except ConcordatError as error:
             return wire.Answer(check_id=check_id, refused=error.code)
+        try:
+            check, fresh = self._seen.admit(header, positions, question.items, now=self._clock.now())
+        except ProtocolError:
+            # Not a refusal, which everybody's certificates show: an asker that uses an id twice would see by it who
+            # may hold what it asks, silently or not (I11).
+            return wire.Answer(check_id=check_id)
         if fresh:
             self._look(question, header, check=check, fresh=fresh)
         return _as_answer(check_id, [check.answers[one] for one in positions if one in check.answers])

@@ -1,16 +1,17 @@
 """What a holder remembers of the checks that it was asked, until they expire (docs/protocol.md 3.4 step 2).
 
 Without this memory a hub could put any number of items under one recorded header, or the same item twice. It is bounded
-per asker and in all; an asker over its bound is refused until its checks expire.
+per asker and in all. Over a bound the checks that end first are forgotten, the asker's own before others': to refuse
+would time this party out for everybody, and show an asker that fills its part who is asked about what follows (I11).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import heapq
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from concordat.clock import MS
-from concordat.errors import ProtocolError, UnavailableError
+from concordat.errors import ProtocolError
 from concordat.protocol.check import CHECK_COST
 from concordat.protocol.macs import MAC_BYTES
 from concordat.tokens import REFERENCE_BYTES, TOKEN_BYTES
@@ -77,7 +78,8 @@ class SeenChecks:
     def __init__(self, *, max_items: int = MAX_ITEMS, max_items_of_asker: int = MAX_ITEMS_OF_ASKER) -> None:
         self._max_items = max_items
         self._max_items_of_asker = max_items_of_asker
-        self._checks: OrderedDict[tuple[str, bytes], SeenCheck] = OrderedDict()
+        self._checks: dict[tuple[str, bytes], SeenCheck] = {}
+        self._by_expiry: dict[str, list[tuple[int, bytes]]] = {}
         self._total = 0
         self._of_asker: dict[str, int] = {}
 
@@ -88,22 +90,20 @@ class SeenChecks:
 
         Raises:
             ProtocolError: The asker signed another header under this check id, or an item is over the count.
-            UnavailableError: The memory for this asker, or for all, is full.
         """
         self._expire(int(now * MS))
-        key = (header.fields.asker, header.fields.check_id)
+        asker, check_id = key = (header.fields.asker, header.fields.check_id)
+        self._make_room(asker, len(positions) + CHECK_COST)
         check = self._checks.get(key)
         if check is not None and check.header_hash != header.hash:
             raise ProtocolError("the check id was used with another header")
-        cost = len(positions) + (CHECK_COST if check is None else 0)
-        if self._of_asker.get(key[0], 0) + cost > self._max_items_of_asker or self._total + cost > self._max_items:
-            raise UnavailableError("too many live checks", code="busy")
         if check is None:
             check = self._checks[key] = SeenCheck(header)
-            self._count(key[0], CHECK_COST)
+            heapq.heappush(self._by_expiry.setdefault(asker, []), (check.expires_at_ms, check_id))
+            self._count(asker, CHECK_COST)
         fresh, new = check.admit(positions, items)
         check.cost += new
-        self._count(key[0], new)
+        self._count(asker, new)
         return check, fresh
 
     def __len__(self) -> int:
@@ -115,13 +115,23 @@ class SeenChecks:
         return self._total
 
     def _expire(self, now_ms: int) -> None:
-        # Checks come nearly in the order of their expiry; one that lives longer only keeps later ones a while.
-        while self._checks:
-            key, check = next(iter(self._checks.items()))
-            if check.expires_at_ms > now_ms:
-                return
-            del self._checks[key]
-            self._count(check.asker, -check.cost)
+        # Each on its own time: the hub lets an id be used again once its header has expired.
+        for asker, ends in list(self._by_expiry.items()):
+            while ends and ends[0][0] <= now_ms:
+                self._forget_first(asker)
+
+    def _make_room(self, asker: str, cost: int) -> None:
+        while self._of_asker.get(asker, 0) + cost > self._max_items_of_asker and asker in self._by_expiry:
+            self._forget_first(asker)
+        while self._total + cost > self._max_items and self._of_asker:
+            self._forget_first(max(self._of_asker, key=lambda one: self._of_asker[one]))
+
+    def _forget_first(self, asker: str) -> None:
+        ends = self._by_expiry[asker]
+        _, check_id = heapq.heappop(ends)
+        if not ends:
+            del self._by_expiry[asker]
+        self._count(asker, -self._checks.pop((asker, check_id)).cost)
 
     def _count(self, asker: str, cost: int) -> None:
         self._total += cost

@@ -79,15 +79,20 @@ class Ticks:
         sequence = self._store.sequence()
         all_published = self._store.all_published()
         frames: list[session_pb2.NodeFrame] = []
+        unread: list[int] = []
         for one in self._open:
             if one.tick <= barrier.tick and one.sequence < sequence:
-                answer = _only_new(self._answerer.answer(one.question), one.hits)
+                again = self._answerer.answer(one.question)
+                if again.refused:
+                    # Nobody may take what came since for looked up (I6).
+                    unread.append(one.sequence)
+                answer = _only_new(again, one.hits)
                 if answer is not None:
                     frames.append(session_pb2.NodeFrame(answer=answer))
         self._open = [one for one in self._open if one.tick > barrier.tick]
         floors = [self._floors.pop(tick) for tick in list(self._floors) if tick <= barrier.tick]
         reply = session_pb2.BarrierReply(
-            tick=barrier.tick, index_sequence=min([sequence, *floors]), all_published=all_published
+            tick=barrier.tick, index_sequence=min([sequence, *floors, *unread]), all_published=all_published
         )
         self._end_spans(barrier.tick)
         return [*frames, session_pb2.NodeFrame(barrier_reply=reply)]
