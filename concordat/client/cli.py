@@ -25,6 +25,7 @@ from concordat.client.results import Verdict
 from concordat.clock import SystemClock
 from concordat.errors import ConcordatError, ConfigError, InputError, ProtocolError
 from concordat.justification import Justification, load_justification
+from concordat.report_view import render_report
 from concordat.vocabulary import parse_region
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def report(operation: str, /, *, home: HomeFolder = None, as_json: AsJson = Fals
         print(raw.decode("utf-8"))
         return
     try:
-        shown = view.render_report(json.loads(raw))
+        shown = render_report(json.loads(raw))
     except (ValueError, KeyError, TypeError) as error:
         raise ProtocolError("the report has not the form of docs/report.md") from error
     Console().print(shown)

@@ -31,12 +31,12 @@ from concordat.client.results import Checked, Outcome, Verdict, least
 from concordat.client.session import ApiSession, segment
 from concordat.clock import Clock, SystemClock
 from concordat.custodians import CustodianPool
-from concordat.errors import ConcordatError, ConfigError, InputError, ProtocolError
+from concordat.errors import ConcordatError, ConfigError, InputError
 from concordat.identity.home import Home, load_home
 from concordat.identity.manifest import KeyClass
 from concordat.identity.names import Role
 from concordat.justification import require_valid
-from concordat.protocol.report import REPORT_DOMAIN
+from concordat.protocol.report import accept_report
 from concordat.tokens import LABEL_BYTES, SECRET_BYTES, TOKEN_BYTES, MaskKey, column, split_outputs, token_input
 
 if TYPE_CHECKING:
@@ -194,17 +194,13 @@ class Client:
 
         Raises:
             RefusedError: There is none, or this partner may not read it.
-            ConcordatError: The gateway cannot be reached, or its signature does not fit.
+            IdentityError: No gateway of the manifest signed it, or it is of another operation.
+            ConcordatError: The gateway cannot be reached.
         """
         path = f"/v1/operations/{segment(operation)}/report"
         found = await self._session.get(path, ReportResponse)
-        for gateway in self._home.manifest.gateways:
-            try:
-                gateway.verify_key.verify(REPORT_DOMAIN, found.signature, found.report)
-            except ConcordatError:
-                continue
-            return found.report
-        raise ProtocolError("no gateway of the manifest signed the report")
+        accept_report(found.report, found.signature, operation=operation, manifest=self._home.manifest)
+        return found.report
 
     def _read_all(self, given: Sequence[Item], region: str | None) -> list[_Read | InputError]:
         found: list[_Read | InputError] = []

@@ -1,4 +1,4 @@
-"""How a check, a report and the agreement look to people, and to programs as JSON."""
+"""How a check and the agreement look to people, and to programs as JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -16,7 +15,7 @@ from concordat.identity.manifest import KeyClass, PartyClass
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rich.console import Console, RenderableType
+    from rich.console import Console
 
     from concordat.client.files import Listed
     from concordat.client.results import Checked, Outcome
@@ -40,14 +39,6 @@ _STYLES: Final = {
     Verdict.UNREADABLE: "red",
     Verdict.NOT_ASKED: "red",
 }
-_REPORT_ROWS: Final = (
-    ("people_usernames", "People and usernames checked"),
-    ("platforms", "Platforms checked"),
-    ("platforms_suspected", "  suspected of trafficking"),
-    ("platforms_identified", "  identified as engaged in it"),
-    ("platforms_csa", "  linked to child sexual abuse"),
-    ("communication_devices", "Communication devices checked (phones, apps, e-mails, faxes)"),
-)
 
 
 def show_outcome(out: Console, listed: Sequence[Listed], outcome: Outcome) -> None:
@@ -87,20 +78,6 @@ def outcome_dict(listed: Sequence[Listed], outcome: Outcome) -> dict[str, Any]:
         "quota_left": outcome.quota_left,
         "trouble": outcome.trouble,
     }
-
-
-def render_report(report: Mapping[str, Any]) -> RenderableType:
-    """Return an operation's report as people read it."""
-    included = [one for one in report["participants"] if one["state"] == "included"]
-    table = Table(title=f"Report of operation {report['operation']}", title_justify="left")
-    table.add_column("row")
-    table.add_column("number", justify="right")
-    for name, label in _REPORT_ROWS:
-        table.add_row(label, str(report["totals"][name]))
-    banner = [Text("EXERCISE: no value in this report is real", style="bold")] if report.get("exercise") else []
-    coverage = f"Coverage: {len(included)} of {len(report['participants'])} participants are in these counts"
-    matches = f"Values that two or more participants hold: {report['matches']}"
-    return Group(*banner, table, Text(matches), Text(coverage))
 
 
 def agreement_dict(home: Home) -> dict[str, Any]:

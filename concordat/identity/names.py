@@ -28,6 +28,11 @@ class Role(StrEnum):
     CONSOLE = "console"
 
 
+def short(party: str) -> str:
+    """Return what people call a party: NL for spiffe://federation.example/node/NL."""
+    return party.rpartition("/")[2]
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class SpiffeId:
     """The name of one party."""

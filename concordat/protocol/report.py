@@ -10,11 +10,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from concordat.errors import ProtocolError
+from concordat.errors import IdentityError, ProtocolError
+from concordat.identity.names import SpiffeId
 from concordat.tokens import NAMESPACE_NUMBERS, NAMESPACES_BY_NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from concordat.identity.manifest import Manifest
 
 REPORT_DOMAIN: Final = "report"
 CHECKED, SUSPECTED, CONFIRMED = 0, 1, 2
@@ -100,3 +103,26 @@ def listed(counts: Mapping[int, int]) -> dict[str, int]:
 def encode_report(report: Mapping[str, Any]) -> bytes:
     """Return the canonical JSON that a gateway signs."""
     return json.dumps(report, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def accept_report(raw: bytes, signature: bytes, *, operation: str, manifest: Manifest) -> dict[str, Any]:
+    """Check a report that was received, and read it.
+
+    Args:
+        raw: As received.
+        signature: Of the gateway that the report names.
+        operation: The one that was asked for.
+        manifest: Names the gateways.
+
+    Raises:
+        IdentityError: Unreadable, not signed by a gateway of the manifest, or of another operation or federation.
+    """
+    try:
+        report: dict[str, Any] = json.loads(raw)
+        gateway = manifest.gateway_by_id(SpiffeId.parse(str(report["gateway"])))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise IdentityError("the report cannot be read") from error
+    gateway.verify_key.verify(REPORT_DOMAIN, signature, raw)
+    if (report.get("operation"), report.get("federation")) != (operation, manifest.federation):
+        raise IdentityError("the report is of another operation")
+    return report

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from concordat.clock import MS, SystemClock
 from concordat.errors import InputError
+from concordat.identity.names import short
 from services.node.audit import (
     AnsweredCheck,
     AskedCheck,
@@ -24,7 +25,7 @@ from services.node.audit import (
     asked_checks,
     open_justification,
 )
-from services.node.coverage import named, short
+from services.node.coverage import named
 from services.node.opened import opened_node
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object and nothing else.")]

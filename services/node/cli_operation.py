@@ -22,9 +22,11 @@ from concordat.clock import SystemClock
 from concordat.errors import ConfigError, InputError
 from concordat.identity.home import Home, load_home
 from concordat.justification import Step, justification_salt
+from concordat.report_view import render_report
 from concordat.rpc.client import channel
 from concordat.wire.v1 import operations_pb2 as wire
 from services.node.case import load_case
+from services.node.charter_view import render_charter
 from services.node.operations import (
     OperationPlan,
     Proposal,
@@ -32,8 +34,6 @@ from services.node.operations import (
     fetch_report,
     list_operations,
     open_operation,
-    render_charter,
-    render_report,
     sign_operation,
     start_sweep,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from concordat.identity.names import short
 from services.node.store.overview import PendingHolder
 
 if TYPE_CHECKING:
@@ -18,11 +19,6 @@ _WHY: Final = {
     "new": "not asked yet",
 }
 _NAMED: Final = 30
-
-
-def short(party: str) -> str:
-    """Return what people call a party: NL for spiffe://federation.example/node/NL."""
-    return party.rpartition("/")[2]
 
 
 def named(party: str) -> str:

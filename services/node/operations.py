@@ -9,13 +9,12 @@ A node acts on the charter that it signed and keeps beside the operation's key, 
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from concordat.errors import ConfigError, IdentityError, InputError, ProtocolError, RefusedError, UnavailableError
 from concordat.identity.files import read_private, read_public, write_private, write_public
-from concordat.identity.names import Role, SpiffeId
+from concordat.identity.names import Role
 from concordat.protocol.charter import (
     CHARTER_DOMAIN,
     OPERATION_ID,
@@ -26,12 +25,11 @@ from concordat.protocol.charter import (
     parse_charter,
     seal_key,
 )
-from concordat.protocol.report import REPORT_DOMAIN
+from concordat.protocol.report import accept_report
 from concordat.rpc.client import call
 from concordat.tokens import MASK_KEY_BYTES, MaskKey
 from concordat.wire.v1 import operations_pb2 as wire
 from concordat.wire.v1.operations_pb2_grpc import OperationServiceStub
-from services.node.report_view import render_charter, render_report
 from services.node.store.sweep_set import read_sweep_set
 from services.node.sweep import SweepParty, SweepRows, run_sweep
 
@@ -56,8 +54,6 @@ __all__ = [
     "load_operation",
     "open_operation",
     "read_report",
-    "render_charter",
-    "render_report",
     "sign_operation",
     "start_sweep",
 ]
@@ -261,14 +257,7 @@ def read_report(home: Home, operation: str, raw: bytes, signature: bytes) -> dic
     Raises:
         IdentityError: Not signed by a gateway of the manifest, or of another operation or charter.
     """
-    try:
-        report: dict[str, Any] = json.loads(raw)
-        gateway = home.manifest.gateway_by_id(SpiffeId.parse(str(report["gateway"])))
-    except (ValueError, TypeError, KeyError) as error:
-        raise IdentityError("the report cannot be read") from error
-    gateway.verify_key.verify(REPORT_DOMAIN, signature, raw)
-    if report["operation"] != operation or report["federation"] != home.manifest.federation:
-        raise IdentityError("the report is of another operation")
+    report = accept_report(raw, signature, operation=operation, manifest=home.manifest)
     kept = _charter_path(home, operation).exists()
     if kept and report["charter_hash"] != load_operation(home, operation).hash.hex():
         raise IdentityError("the report is of another charter than the one that this node signed")

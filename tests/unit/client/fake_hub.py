@@ -22,6 +22,7 @@ from concordat.justification import Justification
 from concordat.protocol.certificate import sign_certificate
 from concordat.protocol.check import EVERYONE, accept_audience, accept_header, parse_header
 from concordat.protocol.macs import ASKER_TOLD, HOLDER_TOLD, answer_mac, ask_macs
+from concordat.protocol.report import REPORT_DOMAIN, TOTALS, encode_report
 from concordat.tokens import MaskKey, column, split_outputs, token_input
 from concordat.vocabulary import Aim, Offence, Purpose, SubjectCategory
 from concordat.wire.v1 import check_pb2 as wire
@@ -123,6 +124,30 @@ class FakeHub(FakeApi):
         tokens = column(MaskKey(node.mask_key(1)).apply(labels), 16)
         for token, secret in zip(tokens, column(match_secrets, 32), strict=True):
             self.held[name][token] = Held(namespace, secret)
+
+    def show_report(self, path: str, *, operation: str, signed: bytes | None = None) -> bytes:
+        """Serve a report at a path, and return it; `signed` is what the gateway signed in its place."""
+        raw = encode_report(
+            {
+                "operation": operation,
+                "title": "Action day",
+                "federation": self.gateway.manifest.federation,
+                "gateway": str(self.gateway.identity),
+                "frozen_at": 1_764_000_000,
+                "totals": dict.fromkeys(TOTALS, 7),
+                "per_namespace": {"iban": 2},
+                "uncounted": ["iban"],
+                "matches": 3,
+                "participants": [
+                    {"party": str(self.gateway.manifest.nodes[0].id), "size": 9, "state": "included"},
+                    {"party": str(self.gateway.manifest.nodes[1].id), "size": None, "state": "absent"},
+                ],
+            }
+        )
+        signature = self.gateway.signing_key.sign(REPORT_DOMAIN, raw if signed is None else signed)
+        answer = model.ReportResponse(report=raw, signature=signature)
+        self.route("GET", path, Reply(body=answer.model_dump_json().encode()))
+        return raw
 
     async def _evaluations(self, request: Request) -> Reply:
         body = model.EvaluationRequest.model_validate_json(request.body)

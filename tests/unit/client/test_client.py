@@ -12,7 +12,6 @@ from concordat.api import model
 from concordat.client import Checked, Client, Cover, FoundHit, Item, Outcome, Progress, Verdict
 from concordat.errors import ConfigError, IdentityError, InputError, ProtocolError, RefusedError, UnavailableError
 from concordat.protocol.macs import HOLDER_TOLD
-from concordat.protocol.report import REPORT_DOMAIN
 from concordat.vocabulary import Purpose
 from tests.unit.client.conftest import home
 from tests.unit.client.fake_api import Reply, Request, problem
@@ -403,15 +402,15 @@ async def test_a_justification_that_is_over_or_a_folder_of_a_node_asks_nobody(fe
     assert fake.requests == []
 
 
-async def test_a_report_is_the_one_that_a_gateway_signed(federation: Path, folder: Path) -> None:
+async def test_a_report_is_the_one_that_was_asked_for_as_its_gateway_signed_it(federation: Path, folder: Path) -> None:
     async with hub(federation) as fake, Client.open(folder) as client:
-        text = b'{"rows":[]}'
-        good = model.ReportResponse(report=text, signature=fake.gateway.signing_key.sign(REPORT_DOMAIN, text))
-        fake.route("GET", "/v1/operations/op%2F1/report", Reply(body=good.model_dump_json().encode()))
+        text = fake.show_report("/v1/operations/op%2F1/report", operation="op/1")
         assert await client.report("op/1") == text
-        bad = good.model_copy(update={"report": b'{"rows":[1]}'})
-        fake.route("GET", "/v1/operations/op%2F1/report", Reply(body=bad.model_dump_json().encode()))
-        with pytest.raises(ProtocolError, match="no gateway"):
+        fake.show_report("/v1/operations/op%2F1/report", operation="op/1", signed=b"another")
+        with pytest.raises(IdentityError):
+            await client.report("op/1")
+        fake.show_report("/v1/operations/op%2F1/report", operation="op2")
+        with pytest.raises(IdentityError, match="another operation"):
             await client.report("op/1")
 
 

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from concordat.api.model import ReportResponse
 from concordat.cli import run
-from concordat.protocol.report import REPORT_DOMAIN
-from tests.unit.client.fake_api import Reply
 from tests.unit.client.fake_hub import OFFLINE, TIMED_OUT, FakeHub, hub
 
 if TYPE_CHECKING:
@@ -208,23 +205,15 @@ async def test_status_says_what_the_agreement_allows_and_whether_the_gateway_ans
 async def test_a_report_is_shown_as_a_table_or_as_it_was_signed(
     federation: Path, fake: FakeHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = "people_usernames platforms platforms_suspected platforms_identified platforms_csa communication_devices"
-    text = json.dumps(
-        {
-            "operation": "op1",
-            "totals": dict.fromkeys(rows.split(), 7),
-            "matches": 3,
-            "participants": [{"party": "x", "size": 1, "state": "included"}],
-        }
-    )
-    signature = fake.gateway.signing_key.sign(REPORT_DOMAIN, text.encode())
-    answer = ReportResponse(report=text.encode(), signature=signature).model_dump_json()
-    fake.route("GET", "/v1/operations/op1/report", Reply(body=answer.encode()))
+    text = fake.show_report("/v1/operations/op1/report", operation="op1")
     home = federation / "partner/IJM"
     assert await command("partner", "report", "op1", "--home", home, "--json") == 0
     assert printed(capsys) == json.loads(text)
     assert await command("partner", "report", "op1", "--home", home) == 0
-    assert "Values that two or more participants hold: 3" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Values that two or more participants hold: 3" in shown
+    assert "not in them: DE (absent)" in shown
+    assert "in no row above: iban 2" in shown
     assert await command("partner", "report", "op2", "--home", home) == 1
     assert "[refused]" in capsys.readouterr().err
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from concordat.clock import ManualClock, SystemClock
 from concordat.errors import ConcordatError, ConfigError, IdentityError, RefusedError, UnavailableError
+from concordat.report_view import render_report
 from concordat.rpc.client import call, channel
 from concordat.rpc.server import ServerSettings, build_server
 from concordat.wire.v1 import operations_pb2 as wire
@@ -31,6 +32,7 @@ from gateway.operations_store import OperationStore
 from gateway.sweep import SweepSettings
 from gateway.sweep_service import SweepContext, SweepRunner, SweepServicer
 from services.node import operations
+from services.node.charter_view import render_charter
 from services.node.operations import OperationPlan
 from services.node.store.rows import PairRow
 from services.node.store.store import Store
@@ -210,7 +212,7 @@ async def test_an_operation_runs_from_charter_to_report(homes: Homes, stores: di
         OperationEvent.KIND_REPORTED,
     ]
     _check_verified(homes, stores, sweep_id)
-    shown = text(operations.render_report(report))
+    shown = text(render_report(report))
     assert "Action [bold]day" in shown
     assert "Also compared, in no row above: url 1" in shown
     assert "3 of 3 participants" in shown
@@ -314,7 +316,7 @@ async def test_a_participant_whose_stream_breaks_is_named_and_the_others_finish(
     assert [one["state"] for one in report["participants"]][:2] == ["included", "included"]
     assert report["participants"][2]["state"].startswith("dropped:")
     assert report["totals"]["platforms"] == 1
-    assert "not in them: CZ" in text(operations.render_report(report))
+    assert "not in them: CZ" in text(render_report(report))
 
 
 async def test_an_absent_participant_is_in_the_coverage(homes: Homes, stores: dict[str, Store], tmp_path: Path) -> None:
@@ -330,7 +332,7 @@ async def test_an_absent_participant_is_in_the_coverage(homes: Homes, stores: di
         )
         report = await operations.fetch_report(homes["AT"], channels[0], "action-day")
     assert [one["state"] for one in report["participants"]] == ["included", "included", "absent"]
-    assert "not in them: CZ (absent)" in text(operations.render_report(report))
+    assert "not in them: CZ (absent)" in text(render_report(report))
 
 
 async def test_a_stranger_sees_the_same_as_for_an_unknown_operation(homes: Homes, tmp_path: Path) -> None:
@@ -400,7 +402,7 @@ async def test_a_charter_that_was_signed_is_not_replaced_by_another(homes: Homes
     async with running(homes, tmp_path) as hub, dialled(hub, homes, *PARTICIPANTS) as channels:
         await agree(homes, channels)
         proposal = await operations.fetch_operation(homes["BE"], channels[1], "action-day")
-        shown, narrow = text(operations.render_charter(proposal)), text(operations.render_charter(proposal), 60)
+        shown, narrow = text(render_charter(proposal)), text(render_charter(proposal), 60)
         other = dataclasses.replace(proposal.held, raw=proposed(homes).raw)
         with pytest.raises(IdentityError):
             await operations.sign_operation(homes["BE"], channels[1], dataclasses.replace(proposal, held=other))

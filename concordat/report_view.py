@@ -1,4 +1,4 @@
-"""How a charter and a report look to people (docs/report.md)."""
+"""How the after-action report looks to people, at nodes and partners alike (docs/report.md)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from services.node.coverage import short
+from concordat.identity.names import short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rich.console import RenderableType
-
-    from services.node.operations import Proposal
 
 _ROWS: Final = (
     ("people_usernames", "People and usernames checked"),
@@ -51,32 +49,6 @@ def render_report(report: Mapping[str, Any]) -> RenderableType:
     parts.append(Text(f"Coverage: {len(included)} of {len(report['participants'])} participants are in these counts"))
     parts += [Text(f"  not in them: {short(one['party'])} ({_WHY.get(one['state'], one['state'])})") for one in missing]
     return Group(*parts)
-
-
-def render_charter(proposal: Proposal) -> RenderableType:
-    """Return what a countersigner signs, with who has signed."""
-    charter = proposal.held.charter
-    table = Table(title=f"Charter of operation {charter.operation}", title_justify="left")
-    table.add_column("field")
-    # A hash that is cut cannot be compared.
-    table.add_column("value", overflow="fold")
-    rows = (
-        ("title", charter.title),
-        ("opener", short(charter.opener)),
-        ("participants", ", ".join(short(party) for party in charter.participants)),
-        ("report also for", ", ".join(short(party) for party in charter.readers) or "nobody else"),
-        ("purpose", charter.purpose),
-        ("namespaces", ", ".join(charter.namespaces)),
-        ("from", _time(charter.starts_at)),
-        ("to", _time(charter.ends_at)),
-        ("exercise", "yes" if charter.exercise else "no"),
-        ("SHA-256", proposal.held.hash.hex()),
-        ("signed by", ", ".join(short(party) for party in proposal.signed)),
-    )
-    for name, value in rows:
-        # A title is an opener's text: Text keeps it from being read as markup.
-        table.add_row(name, Text(value))
-    return table
 
 
 def _totals(report: Mapping[str, Any]) -> Table:
