@@ -5,6 +5,7 @@ Opening a link uses nothing up, as mail scanners and previews open links too; th
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 LOGIN_PATH: Final = "/login"
 MAX_FORM_BYTES: Final = 512
+BODY_S: Final = 10.0
 SEE_OTHER: Final = 303
 
 
@@ -88,14 +90,15 @@ async def read_form(request: Request) -> dict[str, str]:
     return {name: values[0] for name, values in fields.items()}
 
 
-async def read_small(request: Request, most: int) -> bytes | None:
-    """Return a body of at most so many bytes, or None."""
+async def read_small(request: Request, most: int, *, within_s: float = BODY_S) -> bytes | None:
+    """Return a body of at most so many bytes that is there in time, or None: whoever sends it is not known yet."""
     body = bytearray()
     try:
-        async for part in request.stream():
-            body += part
-            if len(body) > most:
-                return None
-    except ClientDisconnect:
+        async with asyncio.timeout(within_s):
+            async for part in request.stream():
+                body += part
+                if len(body) > most:
+                    return None
+    except (ClientDisconnect, TimeoutError):
         return None
     return bytes(body)

@@ -171,6 +171,23 @@ async def test_a_page_gets_the_newest_picture_and_ends_with_its_login(console: C
         await page.next()
 
 
+async def test_a_page_that_waits_at_its_logout_hears_nothing_more(console: Console) -> None:
+    await show(console, 1)
+    cookie = console.sessions.begin()
+    page = Page(console, cookie, beat_s=WAIT_S)
+    await page.next()
+
+    async def rest() -> list[bytes]:
+        return [line async for line in page.lines]
+
+    waiting = asyncio.create_task(rest())
+    await asyncio.sleep(0.2)
+    console.sessions.end(cookie)
+    await show(console, 2, matches=matches(NL_RO=5))
+    async with asyncio.timeout(WAIT_S):
+        assert await waiting == []
+
+
 async def test_pages_at_once_are_bounded_and_end_with_the_console(console: Console) -> None:
     await show(console, 1)
     cookie = console.sessions.begin()

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from typing import TYPE_CHECKING
 
 import pytest
+from starlette.requests import Request
 
 from concordat.errors import RefusedError
 from services.console.headers import HEADERS
 from services.console.links import FOLDER, MAX_LINKS
-from tests.unit.console.console_world import HOST, ORIGIN, Console, enter, make_console
+from services.console.login import BODY_S, read_small
+from tests.unit.console.console_world import HOST, ORIGIN, WAIT_S, Console, enter, make_console
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx
+    from starlette.types import Message
 
 HOUR_S = 3600
 
@@ -180,6 +184,26 @@ async def test_reports_of_the_policy_are_counted_and_never_repeated(
         assert (await client.post("/csp-report", content=b"x" * 100_000)).status_code == 204
     assert console.app.state.pages.csp_reports == 2
     assert "hostile-text" not in caplog.text
+
+
+async def test_a_flood_of_reports_is_few_lines(console: Console, caplog: pytest.LogCaptureFixture) -> None:
+    async with console.client() as client:
+        for _ in range(100):
+            assert (await client.post("/csp-report")).status_code == 204
+    said = [record for record in caplog.records if record.name.startswith("services.")]
+    assert [record.__dict__["count"] for record in said] == [1, 2, 4, 8, 16, 32, 64]
+
+
+async def test_a_body_that_does_not_come_is_given_up() -> None:
+    """Nobody needs a login to send one, so that bodies without end would keep everybody else's place."""
+
+    async def never() -> Message:
+        return await asyncio.get_running_loop().create_future()
+
+    request = Request({"type": "http", "method": "POST", "path": "/login", "headers": []}, never)
+    async with asyncio.timeout(WAIT_S):
+        assert await read_small(request, 512, within_s=0.01) is None
+    assert 0 < BODY_S <= 30
 
 
 async def test_no_key_and_no_cookie_stands_in_a_log(console: Console, caplog: pytest.LogCaptureFixture) -> None:
