@@ -108,6 +108,16 @@ class EdgeBook:
         if candidate.told_b:
             self._tell(candidate, edge, b, a)
 
+    def flatten(self) -> None:
+        """Name for each merged edge the one that is left, where the group merged that one in turn.
+
+        A family is found by one step: what is left out of it would keep its keys when an edge becomes void.
+        """
+        # Whoever an edge was merged into was merged later, if at all.
+        for edge_id in reversed(self.merged):
+            root = self.merged[edge_id]
+            self.merged[edge_id] = self.merged.get(root, root)
+
     def _edge(self, candidate: EdgeCandidate) -> Edge:
         side_a = (candidate.party_a, candidate.reference_a, candidate.party_b)
         side_b = (candidate.party_b, candidate.reference_b, candidate.party_a)

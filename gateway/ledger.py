@@ -334,6 +334,7 @@ class Ledger:
         draft.dead = frozenset(book.dead)
         for candidate in candidates:
             book.take(candidate)
+        book.flatten()
         now_ms = self._now_ms()
         store_edges(connection, book, now_ms)
         draft.visible = show_edges(connection, book) or draft.visible

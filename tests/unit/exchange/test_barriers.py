@@ -14,6 +14,8 @@ from tests.unit.exchange.parties import AskerByHand, Item, Party
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from concordat.clock import ManualClock
+
 PHONE, OTHER = "+447700900001", "+447700900002"
 
 
@@ -90,6 +92,18 @@ def test_too_many_questions_to_look_up_again_make_the_reply_name_the_lower_seque
     frames_of(hub, {"question": asker.question(asker.header(1), [Item(PHONE, b"t" * 16)])})
     hub.party.submit(PHONE)
     hub.party.publish()
+    (reply,) = frames_of(hub, barrier(1))
+    assert reply.barrier_reply.index_sequence == 0
+
+
+def test_a_question_that_cannot_be_looked_up_again_makes_the_reply_name_the_older_index(
+    hub: HubByHand, asker: AskerByHand, clock: ManualClock
+) -> None:
+    """I6: else the holder would be covered for what came since, and nobody would ever look it up."""
+    frames_of(hub, {"question": asker.question(asker.header(1), [Item(PHONE, b"t" * 16)])})
+    hub.party.submit(PHONE)
+    hub.party.publish()
+    clock.advance(60)
     (reply,) = frames_of(hub, barrier(1))
     assert reply.barrier_reply.index_sequence == 0
 
