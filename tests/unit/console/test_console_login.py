@@ -198,7 +198,8 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
     """Nobody needs a login to send one, so that bodies without end would keep everybody else's place."""
 
     async def never() -> Message:
-        return await asyncio.get_running_loop().create_future()
+        await asyncio.Event().wait()
+        raise AssertionError
 
     request = Request({"type": "http", "method": "POST", "path": "/login", "headers": []}, never)
     async with asyncio.timeout(WAIT_S):
