@@ -80,13 +80,6 @@ class InformationEvaluation(StrEnum):
     FOUR = "4"
 
 
-class CrimeArea(StrEnum):
-    """Area of crime that an assessment speaks about: trafficking in human beings, or child sexual abuse."""
-
-    THB = "thb"
-    CSA = "csa"
-
-
 class Assessment(StrEnum):
     """How far the holder's own checks of an identifier have come, from looked at to confirmed."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import Field, field_validator
 
-from concordat.config import Settings, load_toml
+from concordat.config import load_settings as config_of
 from concordat.errors import ConfigError
 from concordat.identity.manifest import Address
 from concordat.rpc.server import ServerSettings
@@ -23,7 +23,7 @@ FILE_NAME: Final = "gateway.toml"
 LEDGER_NAME: Final = "ledger.db"
 
 
-class GatewaySettings(TelemetrySettings, Settings):
+class GatewaySettings(TelemetrySettings):
     """What a gateway is told."""
 
     address: str | None = Field(default=None, description="HOST:PORT to listen on; the manifest's address by default.")
@@ -100,6 +100,4 @@ def load_settings(home: Path, config: Path | None = None) -> GatewaySettings:
     Raises:
         ConfigError: The file is missing, no TOML, or has an unknown or wrong key.
     """
-    if config is None and not (home / FILE_NAME).exists():
-        return GatewaySettings()
-    return load_toml(config or home / FILE_NAME, GatewaySettings)
+    return config_of(home, FILE_NAME, GatewaySettings, config)

@@ -138,11 +138,6 @@ class RoutingTable:
             block |= fresh.astype(np.uint64) << number
         self.touch(party)
 
-    def drop(self, party: str) -> None:
-        """Clear a party's plane."""
-        self._table &= ~self.bit(party)
-        self.touch(party)
-
     def touch(self, party: str) -> None:
         """Count a change, so that items routed before it are routed again before the barrier."""
         self.versions[self.index(party)] += 1

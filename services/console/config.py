@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, model_validator
 
 from concordat.config import load_settings as config_of
-from concordat.identity.manifest import Address  # noqa: TC001 -- pydantic reads it when the program runs
+from concordat.identity.manifest import Address
 from concordat.telemetry import TelemetrySettings
 
 if TYPE_CHECKING:

@@ -67,7 +67,7 @@ class AskingPartner:
     def _published(self, values: Sequence[str]) -> list[tuple[str, str]]:
         found = []
         for name, actor in self.orders.actors.items():
-            held = actor.held(through=actor.party.store.published_through())
+            held = actor.held(through=actor.party.published_through())
             found += [(value, name) for value in values if _token(value).hex() in held]
         return found
 

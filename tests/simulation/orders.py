@@ -366,7 +366,7 @@ class Orders:
         asked = dict(zip(column(check.items.tokens, 16), column(check.items.references, 16), strict=True))
         for actor in self.actors.values():
             if actor.party.id != header.asker:
-                held = actor.held(through=actor.party.store.published_through())
+                held = actor.held(through=actor.party.published_through())
                 for token, reference in asked.items():
                     if token.hex() in held:
                         wanted.add((header.asker, reference, actor.party.id, held[token.hex()]))

@@ -119,7 +119,7 @@ def c4(make_live: Callable[..., Live], rules: Rules | None = None) -> Live:
     with nl.party.store.write() as db:
         db.execute("DELETE FROM to_check")
     live.run(1)
-    assert nl.party.store.published_through() == 1
+    assert nl.party.published_through() == 1
     de.submit(PHONE)
     live.heal()
     return live

@@ -150,7 +150,6 @@ class MatchRow:
     operation: str
     edge_id: bytes
     own_reference: bytes
-    own_look_once: bool
     file_id: int
 
 

@@ -172,11 +172,6 @@ class Store:
         with self.write() as db:
             meta.put_at_least(db, meta.PUBLISHED_THROUGH, sequence)
 
-    def published_through(self) -> int:
-        """Return the highest sequence number that was acknowledged."""
-        with self.read() as db:
-            return meta.get_int(db, meta.PUBLISHED_THROUGH)
-
     def snapshot(self, epochs: Sequence[int]) -> tuple[int, bytes]:
         """Return the sequence and, packed, every numbered token of the epochs as of one moment."""
         with self.read() as db:

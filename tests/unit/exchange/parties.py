@@ -15,7 +15,7 @@ from concordat.wire.v1 import check_pb2
 from services.node.case import parse_case, template
 from services.node.exchange.core import NodeCore
 from services.node.exchange.identity import Identity
-from services.node.store import cases
+from services.node.store import cases, meta
 from services.node.store.store import Store
 from services.node.store.values import STRONG, Asking, CanonicalValue, add_value
 
@@ -40,6 +40,12 @@ def token(value: str, epoch: int = 1) -> bytes:
 
 def secret(value: str, epoch: int = 1) -> bytes:
     return hashlib.sha256(f"secret{epoch}{value}".encode()).digest()
+
+
+def published_through(store: Store) -> int:
+    """Return the highest sequence number that was acknowledged."""
+    with store.read() as db:
+        return meta.get_int(db, meta.PUBLISHED_THROUGH)
 
 
 def put_values(
@@ -130,6 +136,9 @@ class Party:
         for epoch in self.federation.manifest.live_epochs:
             while (batch := self.store.take_unpublished(epoch, 1000)) is not None:
                 self.store.acknowledge_published(batch.sequence)
+
+    def published_through(self) -> int:
+        return published_through(self.store)
 
     def reference(self, value: str) -> bytes:
         (hit,) = self.store.lookup(token(value), 1)

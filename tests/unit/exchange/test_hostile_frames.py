@@ -86,4 +86,4 @@ def test_frames_without_sense_change_nothing_that_shows(
         attached.core.step([frames[kind]], work=False)
     assert attached.store.all_told() == []
     assert attached.pending() == pending
-    assert attached.store.published_through() == 1
+    assert attached.published_through() == 1

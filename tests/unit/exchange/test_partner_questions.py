@@ -43,7 +43,6 @@ MATCH: dict[str, Any] = {
     "operation": "",
     "edge_id": b"e" * 16,
     "own_reference": b"o" * 16,
-    "own_look_once": False,
     "file_id": 1,
 }
 

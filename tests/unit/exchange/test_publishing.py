@@ -78,12 +78,12 @@ def test_a_snapshot_holds_all_that_was_numbered_and_the_next_delta_goes_above_it
 def test_what_was_numbered_and_never_acknowledged_is_in_the_next_snapshot(node: Party) -> None:
     node.submit(ONE)
     HubByHand(node).welcome()
-    assert node.store.published_through() == 0
+    assert node.published_through() == 0
     node.restart()
     hub = HubByHand(node)
     hub.attach()
     assert snapshot_of(hub.frames) == (1, plane_of(node, ONE))
-    assert node.store.published_through() == 1
+    assert node.published_through() == 1
     assert not any(frame.HasField("publish") for frame in hub.frames)
 
 
@@ -110,7 +110,7 @@ def test_deltas_may_come_between_the_chunks_of_a_snapshot(node: Party, monkeypat
     assert order.index("publish") < order.index("snapshot_end")
     assert snapshot_of(frames) == (0, plane_of(node))
     hub.give(snapshot_installed=session_pb2.SnapshotInstalled(sequence=1))
-    assert node.store.published_through() == 1
+    assert node.published_through() == 1
 
 
 def test_a_ledger_that_is_ahead_raises_the_sequence_and_renews_the_incarnation(node: Party) -> None:
