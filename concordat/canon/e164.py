@@ -19,17 +19,16 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
+
+import phonenumbers
 
 from concordat.canon.model import Context, Namespace, Reading, strong_first
+from concordat.canon.text import MAX_DIGITS
 from concordat.errors import InputError
-
-if TYPE_CHECKING:
-    import phonenumbers
 
 MAX_CANDIDATE_REGIONS: Final = 5
 MIN_DIGITS: Final = 3
-MAX_DIGITS: Final = 17
 MIN_DIGITS_WITH_CODE: Final = 11
 MIN_DIGITS_UNKNOWN_CODE: Final = 6
 MIN_DIGITS_WHOLE: Final = 9
@@ -79,12 +78,6 @@ class _Parsed(NamedTuple):
     valid: bool
     possible: bool
     region: str | None
-
-
-def looks_like_number(text: str) -> bool:
-    """Tell whether a text reads as a phone number and nothing else: a plus or digits with separators, 7 to 17."""
-    digits = sum(char.isdigit() for char in text)
-    return 7 <= digits <= MAX_DIGITS and re.fullmatch(r"\+?[\d\s().\-/+]+", text) is not None
 
 
 def read_phone(text: str, context: Context, *, international: bool = False) -> Reading:
@@ -225,23 +218,17 @@ def _digits(number: str) -> int:
 
 @functools.cache
 def _trunk_prefix(region: str) -> str:
-    import phonenumbers  # noqa: PLC0415 - heavy: loaded with the first number
-
     metadata = phonenumbers.PhoneMetadata.metadata_for_region(region)
     return (metadata.national_prefix or "") if metadata else ""
 
 
 def _is_mobile(e164: str) -> bool:
-    import phonenumbers  # noqa: PLC0415 - heavy: loaded with the first number
-
     kind = phonenumbers.number_type(phonenumbers.parse(e164))
     return kind in {phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE}
 
 
 def _plain_form(number: str, region: str) -> _Parsed:
     """Keep the digits of a number that no plan reads, behind the calling code of the region, if one is given."""
-    import phonenumbers  # noqa: PLC0415 - heavy: loaded with the first number
-
     digits = "".join(char for char in number if char.isdigit())
     if not (MIN_DIGITS if region else MIN_DIGITS_UNKNOWN_CODE) <= len(digits) <= MAX_DIGITS:
         raise InputError("the number has too few or too many digits", code="unreadable_phone")
@@ -288,8 +275,6 @@ def _reading(
 
 def known_region(name: str) -> str | None:
     """Return the ISO 3166 alpha-2 code that a name stands for, or None when numbers are not known for it."""
-    import phonenumbers  # noqa: PLC0415 - heavy: loaded with the first number
-
     code = name.strip().upper()
     code = _REGION_ALIASES.get(code, code)
     return code if code in phonenumbers.SUPPORTED_REGIONS else None
@@ -297,8 +282,6 @@ def known_region(name: str) -> str | None:
 
 @functools.lru_cache(maxsize=_CACHED_PARSES)
 def _parse(number: str, region: str | None) -> _Parsed | None:
-    import phonenumbers  # noqa: PLC0415 - heavy: loaded with the first number
-
     try:
         parsed = phonenumbers.parse(number, region)
     except phonenumbers.NumberParseException:
@@ -314,8 +297,6 @@ def _parse(number: str, region: str | None) -> _Parsed | None:
 
 
 def _region_of(parsed: phonenumbers.PhoneNumber, *, valid: bool) -> str | None:
-    import phonenumbers  # noqa: PLC0415 - heavy: loaded with the first number
-
     code = parsed.country_code or 0
     region = phonenumbers.region_code_for_number(parsed) if valid else phonenumbers.region_code_for_country_code(code)
     return region if region and region.isalpha() else None

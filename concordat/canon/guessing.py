@@ -14,13 +14,12 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from concordat.canon.account import site_of_name
-from concordat.canon.e164 import looks_like_number
 from concordat.canon.email import looks_like_mail
 from concordat.canon.iban import read_iban
 from concordat.canon.links import parse_link, phone_in
 from concordat.canon.model import MAX_TYPED_CHARS, Kind
 from concordat.canon.reading import read
-from concordat.canon.text import clean, unwrap
+from concordat.canon.text import clean, looks_like_number, unwrap
 from concordat.errors import InputError
 
 if TYPE_CHECKING:

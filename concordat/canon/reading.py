@@ -20,14 +20,13 @@ from concordat.canon.account import (
     site_of_name,
 )
 from concordat.canon.app import app_of_link, read_app
-from concordat.canon.e164 import looks_like_number, read_phone
 from concordat.canon.email import is_mail_provider, looks_like_mail, read_email
 from concordat.canon.hosts import is_dotted_name, to_host, without_view
 from concordat.canon.iban import read_iban
 from concordat.canon.links import Link, parse_link, phone_in
 from concordat.canon.model import MAX_TYPED_CHARS, Context, Grade, Kind, Namespace, Reading, Value
 from concordat.canon.platform import read_host, read_platform_name, weak_hosts
-from concordat.canon.text import clean, fold, refang, unwrap
+from concordat.canon.text import clean, fold, looks_like_number, refang, unwrap
 from concordat.canon.url import read_url
 from concordat.errors import InputError
 
@@ -133,7 +132,7 @@ def _dispatch(kind: Kind, text: str, context: Context) -> Reading:
         return read_email(text)
     number = phone_in(bare)
     if number is not None:
-        return read_phone(number, context)
+        return _phone(number, context)
     reader = next((reader for kinds, reader in _READERS if kind in kinds), _read_account_kind)
     return reader(kind, text, context)
 
@@ -158,7 +157,7 @@ def _read_link(link: Link, context: Context) -> Reading | None:
     """Read a link as what it surely shows, whatever the kind; None for a page of an unknown sort."""
     number = _number_in_link(link)
     if number is not None:
-        return read_phone(number, context, international=True)
+        return _phone(number, context, international=True)
     found = app_of_link(link) or account_of_link(link)
     if found is not None and site_of_host(link.host) is None and found.values[0].namespace is Namespace.ACCOUNT:
         guesses = tuple(Value(space, text, Grade.WEAK) for space, text in weak_hosts(link.host))
@@ -184,6 +183,13 @@ def _number_in_link(link: Link) -> str | None:
     return number if re.fullmatch(r"\+?[\d\s().\-]{5,22}", number) and sum(map(str.isdigit, number)) <= 15 else None
 
 
+def _phone(text: str, context: Context, *, international: bool = False) -> Reading:
+    # All numbering plans come with it: loaded with the first number, not by every command.
+    from concordat.canon.e164 import read_phone  # noqa: PLC0415
+
+    return read_phone(text, context, international=international)
+
+
 def _read_phone_kind(kind: Kind, text: str, context: Context) -> Reading:
     bare = unwrap(text)
     link = parse_link(text)
@@ -195,7 +201,7 @@ def _read_phone_kind(kind: Kind, text: str, context: Context) -> Reading:
         return read_email(bare)
     if kind is Kind.SIGNAL and is_signal_name(bare.lstrip("@")):
         return account_of_name(kind, bare, "signal.org")
-    return read_phone(bare, context)
+    return _phone(bare, context)
 
 
 def _read_app_kind(_: Kind, text: str, context: Context) -> Reading:
@@ -261,7 +267,7 @@ def _read_account_kind(kind: Kind, text: str, context: Context) -> Reading:
     if found is not None:
         return found
     if site is not None and site.phones and looks_like_number(name) and kind is not Kind.USER_ID:
-        found = read_phone(name, context)
+        found = _phone(name, context)
         if not (site.numeric_ids and _is_rather_an_id(name, found)):
             return found
     return account_of_name(kind, name, platform)

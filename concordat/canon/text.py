@@ -25,6 +25,9 @@ _BLANK: Final = frozenset(
 # A lone surrogate (Cs) has no UTF-8 and so no token input.
 _DROPPED_CATEGORIES: Final = frozenset(["Cc", "Cf", "Cs"])
 
+MAX_DIGITS: Final = 17
+"""Of a phone number."""
+
 _BREAKS: Final = frozenset("\t\n\v\f\r\x85\u2028\u2029")
 
 _IPV6: Final = re.compile(r"\[[0-9a-f:.]*:[0-9a-f:.]*\]", re.IGNORECASE)
@@ -101,3 +104,9 @@ def refang(text: str) -> str:
 def refang_mail(text: str) -> str:
     """Undo what `refang` does, and also ` at ` and ` dot ` as words, which only an e-mail address may hold."""
     return _WORD_DOT.sub(".", _WORD_AT.sub("@", refang(text)))
+
+
+def looks_like_number(text: str) -> bool:
+    """Tell whether a text reads as a phone number and nothing else: a plus or digits with separators, 7 to 17."""
+    digits = sum(char.isdigit() for char in text)
+    return 7 <= digits <= MAX_DIGITS and re.fullmatch(r"\+?[\d\s().\-/+]+", text) is not None
