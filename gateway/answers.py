@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from concordat.errors import ProtocolError
 from concordat.protocol.macs import ASKER_TOLD, HOLDER_TOLD, MAC_BYTES
-from concordat.tokens import NAMESPACES_BY_NUMBER, REFERENCE_BYTES, column
+from concordat.tokens import NAMESPACES_BY_NUMBER, REFERENCE_BYTES, column, length_prefixed
 from gateway.edges import EdgeCandidate
 from gateway.effects import Note
 
@@ -54,11 +55,12 @@ def candidates(
             if decision & ASKER_TOLD:
                 out.put(Note("a value has another namespace than its query declared", check.asker))
             continue
+        asked_as = check.reference(position)
         yield (
             position,
             EdgeCandidate(
                 party_a=check.asker,
-                reference_a=check.reference(position),
+                reference_a=asked_as if check.query is None else partner_reference(check.asker, holder, reference),
                 party_b=holder,
                 reference_b=reference,
                 namespace=namespace,
@@ -68,8 +70,19 @@ def candidates(
                 decision=decision,
                 answer_mac=mac,
                 look_once=check.header.fields.look_once,
+                asked_as=asked_as,
             ),
         )
+
+
+def partner_reference(partner: str, holder: str, reference: bytes) -> bytes:
+    """Return what the ledger calls a partner's side of an edge: its own name, which follows the holder's.
+
+    A partner keeps no list that its references would be keys of, and may choose new ones, or one for all, each time:
+    edges would be merged and rows written without end, while everybody's tick waits to be durable.
+    """
+    packed = length_prefixed(b"partner-side", partner.encode(), holder.encode(), reference)
+    return hashlib.sha256(packed).digest()[:REFERENCE_BYTES]
 
 
 def _rows(answer: wire.Answer) -> Iterator[tuple[int, bytes, int, bytes, int]]:

@@ -40,6 +40,8 @@ class EdgeCandidate:
     decision: int = 0
     answer_mac: bytes = b""
     look_once: bool = False
+    asked_as: bytes = b""
+    """What the asker called its value, where the ledger has its own name for that (`gateway.answers`)."""
 
     def __post_init__(self) -> None:
         if self.party_a == self.party_b:

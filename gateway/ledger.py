@@ -347,7 +347,8 @@ class Ledger:
             handle=self.handle(telling.recipient, telling.reference),
             own_reference=telling.reference,
             other=telling.other,
-            other_reference=telling.other_reference,
+            # A holder knows the ask under the asker's own name for it.
+            other_reference=telling.other_reference if telling.asked else candidate.asked_as or telling.other_reference,
             grade=candidate.grade,  # type: ignore[arg-type]  # an int column that holds the enum's values
             told_at_ms=now_ms,
             asked=telling.asked,

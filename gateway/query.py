@@ -75,7 +75,7 @@ class Query:
         """Keep the answers of which the asker may know, by position."""
         for position, one in found:
             if one.decision & ASKER_TOLD:
-                hit = QueryHit(position, one.party_b, one.reference_a, one.reference_b, one.decision, one.answer_mac)
+                hit = QueryHit(position, one.party_b, one.asked_as, one.reference_b, one.decision, one.answer_mac)
                 self.hits.append(hit)
 
     def drop_dead(self, dead: Collection[tuple[str, bytes]]) -> None:

@@ -9,6 +9,7 @@ from concordat.protocol.check import EVERYONE, SignedHeader, audience_hash, sign
 from concordat.protocol.macs import answer_mac, ask_macs
 from concordat.tokens import NAMESPACE_NUMBERS
 from concordat.wire.v1 import check_pb2
+from gateway.answers import partner_reference
 from tests.unit.exchange import parties
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class AskingPartner:
             )
             if hit.answer_mac != expected or hit.own_reference != self.references[value]:
                 self.wrong.append("a hit is not proven")
-            ends = ((self.id, hit.own_reference), (hit.party, hit.reference))
+            ends = ((self.id, partner_reference(self.id, hit.party, hit.reference)), (hit.party, hit.reference))
             if self.orders.ledger.live_edges([ends]) == [None]:
                 self.wrong.append("a hit is not durable")
             hits[value].add(hit.party.rpartition("/")[2])

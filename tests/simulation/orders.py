@@ -16,6 +16,7 @@ from concordat.errors import ConcordatError, UnavailableError
 from concordat.protocol.check import parse_header
 from concordat.tokens import column
 from concordat.wire.v1 import check_pb2, session_pb2
+from gateway.answers import partner_reference
 from gateway.effects import Answered, Close, Effect, Forget, Note, ReadNotices, ReadSequences, Send, Write
 from gateway.exchange import Exchange, Signer
 from services.node.events import Told
@@ -375,7 +376,9 @@ class Orders:
         body = check_pb2.CertificateBody.FromString(certificate.body)
         covered = {one.holder for one in body.holders if one.state == check_pb2.HOLDER_STATE_COVERED}
         for asker, reference, holder, own in self.checks.pop(body.check_id, set()):
-            if holder in covered and self.ledger.live_edges([((asker, reference), (holder, own))]) == [None]:
+            # The hub has a name of its own for a partner's side.
+            ours = partner_reference(asker, holder, own) if "/partner/" in asker else reference
+            if holder in covered and self.ledger.live_edges([((asker, ours), (holder, own))]) == [None]:
                 self.unfounded.append(holder)
 
     def pass_time(self, seconds: float) -> None:

@@ -59,6 +59,27 @@ def test_a_repeated_query_is_answered_again_and_tells_nobody_again(world: World)
     assert [rows(world, table) for table in ("edge", "told", "notice")] == written
 
 
+@pytest.mark.parametrize("call", [lambda number: bytes([number]) * 16, lambda _: b"one for all.....", None])
+def test_what_a_partner_calls_its_values_changes_no_row(world: World, call: Callable[[int], bytes] | None) -> None:
+    """New references in each query, one for all values, or the holder's own: told once each, and nothing is merged."""
+    de, ijm = world.attached("DE", "x", "y"), partner(world)
+    nl = world.attached("NL", "x")
+    written = []
+    for number in range(3):
+        ijm.values = dict.fromkeys("xy", call(number)) if call else dict(de.values)
+        assert ijm.verified(ijm.query(world, "x", "y")) == [("x", "DE"), ("x", "NL"), ("y", "DE")]
+        written.append([rows(world, table) for table in ("edge", "told", "notice")])
+    assert written[1:] == written[:-1]
+    assert [len(one) for one in written[0]] == [3, 6, 3]
+    assert sorted(one.own_reference for one in de.told) == sorted(de.values.values())
+    assert {one.other_reference for one in de.told} <= {call(0)} if call else set(de.values.values())
+    # What nodes know of each other is as if nobody had asked.
+    de.check("x")
+    world.window()
+    assert de.times_told(nl) == {de.values["x"]: 1}
+    assert nl.times_told(de) == {nl.values["x"]: 1}
+
+
 def test_nothing_waits_for_a_partner_that_takes_no_notices(world: World) -> None:
     de, ijm = world.attached("DE", "x"), partner(world)
     ijm.query(world, "x")
