@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import concordat
 from concordat.telemetry.logs import log_to_stderr
+from concordat.telemetry.metrics import watch_process
+from concordat.telemetry.nothing import Nothing
 from concordat.telemetry.settings import TelemetrySettings
 
 if TYPE_CHECKING:
@@ -110,9 +112,13 @@ def _providers(service: str, settings: TelemetrySettings, roots: bytes | None, *
     from opentelemetry import metrics, propagate, trace  # noqa: PLC0415 -- as said above
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 -- as said above
 
-    from concordat.telemetry import otlp  # noqa: PLC0415 -- as said above
-    from concordat.telemetry.metrics import watch_process  # noqa: PLC0415 -- as said above
-    from concordat.telemetry.nothing import Nothing  # noqa: PLC0415 -- as said above
+    from concordat.telemetry.otlp import (  # noqa: PLC0415 -- as said above
+        Collector,
+        meter_provider,
+        metric_reader,
+        prometheus_reader,
+        tracer_provider,
+    )
 
     # Not `Resource.create`, which adds what the environment says and what it finds out about the machine.
     resource = Resource(
@@ -123,20 +129,20 @@ def _providers(service: str, settings: TelemetrySettings, roots: bytes | None, *
         }
     )
     made = _Providers()
-    collector = otlp.Collector(settings.otlp, roots) if settings.otlp is not None else None
-    traces = otlp.tracer_provider(resource, collector, ratio=settings.trace_ratio)
+    collector = Collector(settings.otlp, roots) if settings.otlp is not None else None
+    traces = tracer_provider(resource, collector, ratio=settings.trace_ratio)
     readers: list[Any] = []
     if collector is not None:
-        readers.append(otlp.metric_reader(collector))
+        readers.append(metric_reader(collector))
         made.stops.append(traces.shutdown)
     if prometheus:
-        reader, made.prometheus = otlp.prometheus_reader()
+        reader, made.prometheus = prometheus_reader()
         readers.append(reader)
     # No library passes anything on by itself: what crosses is said in `concordat.telemetry.spans`.
     propagate.set_global_textmap(Nothing())
     trace.set_tracer_provider(traces)
     if readers:
-        meters = otlp.meter_provider(resource, readers)
+        meters = meter_provider(resource, readers)
         made.stops.append(lambda: meters.shutdown(FLUSH_S * 1000))
         metrics.set_meter_provider(meters)
         watch_process()
