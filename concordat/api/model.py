@@ -4,8 +4,6 @@ Every model refuses unknown fields; bytes travel as base64url without padding. N
 blinded elements and MACs only. A `client_ref` of the SDK is not among the fields, as it stays with the partner.
 """
 
-import base64
-import binascii
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final
@@ -14,36 +12,19 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJson
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from concordat.base64url import decode, encode
 from concordat.identity.manifest import MAX_PARTIES, Hex32, Spiffe, Word
 from concordat.protocol.evaluation import ELEMENT_BYTES, MAX_ELEMENTS
 from concordat.protocol.macs import MAC_BYTES
 from concordat.tokens import REFERENCE_BYTES, TOKEN_BYTES
 
+ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+"""How a client that asks for a token proves who it is (RFC 7523)."""
 MAX_QUERY_ITEMS: Final = 1000
 MAX_SIGNED_BYTES: Final = 2048
 SIGNATURE_BYTES: Final = 64
 PROOF_BYTES: Final = 64
 SALT_BYTES: Final = 16
-
-
-def encode(value: bytes) -> str:
-    """Return bytes as base64url without padding."""
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
-
-
-def decode(text: str) -> bytes:
-    """Return the bytes of base64url without padding.
-
-    Raises:
-        ValueError: Anything else, such as padding or bits that no byte has.
-    """
-    try:
-        found = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        found = None
-    if found is None or encode(found) != text:
-        raise ValueError("bytes are written as base64url without padding")
-    return found
 
 
 @dataclass(frozen=True, slots=True)

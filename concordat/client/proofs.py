@@ -6,27 +6,22 @@ stored, so that a token taken from its memory or from the gateway is of no use w
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from typing import TYPE_CHECKING, Final
+
+from concordat.base64url import encode
 
 if TYPE_CHECKING:
     from concordat.identity.keys import SigningKey, VerifyKey
     from concordat.identity.names import SpiffeId
 
-ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFE_S: Final = 30
 ID_BYTES: Final = 16
 
 
-def base64url(raw: bytes) -> str:
-    """Return bytes as base64url without padding."""
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
 def jwk_of(key: VerifyKey) -> dict[str, str]:
     """Return a public key as a JWK (RFC 8037)."""
-    return {"crv": "Ed25519", "kty": "OKP", "x": base64url(key.raw)}
+    return {"crv": "Ed25519", "kty": "OKP", "x": encode(key.raw)}
 
 
 def client_assertion(key: SigningKey, *, client: SpiffeId, gateway: SpiffeId, now: float, jti: bytes) -> str:
@@ -43,7 +38,7 @@ def client_assertion(key: SigningKey, *, client: SpiffeId, gateway: SpiffeId, no
         "iss": str(client),
         "sub": str(client),
         "aud": str(gateway),
-        "jti": base64url(jti),
+        "jti": encode(jti),
         "iat": int(now),
         "exp": int(now) + ASSERTION_LIFE_S,
     }
@@ -64,9 +59,9 @@ def dpop_proof(
         token: The access token that goes with it; None where one is asked for.
         nonce: The last one that the gateway gave.
     """
-    claims: dict[str, object] = {"jti": base64url(jti), "htm": method, "htu": url, "iat": int(now)}
+    claims: dict[str, object] = {"jti": encode(jti), "htm": method, "htu": url, "iat": int(now)}
     if token is not None:
-        claims["ath"] = base64url(hashlib.sha256(token.encode()).digest())
+        claims["ath"] = encode(hashlib.sha256(token.encode()).digest())
     if nonce is not None:
         claims["nonce"] = nonce
     return key.sign_jws({"typ": "dpop+jwt", "jwk": jwk_of(key.public)}, claims)

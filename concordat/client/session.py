@@ -22,9 +22,10 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel
 
+from concordat.api.model import ASSERTION_TYPE
 from concordat.client.answers import INVALID_TOKEN, USE_NONCE, Answer, TokenAnswer
 from concordat.client.connection import Connection, SessionLimits
-from concordat.client.proofs import ASSERTION_TYPE, ID_BYTES, client_assertion
+from concordat.client.proofs import ID_BYTES, client_assertion
 from concordat.client.sse import EventReader, ServerEvent
 from concordat.errors import ConcordatError, ConfigError, UnavailableError
 

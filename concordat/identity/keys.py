@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.hpke import (
     Suite,
 )
 
+from concordat.base64url import encode
 from concordat.errors import ConfigError, IdentityError
 from concordat.identity.files import read_private, write_private
 
@@ -158,9 +159,8 @@ class SigningKey:
         """
         # No collision with the other forms: a JWS signs base64url and one dot, and these letters hold neither the
         # slash of `concordat/v1/` nor the blank behind `DSSEv1`.
-        signed = b".".join(map(_base64url_json, ({**header, "alg": "Ed25519"}, claims)))
-        signature = base64.urlsafe_b64encode(self._key.sign(signed)).rstrip(b"=")
-        return f"{signed.decode()}.{signature.decode()}"
+        signed = f"{_jws_part({**header, 'alg': 'Ed25519'})}.{_jws_part(claims)}"
+        return f"{signed}.{encode(self._key.sign(signed.encode()))}"
 
     def __repr__(self) -> str:
         return f"SigningKey(public={self.public.hex()})"
@@ -274,8 +274,8 @@ class SealingKey:
         return f"SealingKey({self.public!r})"
 
 
-def _base64url_json(value: Mapping[str, object]) -> bytes:
-    return base64.urlsafe_b64encode(json.dumps(value, separators=(",", ":")).encode()).rstrip(b"=")
+def _jws_part(value: Mapping[str, object]) -> str:
+    return encode(json.dumps(value, separators=(",", ":")).encode())
 
 
 def _framed(domain: str, message: bytes) -> bytes:

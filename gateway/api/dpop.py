@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
-from concordat.api.model import encode
+from concordat.base64url import encode
 from concordat.errors import ProtocolError
 from gateway.api import jose
 

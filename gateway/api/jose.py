@@ -18,7 +18,7 @@ from joserfc.jwk import ECKey, OKPKey
 from joserfc.jws import JWSRegistry
 from typing_extensions import override
 
-from concordat.api.model import decode, encode
+from concordat.base64url import decode, encode
 from concordat.errors import ProtocolError
 
 if TYPE_CHECKING:

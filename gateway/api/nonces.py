@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING, Final
 
-from concordat.api.model import encode
+from concordat.base64url import encode
 
 if TYPE_CHECKING:
     from concordat.clock import Clock

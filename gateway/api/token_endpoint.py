@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from concordat.api.model import Scope
+from concordat.api.model import ASSERTION_TYPE, Scope
 from gateway.api import limits
 from gateway.api.access import NONCE_HEADER, guarded_router
 from gateway.api.problems import ApiError
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from concordat.identity.names import SpiffeId
     from gateway.api.gate import PartnerGate
 
-ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 FORM: Final = "application/x-www-form-urlencoded"
 MAX_FORM_BYTES: Final = 16 << 10
 MAX_FIELDS: Final = 16

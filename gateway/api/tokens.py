@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from concordat.api.model import Scope, encode
+from concordat.api.model import Scope
+from concordat.base64url import encode
 from concordat.errors import IdentityError, ProtocolError
 from concordat.identity.keys import SigningKey
 from concordat.identity.names import Role, SpiffeId

@@ -6,11 +6,11 @@ Taking the file away is the use of the link, so that of two who come with one ke
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from concordat.base64url import encode
 from concordat.errors import ConfigError, RefusedError
 from concordat.identity.files import read_private, write_private
 
@@ -49,7 +49,7 @@ class LoginLinks:
             raise ConfigError(f"{self._folder}: cannot be made ({error.strerror})") from error
         if self._tidy() >= MAX_LINKS:
             raise RefusedError(f"{MAX_LINKS} login links wait for their use; let them run out", code="busy")
-        key = base64.urlsafe_b64encode(self._random_bytes(KEY_BYTES)).rstrip(b"=").decode()
+        key = encode(self._random_bytes(KEY_BYTES))
         write_private(self._path(key), b"%d\n" % int(self._clock.now() + self._minutes * MINUTE_S))
         return key
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from typing import TYPE_CHECKING, Final
+
+from concordat.base64url import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ class Sessions:
         """Return the cookie of a new login; one over the limit ends the oldest."""
         while len(self._ends) >= self._most:
             del self._ends[next(iter(self._ends))]
-        token = base64.urlsafe_b64encode(self._random_bytes(TOKEN_BYTES)).rstrip(b"=").decode()
+        token = encode(self._random_bytes(TOKEN_BYTES))
         # A wall clock that is set must neither end a login nor lengthen it.
         self._ends[_hash(token)] = self._clock.monotonic() + self._life_s
         return token

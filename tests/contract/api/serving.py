@@ -15,9 +15,10 @@ import requests
 from requests.auth import AuthBase
 from typing_extensions import override
 
-from concordat.api.model import encode
+from concordat.api.model import ASSERTION_TYPE
+from concordat.base64url import encode
 from concordat.client.asking import Questions, Tokenised
-from concordat.client.proofs import ASSERTION_TYPE, client_assertion, dpop_proof
+from concordat.client.proofs import client_assertion, dpop_proof
 from concordat.clock import SystemClock
 from concordat.identity.keys import SigningKey
 from concordat.vocabulary import Purpose

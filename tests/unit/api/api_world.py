@@ -13,7 +13,7 @@ import httpx
 from joserfc.jwk import ECKey, OKPKey
 from joserfc.jws import JWSRegistry
 
-from concordat.api.model import encode
+from concordat.base64url import encode
 from concordat.errors import ConcordatError
 from gateway.api.app import build_app
 from gateway.api.context import ApiContext

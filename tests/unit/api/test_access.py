@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import pytest
 from joserfc.jwk import ECKey
 
-from concordat.api.model import Scope, decode
+from concordat.api.model import Scope
+from concordat.base64url import decode
 from gateway.api.access import Caller, caller, guarded_router
 from tests.unit.api.api_world import ApiClient, app_of, http_of, identity_of, jwt
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from concordat.api.model import EvaluationRequest, encode
+from concordat.api.model import EvaluationRequest
+from concordat.base64url import encode
 from concordat.errors import ConcordatError
 from tests.unit.api.test_evaluations import request_of
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from concordat.api.model import decode, encode
+from concordat.base64url import decode, encode
 from gateway.api import dpop
 from tests.unit.api.api_world import jwt, signed
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from joserfc.jwk import ECKey, OKPKey
 
-from concordat.api.model import decode, encode
+from concordat.base64url import decode, encode
 from tests.unit.api.api_world import ApiClient, identity_of, jwt, signed
 
 if TYPE_CHECKING:
