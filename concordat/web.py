@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from concordat.errors import ConfigError
 
 if TYPE_CHECKING:
-    import ssl
+    from pathlib import Path
 
     from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
@@ -30,6 +31,7 @@ MAX_HEAD_BYTES: Final = 16 << 10
 BACKLOG: Final = 256
 HANDSHAKE_S: Final = 10.0
 """TLS handshakes that take longer are given up; they hold a file of the process and are no connection yet."""
+_START_POLL_S: Final = 0.005
 # A family that this machine does not have is no reason to refuse the other one.
 _NO_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
@@ -131,6 +133,24 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         return nullcontext()
 
+    async def begin(self, sockets: list[socket.socket]) -> asyncio.Task[None]:
+        """Begin to answer; the task that is returned ends when the server has stopped.
+
+        Raises:
+            ConfigError: It did not start.
+        """
+        running = asyncio.get_running_loop().create_task(self.serve(sockets=sockets))
+        try:
+            while not self.started:
+                if running.done():
+                    running.result()
+                    raise ConfigError("the HTTPS server did not start")
+                await asyncio.sleep(_START_POLL_S)
+        except asyncio.CancelledError:
+            running.cancel()
+            raise
+        return running
+
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
@@ -147,6 +167,21 @@ class Server(uvicorn.Server):
 
     def _connection(self) -> Connection:
         return Connection(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+
+def tls_of(certificate: Path, key: Path, *, at_least: ssl.TLSVersion) -> ssl.SSLContext:
+    """Return what a server shows its callers.
+
+    Raises:
+        ConfigError: There is no certificate, or not with that key.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = at_least
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"{certificate}: no certificate with the key {key}") from error
+    return context
 
 
 def bind(address: str) -> list[socket.socket]:

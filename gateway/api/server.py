@@ -13,15 +13,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from concordat.config import Settings
-from concordat.errors import ConfigError
 from concordat.identity.manifest import Address
 from concordat.telemetry.http import HttpSpans
-from concordat.web import MAX_HEAD_BYTES, Server, bind, quiet
+from concordat.web import MAX_HEAD_BYTES, Server, bind, quiet, tls_of
 
 __all__ = ["MAX_HEAD_BYTES", "ApiServer", "ApiSettings"]
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from concordat.identity.home import Home
-
-_START_POLL_S: Final = 0.005
 
 
 class ApiSettings(Settings):
@@ -53,7 +50,7 @@ class ApiServer:
         """
         self._app = app
         app.state.stopping = asyncio.Event()
-        tls = _tls_of(home)
+        tls = tls_of(home.path / "tls.crt", home.path / "tls.key", at_least=ssl.TLSVersion.TLSv1_3)
         self._sockets = bind(settings.address)
         self.port: int = self._sockets[0].getsockname()[1]
         # Clients take the address from the manifest; this is for a gateway whose own settings name another one.
@@ -71,12 +68,7 @@ class ApiServer:
 
     async def start(self) -> None:
         """Begin to answer."""
-        self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets=self._sockets))
-        while not self._server.started:
-            if self._task.done():
-                self._task.result()
-                raise ConfigError("the API did not start")
-            await asyncio.sleep(_START_POLL_S)
+        self._task = await self._server.begin(self._sockets)
 
     async def stop(self) -> None:
         """Take no new connection, let running requests end, close; a second time does nothing."""
@@ -88,13 +80,3 @@ class ApiServer:
                 await task
         for one in self._sockets:
             one.close()
-
-
-def _tls_of(home: Home) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    try:
-        context.load_cert_chain(home.path / "tls.crt", home.path / "tls.key")
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{home.path / 'tls.crt'}: no certificate for the API with the key beside it") from error
-    return context

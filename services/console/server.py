@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from concordat.errors import ConfigError
 from concordat.telemetry.http import HttpSpans
 from concordat.web import Server, quiet
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from fastapi import FastAPI
 
-    from services.console.config import ConsoleSettings
 
 MAX_CONNECTIONS: Final = 512
 DRAIN_S: Final = 2
 KEEP_ALIVE_S: Final = 30
-POLL_S: Final = 0.01
 
 
 async def serve(
@@ -52,12 +48,7 @@ async def serve(
         # Only the main thread may handle signals.
         with suppress(NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(number, stop.set)
-    running = loop.create_task(server.serve(sockets=sockets))
-    while not server.started:
-        if running.done():
-            running.result()
-            raise ConfigError("the console did not start")
-        await asyncio.sleep(POLL_S)
+    running = await server.begin(sockets)
     on_ready()
     stopping = loop.create_task(stop.wait())
     await asyncio.wait({stopping, running}, return_when=asyncio.FIRST_COMPLETED)
@@ -65,21 +56,3 @@ async def serve(
     await on_stop()
     server.should_exit = True
     await running
-
-
-def tls_of(settings: ConsoleSettings, home: Path) -> ssl.SSLContext | None:
-    """Return what browsers are shown; None for plain HTTP.
-
-    Raises:
-        ConfigError: No certificate, or not with that key.
-    """
-    if not settings.tls:
-        return None
-    certificate, key = home / (settings.certificate or "tls.crt"), home / (settings.certificate_key or "tls.key")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{certificate}: no certificate with the key {key}") from error
-    return context

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import secrets
+import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from concordat.client.session import ApiSession, SessionLimits
-from concordat.web import bind
+from concordat.web import bind, tls_of
 from services.console.app import build_app
 from services.console.config import is_loopback, is_unspecified
 from services.console.feed import Feed
 from services.console.links import LoginLinks
 from services.console.login import LOGIN_PATH, Door
 from services.console.page import Clockwork
-from services.console.server import serve, tls_of
+from services.console.server import serve
 from services.console.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ async def run_console(
     Raises:
         ConfigError: The address cannot be bound, there is no certificate, or the manifest names no API.
     """
-    tls = tls_of(settings, home.path)
+    files = home.path / (settings.certificate or "tls.crt"), home.path / (settings.certificate_key or "tls.key")
+    tls = tls_of(*files, at_least=ssl.TLSVersion.TLSv1_2) if settings.tls else None
     sockets = bind(settings.address)
     port: int = sockets[0].getsockname()[1]
     try:
