@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
+
+
+class _Ids(IdGenerator):
+    """Numbers that are not drawn from the module `random`, whose state is Hypothesis's while it makes examples."""
+
+    def generate_span_id(self) -> int:
+        return secrets.randbits(64) or 1
+
+    def generate_trace_id(self) -> int:
+        return secrets.randbits(128) or 1
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,7 +32,7 @@ def spans_of_this_process() -> None:
 
     A command that a test runs in this process would else set its own, and shut it down for all tests after it.
     """
-    trace.set_tracer_provider(TracerProvider(shutdown_on_exit=False))
+    trace.set_tracer_provider(TracerProvider(id_generator=_Ids(), shutdown_on_exit=False))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
