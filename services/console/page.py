@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import tzinfo
 
-    from concordat.api.operator import OperationState, OperatorState
+    from concordat.api.operator import NodeState, OperationState, OperatorState
     from services.console.feed import Moment
 
 OTHERS: Final = "others"
@@ -30,9 +30,9 @@ TILES: Final = {
     OTHERS: "Other identifiers",
 }
 REPORT_ROWS: Final = {
-    "people_usernames": "People and usernames",
-    "communication_devices": "Communication devices",
-    "platforms": "Platforms",
+    "people_usernames": "People and usernames checked",
+    "communication_devices": "Communication devices checked",
+    "platforms": "Platforms checked",
     "platforms_suspected": "Platforms suspected of trafficking",
     "platforms_identified": "Platforms identified as engaged in it",
     "platforms_csa": "Platforms linked to child sexual abuse",
@@ -44,6 +44,7 @@ PHASES: Final = {
     OperationPhase.REPORTED: "Report frozen",
 }
 NOTHING: Final = "\N{EN DASH}"
+NO_MATCH: Final = "No match yet; the table fills by itself."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,9 @@ class Slot:
     text: str
     kind: str = ""
     """Class for its colour."""
+
+
+GONE: Final = Slot("absent", "bad")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,7 @@ def build_page(moment: Moment, frame: Frame, clockwork: Clockwork) -> Page:
         slots = {name: Slot(NOTHING) for name in slot_names(frame)} | {"heard": heard}
         slots |= {f"legend.{number}": Slot(NOTHING) for number in range(1, 6)}
         since = f"The gateway does not answer since {heard.text}. Numbers are hidden until it does."
-        slots["away"], slots["exercise"] = Slot(since), Slot("")
+        slots |= {"away": Slot(since), "exercise": Slot(""), "table.none": Slot("")}
         return Page(live=False, shape=frame.shape, slots=slots, news=news)
     slots = {"heard": heard, "away": Slot("")}
     slots |= _tiles(state) | _standings(state, clockwork, moment.heard_at) | _table(state, frame) | _current(state)
@@ -183,10 +187,13 @@ def _tiles(state: OperatorState) -> dict[str, Slot]:
     attached = sum(node.attached for node in state.nodes)
     serving = sum(one.serving is True for one in state.custodians)
     absent = [node.name for node in state.nodes if not node.attached]
+    lost = [node.name for node in state.nodes if _standing(node) == GONE]
     slots = {f"tile.{name}": Slot(f"{rows[name]:,}") for name in TILES}
     slots["total"] = Slot(f"{rows.total():,}")
-    slots["tile.nodes"] = Slot(f"{attached} of {len(state.nodes)}", "bad" if absent else "good")
-    slots["note.nodes"] = Slot(f"absent: {_listed(absent)}" if absent else "all attached")
+    kind = "bad" if lost else ("unseen" if absent else "good")
+    slots["tile.nodes"] = Slot(f"{attached} of {len(state.nodes)}", kind)
+    word = "absent" if lost else "not seen yet"
+    slots["note.nodes"] = Slot(f"{word}: {_listed(absent)}" if absent else "all attached")
     enough = serving >= state.threshold
     slots["tile.custodians"] = Slot(
         f"{serving} of {len(state.custodians)}", "good" if serving == len(state.custodians) else "bad"
@@ -197,6 +204,13 @@ def _tiles(state: OperatorState) -> dict[str, Slot]:
     return slots
 
 
+def _standing(node: NodeState) -> Slot:
+    if node.attached:
+        return Slot("attached", "good")
+    # A node that never attached to this gateway is expected, not lost: a new federation is nothing to be alarmed at.
+    return GONE if node.since is not None else Slot("absent", "unseen")
+
+
 def _listed(names: list[str], most: int = 6) -> str:
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
@@ -205,8 +219,7 @@ def _listed(names: list[str], most: int = 6) -> str:
 def _standings(state: OperatorState, clockwork: Clockwork, now: float) -> dict[str, Slot]:
     slots = {}
     for node in state.nodes:
-        words = ("attached", "good") if node.attached else ("absent", "bad")
-        slots[f"node.{node.name}"] = Slot(*words)
+        slots[f"node.{node.name}"] = _standing(node)
         slots[f"node.{node.name}.since"] = Slot(clockwork.since(node.since, now) or "not seen yet")
     for one in state.custodians:
         words = ("asked", "") if one.serving is None else (("serves", "good") if one.serving else ("silent", "bad"))
@@ -222,7 +235,8 @@ def _table(state: OperatorState, frame: Frame) -> dict[str, Slot]:
         for name in (pair.one, pair.other):
             sums[name] += sum(pair.counts.values())
     scale = Scale(max(numbers.values(), default=0))
-    slots = {f"sum.{name}": Slot(f"{sums[name]:,}") for name in frame.nodes}
+    none = Slot("" if any(numbers.values()) else NO_MATCH)
+    slots = {f"sum.{name}": Slot(f"{sums[name]:,}") for name in frame.nodes} | {"table.none": none}
     for place, one in enumerate(frame.nodes):
         for other in frame.nodes[place + 1 :]:
             number = numbers.get(cell(one, other), 0)

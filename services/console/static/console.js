@@ -80,7 +80,7 @@ function show(page) {
 
 /** Hides every number: none is better than an old one. */
 function lose(text) {
-  for (const name of slots.keys()) if (!KEPT.has(name)) fill(name, "\u2013", "");
+  for (const name of slots.keys()) if (!KEPT.has(name)) fill(name, name === "table.none" ? "" : "\u2013", "");
   fill("away", text, "");
 }
 

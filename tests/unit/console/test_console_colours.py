@@ -14,7 +14,14 @@ TEXT_ON_GROUND = [
     *[("soft", ground) for ground in ("ground", "card")],
     *[(f"i{number}", f"l{number}") for number in range(1, 6)],
     *[("l0", "card"), ("accent", "card"), ("card", "accent")],
-    *[("good", "card"), ("bad", "card"), ("good", "good-ground"), ("bad", "bad-ground"), ("warn", "warn-ground")],
+    *[
+        ("good", "card"),
+        ("bad", "card"),
+        ("good", "good-ground"),
+        ("bad", "bad-ground"),
+        ("warn", "warn-ground"),
+        ("warn", "card"),
+    ],
     *[("top-ink", "top"), ("top-soft", "top")],
 ]
 

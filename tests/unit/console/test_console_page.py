@@ -12,7 +12,7 @@ import pytest
 
 from concordat.api.operator import CustodianState, FrozenReport, OperationPhase, OperatorState, PartnerMatches
 from services.console.feed import Moment, News
-from services.console.page import NOTHING, Clockwork, Frame, Page, build_page
+from services.console.page import NO_MATCH, NOTHING, Clockwork, Frame, Page, build_page
 from services.console.scale import Scale
 from tests.unit.console.console_world import (
     START,
@@ -79,12 +79,24 @@ def test_states_are_words_and_not_only_colours() -> None:
     assert "wait" in page.slots["note.custodians"].text, "fewer than the threshold"
 
 
+def test_a_new_federation_is_waited_for_and_not_an_alarm() -> None:
+    unseen = [node(name, attached=False).model_copy(update={"since": None}) for name in ("DE", "NL", "RO")]
+    page = page_of(small(nodes=unseen, matches=[]))
+    assert page.slots["tile.nodes"].kind == page.slots["node.DE"].kind == "unseen"
+    assert texts(page, "note.nodes", "node.DE") == ["not seen yet: DE, NL, RO", "absent"]
+    assert texts(page, "table.none") == [NO_MATCH]
+    lost = page_of(small(nodes=[*unseen[:2], node("RO", attached=False)], matches=[]))
+    assert (lost.slots["tile.nodes"].kind, lost.slots["node.RO"].kind) == ("bad", "bad")
+    assert texts(lost, "note.nodes") == ["absent: DE, NL, RO"]
+    assert texts(page_of(action_day()), "table.none") == [""]
+
+
 def test_without_the_gateway_no_number_is_left() -> None:
     state = action_day()
     page = build_page(Moment(None, START, ()), Frame.of(state), Clockwork(UTC))
     full = page_of(state)
     assert set(page.slots) == set(full.slots), "every slot is overwritten"
-    kept = {"heard": "08:00:00", "exercise": "", "away": page.slots["away"].text}
+    kept = {"heard": "08:00:00", "exercise": "", "table.none": "", "away": page.slots["away"].text}
     assert {name: slot.text for name, slot in page.slots.items() if slot.text != NOTHING} == kept
     assert "does not answer since 08:00:00" in kept["away"]
     assert (page.operations, page.partners) == ((), ())
@@ -162,7 +174,7 @@ def test_the_report_s_totals_show_once_it_is_frozen() -> None:
     assert texts(page, "now.title", "now.phase") == ["Now", "Sweep running"]
     now, then = page.operations
     assert now.totals == ()
-    assert ("Platforms", "371") in then.totals
+    assert ("Platforms checked", "371") in then.totals
     assert ("Platforms linked to child sexual abuse", "10") in then.totals
     assert "26 of 27 participants are in the counts" in then.facts
 
