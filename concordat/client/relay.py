@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from concordat.api.model import EvaluationRequest, EvaluationResponse
+from concordat.errors import ConcordatError
 from concordat.wire.v1 import custodian_pb2 as wire
 
 if TYPE_CHECKING:
@@ -31,7 +32,12 @@ class Relay:
         body = EvaluationRequest(
             custodian=custodian.index, body=request.body, signature=request.signature, elements=request.elements
         )
-        found = await self._session.post("/v1/evaluations", body, EvaluationResponse, timeout_s=timeout_s)
+        try:
+            found = await self._session.post("/v1/evaluations", body, EvaluationResponse, timeout_s=timeout_s)
+        except ConcordatError as error:
+            # The session names the gateway only; a reader must know which custodian was meant.
+            error.args = (f"custodian {custodian.spiffe.name}: {error.message}",)
+            raise
         self.quota_left[custodian.index] = found.quota_left
         return wire.EvaluateResponse(
             elements=found.elements,

@@ -141,9 +141,12 @@ def test_without_the_gateway_no_number_is_left_and_the_page_comes_back_by_itself
     federation.kill(federation.hub)
     open_page.wait_slot("away", "does not answer since")
     assert {open_page.text(slot) for slot in ("total", "DE|NL", "node.NL", "tile.nodes")} == {"\N{EN DASH}"}
+    for text in ("No operation.", "No hit yet."):
+        assert not open_page.page.get_by_text(text).is_visible(), "what is not known is not denied either"
     federation.whole()
     open_page.wait_slot("tile.nodes", "3 of 3")
     assert open_page.text("away") == ""
+    assert open_page.page.get_by_text("No operation.").is_visible()
     assert open_page.text("total") == total
 
 

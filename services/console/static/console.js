@@ -81,6 +81,8 @@ function show(page) {
 /** Hides every number: none is better than an old one. */
 function lose(text) {
   for (const name of slots.keys()) if (!KEPT.has(name)) fill(name, name === "table.none" ? "" : "\u2013", "");
+  replace(operations, "", () => []);
+  replace(partners, "", () => []);
   fill("away", text, "");
 }
 
