@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from concordat.client.view import show_outcome
+from concordat.identity.names import Role
+from concordat.identity.plan import CONSOLE_NAME
 from concordat.report_view import render_report
 
 if TYPE_CHECKING:
@@ -79,6 +81,10 @@ class Screen:
         for command in ("matches", "status", "records"):
             text = f"  {shlex.join([str(concordat), 'node', command, '--home', str(home)])}"
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        page = home.parents[1] / Role.CONSOLE / CONSOLE_NAME
+        self.console.print("Another link to the hub operator's page:", highlight=False)
+        text = f"  {shlex.join([str(concordat), 'console', 'link', '--home', str(page)])}"
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
         with suppress(EOFError):
             self.console.input("Press Enter to stop it. ")
 

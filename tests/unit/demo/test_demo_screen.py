@@ -53,3 +53,4 @@ def test_whoever_lingers_is_told_where_to_look_and_may_end_the_input(monkeypatch
     shown, seen = screen()
     shown.linger(Path("/kept in/node/NL"))
     assert "node matches --home '/kept in/node/NL'" in seen.getvalue()
+    assert "console link --home '/kept in/console/console'" in seen.getvalue()
