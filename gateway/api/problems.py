@@ -157,7 +157,21 @@ async def _concordat(request: Request, error: Exception) -> Response:
 
 async def _validation(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return problem_of(ConcordatError("the body is not valid", code="bad_input", public_detail=_places(error.errors())))
+    places = _places(error.errors())
+    _let_go(error)
+    return problem_of(ConcordatError("the body is not valid", code="bad_input", public_detail=places))
+
+
+def _let_go(error: BaseException) -> None:
+    """Part an error from the frames that hold it, and these from the body, tokens and all (I2).
+
+    The framework's frame keeps the error as the error keeps the frame, until the collector comes by, which on a quiet
+    gateway may be much later.
+    """
+    left: BaseException | None = error
+    while left is not None:
+        left.__traceback__ = None
+        left = left.__cause__ or left.__context__
 
 
 async def _http(_request: Request, error: Exception) -> Response:

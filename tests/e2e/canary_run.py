@@ -1,7 +1,8 @@
 """One run of a small federation in which every party's secrets are known, and all that it left is collected.
 
 Real processes, four file formats, refused rows and files, a custodian that is killed, requests that are refused, a live
-match, a sweep with its report, the command line; and a relay in front of the gateway and each custodian.
+match, a sweep with its report, the command line, a partner at the HTTPS API; and a relay in front of the gateway's
+gRPC and of each custodian.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from concordat.client import Client, Item
 from concordat.clock import SystemClock
 from concordat.errors import ConcordatError
 from concordat.identity.home import load_home
@@ -34,10 +36,12 @@ from demo.stores import Stores
 from tests.e2e import watched_process
 from tests.e2e.canaries import Canary, Scanner
 from tests.e2e.tap import Tapping
+from tests.unit.client.fake_hub import CASE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from concordat.api.model import QueryRequest
     from concordat.identity.manifest import Manifest
     from demo.processes import Event
     from services.node.store.store import Store
@@ -56,6 +60,15 @@ NAMED_BY_HASH: Final = ("mask key", "operation key")
 # Values that all parties hold, the domain of a host among them; each of 6 pairs tells both sides.
 SHARED_VALUES: Final = 10
 TOLD_SIDES: Final = 12
+PARTNER: Final = "IJM"
+# What the partner asks for and two hold is told to both.
+TOLD: Final = SHARED_VALUES * TOLD_SIDES + 2
+ANSWERING: Final = ("NL", "DE")
+PARTNER_TYPED: Final = (
+    ("phone", "+44 7700 900723"),
+    ("email", "Kanarie.Partner+q@kanarie-eleven.example"),
+    ("domain", "kanarie-zwoelf.example"),
+)
 NOTICES_S: Final = 15
 WORK_S: Final = 90
 SETTLE_S: Final = 1.5
@@ -95,7 +108,12 @@ def canary_scenario() -> Scenario:
             own = typed.format(f"{number}1" if kind == "phone" and typed[0] == "+" else party)
             lines.append(Line(id=f"{party}-o{place}", party=party, kind=kind, typed=own, **fields))
     match = tuple(tuple(f"{party}-s{place}" for party in PARTIES) for place in range(len(_SHARED)))
-    return Scenario(name="canaries", parties={name: Party() for name in PARTIES}, lines=tuple(lines), match=match)
+    return Scenario(
+        name="canaries",
+        parties={name: Party(answers_partners=name in ANSWERING) for name in PARTIES},
+        lines=tuple(lines),
+        match=match,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +147,9 @@ class Evidence:
     """What was in the gateway's memory in the end; None where it may not be read."""
     objects: watched_process.Answer | None = None
     """What the gateway said about the live objects of its interpreter."""
+    partner_results: list[str] = field(default_factory=list)
+    partner_refusals: list[str] = field(default_factory=list)
+    """Code of each body that the API refused."""
     told: int = 0
     refused_rows: int = 0
     report: dict[str, Any] | None = None
@@ -150,7 +171,9 @@ class CanaryRun:
         self.scenario = canary_scenario()
         self.evidence = Evidence()
         self._events: list[bytes] = []
-        self.federation = LocalFederation(folder, self.scenario.parties, hosts=1, on_event=self._hear)
+        self.federation = LocalFederation(
+            folder, self.scenario.parties, partners=(PARTNER,), hosts=1, on_event=self._hear
+        )
 
     def _hear(self, process: str, event: Event) -> None:
         self._events.append(f"{process} {json.dumps(event, ensure_ascii=False)}\n".encode())
@@ -175,6 +198,7 @@ class CanaryRun:
                 self.evidence.report = asyncio.run(day.sweep())
                 asyncio.run(self._be_refused())
                 self._learn_secrets(stores)
+                asyncio.run(self._ask_as_partner())
                 self._wait_told(stores)
                 time.sleep(SETTLE_S)
                 self._ask_objects()
@@ -193,7 +217,7 @@ class CanaryRun:
     def _wait_told(self, stores: Stores) -> None:
         """Wait for the last notices; what is missing then stays missing."""
         deadline = time.monotonic() + NOTICES_S
-        while (told := len(stores.told())) < SHARED_VALUES * TOLD_SIDES and time.monotonic() < deadline:
+        while (told := len(stores.told())) < TOLD and time.monotonic() < deadline:
             time.sleep(0.1)
         self.evidence.told = told
 
@@ -206,6 +230,8 @@ class CanaryRun:
         taken = {int(address.rpartition(":")[2]) for _, _, address in servers}
         ports = [port for port in free_ports(4 * len(servers)) if port not in taken]
         homes = {manifest.party(name).id: self.federation.home(name) for name in PARTIES}
+        # It carries the partner's requests to the custodians.
+        homes[manifest.gateways[0].id] = self.federation.home("g1", "gateway")
         for (role, name, address), port in zip(servers, ports, strict=False):
             home = self.federation.home(name, role)
             patience = PATIENCE if role == "gateway" else ""
@@ -286,6 +312,32 @@ class CanaryRun:
             self.evidence.errors.append(("a refusal", f"{error!r} {error}".encode()))
         else:
             raise AssertionError("the request should have been refused")
+
+    async def _ask_as_partner(self) -> None:
+        """Ask at the HTTPS API, and send the same tokens in bodies that it refuses, early and late."""
+        async with Client.open(self.federation.home(PARTNER, "partner")) as client:
+            outcome = await client.check([Item(text, kind=kind) for kind, text in PARTNER_TYPED], CASE)
+            self.evidence.partner_results = [one.result.value for one in outcome]
+            known = list(client._kept.values())
+            question = client._questions.question(known, CASE, epoch=1)
+            body = question.body.model_dump_json()
+            for refused in (body.replace('"namespace"', '"namespaces"', 1), body[:-1], _unsigned(question.body)):
+                try:
+                    await client._session._ask("POST", "/v1/queries", refused.encode())
+                except ConcordatError as error:
+                    self.evidence.partner_refusals.append(error.code)
+                    self.evidence.errors.append(("a refusal of the API", f"{error!r} {error}".encode()))
+            secrets: list[tuple[str, str | bytes]] = [("typed by the partner", text) for _, text in PARTNER_TYPED]
+            secrets += [("canonical of the partner", one.canonical) for one in client._kept]
+            secrets += [("label of the partner", one.label) for one in known]
+            secrets += [("secret of the partner", one.secret) for one in known]
+        self.evidence.tokens[PARTNER] = [one.token for one in known]
+        held = {one.value for one in self.evidence.canaries}
+        self.evidence.canaries += [
+            Canary(number, what, value)
+            for number, (what, value) in enumerate(secrets, len(self.evidence.canaries) + 1)
+            if value not in held
+        ]
 
     def _learn_secrets(self, stores: Stores) -> None:
         secrets: dict[tuple[str, str | bytes], None] = {}
@@ -375,6 +427,10 @@ def memory_of(pid: int) -> Iterator[tuple[str, bytes]]:
                 # Kernel pages, and maps that went away meanwhile.
                 continue
             yield f"memory at {begin:x}", content
+
+
+def _unsigned(body: QueryRequest) -> str:
+    return body.model_copy(update={"signature": bytes(64)}).model_dump_json()
 
 
 def _files(folder: Path, moment: str) -> list[tuple[str, bytes]]:

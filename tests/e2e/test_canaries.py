@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.canaries import Canary, Finding, Scanner
 from tests.e2e.canary_plants import FOR_BYTES, FOR_NUMBERS, FOR_TEXT
-from tests.e2e.canary_run import CHECKED_CANARY, PARTIES, SHARED_VALUES, TOLD_SIDES, CanaryRun, Evidence
+from tests.e2e.canary_run import CHECKED_CANARY, PARTIES, PARTNER, SHARED_VALUES, TOLD, CanaryRun, Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +63,10 @@ def by_place(found: Iterable[Finding]) -> Counter[tuple[str, str, str]]:
 
 def test_the_run_did_all_that_the_search_is_about(canary_evidence: Evidence) -> None:
     """A run that does nothing leaks nothing."""
-    assert canary_evidence.told == SHARED_VALUES * TOLD_SIDES
+    assert canary_evidence.told == TOLD
+    assert canary_evidence.partner_results == ["hit", "no_hit", "no_hit"]
+    assert canary_evidence.partner_refusals == ["bad_input", "bad_input", "bad_signature"]
+    assert len(canary_evidence.tokens[PARTNER]) == 3
     assert canary_evidence.refused_rows == REFUSED_ROWS
     assert canary_evidence.report is not None
     assert canary_evidence.report["totals"]["communication_devices"] > 0

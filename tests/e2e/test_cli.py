@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cyclopts import App
 
-ROLES = ("demo", "federation", "custodian", "gateway", "health", "home", "node", "oprf")
+ROLES = ("console", "custodian", "demo", "federation", "gateway", "health", "home", "node", "oprf", "partner")
 
 
 def walk(app: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -62,7 +62,7 @@ def test_a_check_re_signed_by_another_party_is_refused(world: World) -> None:
 def test_a_check_is_refused_after_its_expiry(world: World) -> None:
     nl = world.attached("NL", "x")
     message = nl.check_message("x")
-    world.advance(61)
+    world.advance(181)
     nl.link.send(check=message)
     world.settle()
     assert refusals(nl.link) == ["expired"]

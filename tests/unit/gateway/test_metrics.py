@@ -139,7 +139,7 @@ async def test_what_was_sent_waits_no_more() -> None:
 
 def test_a_running_gateway_shows_its_figures_and_names_no_party(federation_folder: Path, tmp_path: Path) -> None:
     settings = tmp_path / "gateway.toml"
-    settings.write_text('address = "127.0.0.1:0"\nmetrics = "127.0.0.1:0"\n')
+    settings.write_text('address = "127.0.0.1:0"\nmetrics = "127.0.0.1:0"\napi = "127.0.0.1:0"\n')
     home = federation_folder / "gateway" / "g1"
     arguments = ["gateway", "run", "--home", home, "--config", settings, "--ledger", tmp_path / "l.db", "--json"]
     command = [sys.executable, "-m", "concordat", *map(str, arguments)]

@@ -271,7 +271,7 @@ class Node:
             "justification_hash": b"j" * 32,
             "count": len(values),
             "issued_at_ms": now_ms,
-            "expires_at_ms": now_ms + 60_000,
+            "expires_at_ms": now_ms + 180_000,
             "epoch": manifest.epochs.current,
             "audience_hash": audience_hash(salt, sets),
         }
