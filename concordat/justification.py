@@ -178,6 +178,21 @@ def _read(path: Path, model: type[Justification]) -> str:
         raise InputError(f"The {title} is not UTF-8; save it as UTF-8.") from error
 
 
+def write_template(file: Path, text: str) -> None:
+    """Write a new template, and overwrite nothing.
+
+    Raises:
+        InputError: The file is there already, or cannot be written.
+    """
+    try:
+        with file.open("x", encoding="utf-8") as handle:
+            handle.write(text)
+    except FileExistsError as error:
+        raise InputError(f"{file}: is there already and was not overwritten") from error
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written ({error.strerror})") from error
+
+
 def require_valid(found: Justification, *, today: date) -> None:
     """Refuse a justification that justifies nothing today.
 

@@ -61,6 +61,7 @@ class Hub:
         self._turns = 0
         self._queries: dict[int, tuple[str, asyncio.Future[QueryOutcome]]] = {}
         self._stopping = False
+        self._in_doubt = False
         self._metrics = HubMetrics()
         self._measured = exchange.progress
 
@@ -241,10 +242,13 @@ class Hub:
     def _committed(self, numbers: Sequence[int], committed: Committed) -> None:
         self._exchange.committed(numbers, committed)
         self._carry_out()
-        if committed.visible:
+        if committed.visible or self._in_doubt:
+            # What failed may have been durable all the same, and its repeat then brings nothing new to see.
+            self._in_doubt = False
             self._show()
 
     def _failed(self, numbers: Sequence[int]) -> None:
+        self._in_doubt = True
         self._exchange.failed(numbers)
         self._carry_out()
 

@@ -1,7 +1,7 @@
 """The hub's own numbers (docs/telemetry.md).
 
-No party's name is a label, and nothing is counted that a silent holding changes: sessions, ticks, certificates and
-writes, never questions, answers or hits (I11).
+No party's name is a label, and no questions, answers or hits are counted (I11). How long the ledger's writes take is
+also how many there are: like processor time it shows the hub's operator that somebody works, never who.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from concordat.client.justifying import left_from_template, template
 from concordat.client.results import Verdict
 from concordat.clock import SystemClock
 from concordat.errors import ConcordatError, ConfigError, InputError, ProtocolError
-from concordat.justification import Justification, load_justification
+from concordat.justification import Justification, load_justification, write_template
 from concordat.report_view import render_report
 from concordat.vocabulary import parse_region
 
@@ -124,13 +124,7 @@ def justification(file: Path, /, *, days: int = _CASE_DAYS, as_json: AsJson = Fa
         How long the case runs, from today.
     """
     text = template((datetime.fromtimestamp(_CLOCK.now(), UTC) + timedelta(days=days)).date())
-    try:
-        with file.open("x", encoding="utf-8") as handle:
-            handle.write(text)
-    except FileExistsError as error:
-        raise InputError(f"{file}: is there already and was not overwritten") from error
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written ({error.strerror})") from error
+    write_template(file, text)
     if as_json:
         _print_json({"file": str(file)})
         return

@@ -233,6 +233,8 @@ class Client:
                 progress(Progress(len(asking.answered), len(values)))
 
     async def _ask(self, batch: Sequence[Value], case: Justification) -> dict[Value, _Answered]:
+        # A gateway that is away is named as itself, and not as custodians that it does not carry requests to.
+        await self._session.scopes()
         tokenised = await self._tokenised(batch, case)
         question = await asyncio.to_thread(self._questions.question, tokenised, case, epoch=self._epoch)
         response = await self._session.post("/v1/queries", question.body, QueryResponse)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,8 @@ MAX_LINE_CHARS: Final = 8192
 MAX_REF_CHARS: Final = 200
 COLUMNS: Final = ("identifier", "kind", "region", "client_ref")
 DELIMITERS: Final = (",", ";", "\t")
+# What a column may be called, and no phone number, address or link is.
+_WORD: Final = re.compile(r"[^\W\d]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ def read_list(content: bytes) -> list[Listed]:
             raise InputError(f"line {number}: has a NUL character; this is no list of text")
     head = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
     delimiter = _delimiter(lines[head]) if head < len(lines) else None
+    if delimiter is None:
+        _refuse_table(lines, head)
     rows = _plain(lines) if delimiter is None else _table(lines, head, delimiter)
     found: list[Listed] = []
     for row in rows:
@@ -79,6 +84,19 @@ def _delimiter(header: str) -> str | None:
         if COLUMNS[0] in _names(header, one):
             return one
     return None
+
+
+def _refuse_table(lines: list[str], head: int) -> None:
+    """Refuse a table whose header names no identifier; read as a plain list, each of its lines would be unreadable."""
+    filled = [line for line in lines[head:] if line.strip()]
+    for one in DELIMITERS:
+        names = _names(filled[0], one) if filled else []
+        words = len(names) > 1 and all(_WORD.fullmatch(name) for name in names)
+        if words and len(filled) > 1 and all(line.count(one) == filled[0].count(one) for line in filled):
+            raise InputError(
+                f"line {head + 1}: looks like the header of a table, but no column is named '{COLUMNS[0]}';"
+                f" the columns are {', '.join(COLUMNS)}"
+            )
 
 
 def _names(header: str, delimiter: str) -> list[str]:

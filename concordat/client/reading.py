@@ -53,7 +53,10 @@ def read_item(item: Item, *, region: str | None) -> tuple[Kind, Reading]:
     except InputError as error:
         if error.code != "unknown_region":
             raise
-        raise InputError("a national number needs its country; give a region such as RO", code=error.code) from error
+        raise InputError(
+            "a national number needs its country, such as RO: its own region (column region), or --region for all",
+            code=error.code,
+        ) from error
 
 
 def _region(text: str | None) -> str | None:

@@ -1,10 +1,8 @@
 """The command `concordat health`."""
 
-from __future__ import annotations
-
 import asyncio
 import json
-from pathlib import Path  # noqa: TC003 -- cyclopts reads annotations when it runs
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter

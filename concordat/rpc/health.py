@@ -1,7 +1,7 @@
 """Ask whether a service serves, as a container's health check or a probe does: `concordat health --home DIR`.
 
 custodian, gateway   grpc.health.v1 over mTLS, under the party's own certificate
-console              GET /healthz over TLS; its certificate must be the console's
+console              GET /healthz over TLS on this machine, whatever certificate it shows to browsers
 node                 its heartbeat: it dials out and has no port
 """
 

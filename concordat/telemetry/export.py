@@ -29,11 +29,12 @@ class Telemetry:
 
     prometheus: Callable[[], bytes] | None = None
     """Returns the metrics in Prometheus's text format, where `setup` was asked for it."""
-    _stops: list[Callable[[], None]] = field(default_factory=list)
+    stops: list[Callable[[], None]] = field(default_factory=list, repr=False)
+    """What `close` has to end."""
 
     def close(self) -> None:
         """Send what waits, for at most `FLUSH_S`; a second time does nothing."""
-        stops, self._stops = self._stops, []
+        stops, self.stops = self.stops, []
         if not stops:
             return
         atexit.unregister(self.close)
@@ -79,10 +80,8 @@ def setup(
     """
     log_to_stderr(service, level)
     chosen = (settings or TelemetrySettings()).sending_to(otlp)
-    telemetry = Telemetry()
     providers = _providers(service, chosen, chosen.roots(home), prometheus=prometheus)
-    telemetry.prometheus = providers.prometheus
-    telemetry._stops += providers.stops  # noqa: SLF001 -- of this module
+    telemetry = Telemetry(providers.prometheus, providers.stops)
     atexit.register(telemetry.close)
     return telemetry
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from concordat.identity.home import Home
     from gateway.hub import Hub
     from gateway.operations_store import OperationStore
+    from gateway.view import OperatorView
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class ApiContext:
     clock: Clock
     hub: Hub
     operations: OperationStore
-    view: Any
+    view: OperatorView | None
     """The operator's view (gateway/view.py); None where the gateway has none."""
     relay: Transport
     """Carries partners' evaluation requests to the custodians."""

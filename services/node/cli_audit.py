@@ -55,7 +55,8 @@ def audit(*, home: HomeFolder, as_json: AsJson = False) -> None:
 def _asked_table(found: list[AskedCheck]) -> Table:
     table = Table()
     for title in ("asked (UTC), check", "case, reason", "coverage"):
-        table.add_column(title, overflow="fold")
+        # A check's id is copied from here, so it stands on one line.
+        table.add_column(title, overflow="fold", no_wrap=title.endswith("check"))
     for one in found:
         fields = one.header.fields
         reason = "hash opens" if one.opened else "HASH DOES NOT OPEN"
@@ -73,7 +74,8 @@ def _asked_table(found: list[AskedCheck]) -> Table:
 def _answered_table(answered: list[AnsweredCheck]) -> Table:
     table = Table()
     for title in ("told (UTC), check", "asked by", "own values that match"):
-        table.add_column(title, overflow="fold")
+        # A check's id is copied from here, so it stands on one line.
+        table.add_column(title, overflow="fold", no_wrap=title.endswith("check"))
     for one in answered:
         who = f"{named(one.asker)}{', looked once' if one.looked_once else ''}"
         table.add_row(Text(f"{_time(one.told_at_ms / MS)}\n{one.check_id.hex()}"), Text(who), Text(str(one.shown)))

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from concordat.clock import SystemClock
-from concordat.errors import InputError
+from concordat.justification import write_template
 from services.node.case import template
 from services.node.opened import opened_node
 from services.node.store import cases
@@ -42,13 +42,7 @@ def new(file: Path, /, *, days: int = _CASE_DAYS, as_json: AsJson = False) -> No
         How long the case runs, from today.
     """
     text = template((datetime.fromtimestamp(_CLOCK.now(), UTC) + timedelta(days=days)).date())
-    try:
-        with file.open("x", encoding="utf-8") as handle:
-            handle.write(text)
-    except FileExistsError as error:
-        raise InputError(f"{file}: is there already and was not overwritten") from error
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written ({error.strerror})") from error
+    write_template(file, text)
     if as_json:
         _print_json({"file": str(file)})
         return

@@ -118,7 +118,7 @@ async def test_what_cannot_be_read_is_named_and_the_others_go_on(federation: Pat
         "bad_input]",
         "too_long]",
     ]
-    assert "give a region" in (found[2].reason or "")
+    assert "needs its country" in (found[2].reason or "")
     assert all(one.coverage == () and not one.complete for one in found[:6])
     assert fake.asked == [("e164",)]
 

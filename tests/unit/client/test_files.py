@@ -67,6 +67,11 @@ def test_any_bytes_are_a_list_or_an_input_error(content: bytes) -> None:
     assert _refusal(lambda: read_list(content)).isprintable()
 
 
+@pytest.mark.parametrize("content", [b"a;b\n", b"x.example/a,b\ny.example/c,d\n", b"a,b\nplain@mail.example\n"])
+def test_a_line_with_a_comma_is_not_yet_a_table(content: bytes) -> None:
+    assert len(read_list(content)) == content.count(b"\n")
+
+
 @given(st.text(st.characters(), max_size=200))
 def test_any_text_is_read_or_refused_without_showing_it(text: str) -> None:
     message = _refusal(lambda: read_item(Item(text), region=None))
@@ -83,6 +88,7 @@ def test_any_text_is_read_or_refused_without_showing_it(text: str) -> None:
         (b"a@b.example\ncaf\xe9@b.example\n", "line 2: is not UTF-8"),
         (b"a@b.example\nx\0y\n", "line 2: has a NUL"),
         (b"\nidentifier,kind,phone number\n+40721123456,phone,x\n", "line 2: column 3 is unknown"),
+        (b"name;number\nJane;+40721123456\nJoe;0721\n", "line 1: looks like the header.*named 'identifier'"),
         (b"identifier,kind,kind\n1,2,3\n", "column 2 is unknown or stands twice"),
         (b'identifier;client_ref\n"a\nb";1\n+40721123456;"open\n', "line 4: the quotes"),
         (b"identifier,kind\na@b.example,email,x\n", "line 2: has more cells"),

@@ -184,6 +184,15 @@ async def test_without_a_justification_it_says_how_to_make_one(
     assert "subject_category" in text
 
 
+async def test_a_gateway_that_is_away_is_named_and_no_custodian_is(
+    federation: Path, listed: Path, why: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await check(federation, listed, why) == 1
+    said = capsys.readouterr().err
+    assert "gateway g1" in said
+    assert "custodian" not in said
+
+
 async def test_status_says_what_the_agreement_allows_and_whether_the_gateway_answers(
     federation: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

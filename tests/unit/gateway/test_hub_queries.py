@@ -14,6 +14,7 @@ from concordat.errors import ConcordatError
 from gateway.api.access import Caller
 from gateway.api.app import build_app
 from gateway.api.context import ApiContext
+from gateway.ledger_writes import Committed
 from tests.unit.gateway.partners import E164, Partner
 from tests.unit.gateway.query_world import body
 from tests.unit.gateway.test_gateway_server import attached, load, serving_hub, until
@@ -186,3 +187,16 @@ async def test_a_slow_reader_keeps_no_token_alive(federation_folder: Path, tmp_p
         await serving
     answer = QueryResponse.model_validate_json(b"".join(one.get("body", b"") for one in sent))
     assert [one.result for one in answer.results] == [Result.NOT_COVERED]
+
+
+async def test_what_was_in_doubt_is_looked_at_once_it_is_settled(federation_folder: Path, tmp_path: Path) -> None:
+    """A repeat of what was durable all the same brings nothing to see, and the first attempt was never heard of."""
+    async with serving_hub(federation_folder, tmp_path / "ledger.db") as (_, hub):
+        looks: list[None] = []
+        hub.watch(lambda: looks.append(None))
+        hub._committed([], Committed(1))
+        assert not looks
+        hub._failed([])
+        hub._committed([], Committed(2))
+        hub._committed([], Committed(3))
+        assert len(looks) == 1
