@@ -12,9 +12,8 @@ from concordat.clock import SystemClock
 from concordat.identity.federation import init_federation
 from concordat.identity.home import load_home
 from concordat.identity.keys import SigningKey
-from concordat.identity.plan import FederationPlan, NodePlan, PartnerPlan
 from tests.contract.api.serving import Session, in_a_thread, right_bodies, whole_gateway
-from tests.unit.custodian.running import free_ports
+from tests.unit.custodian.running import loopback_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,17 +29,7 @@ EVALUATIONS: Final = "/v1/evaluations"
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("refusals") / "federation"
-    ports = free_ports(5)
-    plan = FederationPlan(
-        name="refusals.example",
-        nodes=(NodePlan.parse("NL"),),
-        partners=(PartnerPlan.parse("IJM"), PartnerPlan.parse("OSCE")),
-        custodian_addresses=tuple(f"127.0.0.1:{port}" for port in ports[:3]),
-        gateway_address=f"127.0.0.1:{ports[3]}",
-        api_address=f"127.0.0.1:{ports[4]}",
-        tick_ms=10,
-        window_ms=20,
-    )
+    plan = loopback_plan(name="refusals.example", tick_ms=10, window_ms=20)
     init_federation(directory, plan, unsafe_dealer=True)
     return directory
 

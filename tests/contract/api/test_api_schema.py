@@ -27,7 +27,6 @@ from typing_extensions import override
 from concordat.clock import SystemClock
 from concordat.identity.federation import init_federation
 from concordat.identity.home import load_home
-from concordat.identity.plan import FederationPlan, NodePlan, PartnerPlan
 from concordat.wire.v1.custodian_pb2 import EvaluateResponse
 from gateway.api.server import ApiServer
 from gateway.config import GatewaySettings
@@ -35,7 +34,7 @@ from gateway.database import open_engine
 from gateway.operations_store import OperationStore
 from tests.contract.api.serving import Session, Signed, in_a_thread, right_bodies, whole_gateway
 from tests.unit.api.api_world import RelayByHand, app_of
-from tests.unit.custodian.running import free_ports
+from tests.unit.custodian.running import loopback_plan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -60,18 +59,7 @@ MANNERS: Final = ("right", "right", "right body", "right body", "none", "wrong")
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("schema") / "federation"
-    ports = free_ports(5)
-    plan = FederationPlan(
-        name="schema.example",
-        nodes=(NodePlan.parse("NL"),),
-        partners=(PartnerPlan.parse("IJM"),),
-        custodian_addresses=tuple(f"127.0.0.1:{port}" for port in ports[:3]),
-        gateway_address=f"127.0.0.1:{ports[3]}",
-        api_address=f"127.0.0.1:{ports[4]}",
-        # A query is answered at its window's end.
-        tick_ms=10,
-        window_ms=20,
-    )
+    plan = loopback_plan(name="schema.example", tick_ms=10, window_ms=20)
     init_federation(directory, plan, unsafe_dealer=True)
     return directory
 

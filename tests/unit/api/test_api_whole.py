@@ -13,12 +13,11 @@ from concordat.clock import SystemClock
 from concordat.errors import IdentityError, RefusedError, UnavailableError
 from concordat.identity.federation import init_federation
 from concordat.identity.manifest import KeyClass, PartyClass
-from concordat.identity.plan import FederationPlan, NodePlan, PartnerPlan
 from concordat.oprf.client import verify
 from concordat.oprf.server import Evaluation
 from gateway.config import GatewaySettings
 from gateway.service import open_foundation, open_gateway
-from tests.unit.custodian.running import RunningCustodians, elements, free_ports, home_of, request_of
+from tests.unit.custodian.running import RunningCustodians, elements, home_of, loopback_plan, request_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,16 +29,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("whole") / "federation"
-    ports = free_ports(5)
-    plan = FederationPlan(
-        name="whole.example",
-        nodes=(NodePlan.parse("NL"),),
-        partners=(PartnerPlan.parse("IJM"), PartnerPlan.parse("OSCE")),
-        custodian_addresses=tuple(f"127.0.0.1:{port}" for port in ports[:3]),
-        gateway_address=f"127.0.0.1:{ports[3]}",
-        api_address=f"127.0.0.1:{ports[4]}",
-        quotas={PartyClass.PARTNER: {KeyClass.STRONG: 9}},
-    )
+    plan = loopback_plan(name="whole.example", quotas={PartyClass.PARTNER: {KeyClass.STRONG: 9}})
     init_federation(directory, plan, unsafe_dealer=True)
     return directory
 

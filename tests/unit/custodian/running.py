@@ -8,13 +8,13 @@ import os
 import socket
 from contextlib import AsyncExitStack, ExitStack
 from datetime import date
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from concordat.clock import SystemClock
 from concordat.identity.federation import init_federation
 from concordat.identity.home import Home, load_home
 from concordat.identity.manifest import KeyClass, PartyClass
-from concordat.identity.plan import FederationPlan, NodePlan
+from concordat.identity.plan import FederationPlan, NodePlan, PartnerPlan
 from concordat.oprf.client import blind
 from concordat.protocol.evaluation import sign_evaluation
 from concordat.vocabulary import Aim, Offence, Purpose, SubjectCategory
@@ -55,6 +55,19 @@ def free_ports(number: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
+
+
+def loopback_plan(**more: Any) -> FederationPlan:
+    """Return a plan of NL and two partners, with all of its servers on free ports of loopback."""
+    ports = free_ports(CUSTODIANS + 2)
+    plan: dict[str, Any] = {
+        "nodes": (NodePlan.parse("NL"),),
+        "partners": (PartnerPlan.parse("IJM"), PartnerPlan.parse("OSCE")),
+        "custodian_addresses": tuple(f"127.0.0.1:{port}" for port in ports[2:]),
+        "gateway_address": f"127.0.0.1:{ports[0]}",
+        "api_address": f"127.0.0.1:{ports[1]}",
+    }
+    return FederationPlan(**(plan | more))
 
 
 def make_federation(

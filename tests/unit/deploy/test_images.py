@@ -57,6 +57,9 @@ def closure(role: str) -> set[str]:
     return {name for name, _ in seen} - {"concordat"}
 
 
+HEALTHCHECK: Final = re.compile(r"^HEALTHCHECK (.*)", re.MULTILINE)
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_roles_lock_is_what_its_extra_needs(role: str) -> None:
     assert named(role_lock(role)) == closure(role)
