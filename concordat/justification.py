@@ -86,6 +86,31 @@ def justification_salt(key: SigningKey, step: Step, name: bytes) -> bytes:
     return hashlib.sha256(signed).digest()[:SALT_BYTES_AT_LEAST]
 
 
+def opening_salts(key: SigningKey, name: bytes) -> list[bytes]:
+    """Return the salts that the hash of a named request may have been made with, one a step."""
+    return [justification_salt(key, step, name) for step in Step]
+
+
+def read_name(request: str) -> bytes:
+    """Return what names a request in another side's log: an id in hexadecimal, or an operation's id as it is."""
+    try:
+        return bytes.fromhex(request)
+    except ValueError:
+        return request.encode()
+
+
+def read_digest(digest: str) -> bytes:
+    """Return a justification hash that was typed.
+
+    Raises:
+        InputError: It is not hexadecimal.
+    """
+    try:
+        return bytes.fromhex(digest)
+    except ValueError as error:
+        raise InputError("the justification hash is hexadecimal") from error
+
+
 class Justification(BaseModel):
     """Why a search may be made."""
 

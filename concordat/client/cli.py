@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -24,7 +24,15 @@ from concordat.client.justifying import left_from_template, template
 from concordat.client.results import Verdict
 from concordat.clock import SystemClock
 from concordat.errors import ConcordatError, ConfigError, InputError, ProtocolError
-from concordat.justification import Justification, load_justification, write_template
+from concordat.identity.home import load_home
+from concordat.justification import (
+    Justification,
+    load_justification,
+    opening_salts,
+    read_digest,
+    read_name,
+    write_template,
+)
 from concordat.report_view import render_report
 from concordat.vocabulary import parse_region
 
@@ -129,6 +137,38 @@ def justification(file: Path, /, *, days: int = _CASE_DAYS, as_json: AsJson = Fa
         _print_json({"file": str(file)})
         return
     _say(Console(), f"{file}: fill in the fields, then: concordat partner check FILE --justification {file}")
+
+
+@app.command
+def audit(
+    request: str, digest: str, /, *, home: HomeFolder = None, justification: Why = None, as_json: AsJson = False
+) -> None:
+    """Open a justification hash that stands in the log of a custodian or the hub.
+
+    Only you can: the salt follows from your key. The file must be as it was when you asked; it may be over by now.
+
+    Example: concordat partner audit 941eba53...28c 863061aa...db1 --justification why.toml
+
+    Parameters
+    ----------
+    request
+        Id of the request there, hexadecimal.
+    digest
+        The justification hash there, hexadecimal.
+    """
+    folder = _home(home)
+    why = load_justification(justification or folder / "justification.toml", Justification, today=date.min)
+    key, wanted = load_home(folder, clock=_CLOCK).signing_key, read_digest(digest)
+    salts = (salt for salt in opening_salts(key, read_name(request)) if why.justification_hash(salt) == wanted)
+    salt = next(salts, None)
+    if salt is None:
+        raise InputError("this justification, as it is now, is not behind that hash", code="justification_missing")
+    said = why.justification_bytes().decode()
+    if as_json:
+        _print_json({"justification": json.loads(said), "salt": salt.hex()})
+        return
+    _say(Console(), f"justification: {said}")
+    _say(Console(), f"salt: {salt.hex()}")
 
 
 @app.command

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from concordat.errors import ConcordatError
-from concordat.justification import Step, justification_salt
+from concordat.justification import Step, justification_salt, opening_salts
 from concordat.protocol.certificate import accept_certificate
 from concordat.protocol.check import SignedHeader, parse_header
 from concordat.wire.v1 import check_pb2 as wire
@@ -114,7 +114,7 @@ def open_justification(db: sqlite3.Connection, *, key: SigningKey, name: bytes, 
         name: What names the request there: the id of a check or of an evaluation request, or an operation's id.
         digest: The justification hash there.
     """
-    salts = [justification_salt(key, step, name) for step in Step]
+    salts = opening_salts(key, name)
     for case in cases.all_cases(db):
         forms = cases.forms_of(db, case.reference)
         for salt in salts:

@@ -16,6 +16,7 @@ from rich.text import Text
 from concordat.clock import MS, SystemClock
 from concordat.errors import InputError
 from concordat.identity.names import short
+from concordat.justification import read_digest, read_name
 from services.node.audit import (
     AnsweredCheck,
     AskedCheck,
@@ -97,7 +98,7 @@ def justification(request: str, digest: str, /, *, home: HomeFolder, as_json: As
         The justification hash there, hexadecimal.
     """
     with opened_node(home, SystemClock()) as (loaded, store), store.read() as db:
-        found = open_justification(db, key=loaded.signing_key, name=_name(request), digest=_bytes(digest))
+        found = open_justification(db, key=loaded.signing_key, name=read_name(request), digest=read_digest(digest))
     if found is None:
         raise InputError("no case of this node has this justification for that request", code="justification_missing")
     if as_json:
@@ -107,20 +108,6 @@ def justification(request: str, digest: str, /, *, home: HomeFolder, as_json: As
     console.print(Text(f"case {found.case.reference}, {found.case.authority}, {found.case.officer}"), soft_wrap=True)
     console.print(Text(f"justification: {found.case.justification_bytes().decode()}"), soft_wrap=True)
     console.print(Text(f"salt: {found.salt.hex()}"), soft_wrap=True)
-
-
-def _name(request: str) -> bytes:
-    try:
-        return bytes.fromhex(request)
-    except ValueError:
-        return request.encode()
-
-
-def _bytes(digest: str) -> bytes:
-    try:
-        return bytes.fromhex(digest)
-    except ValueError as error:
-        raise InputError("the justification hash is hexadecimal") from error
 
 
 def _check_dict(check: AskedCheck) -> dict[str, Any]:

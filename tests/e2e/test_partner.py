@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -126,6 +128,29 @@ def test_a_partner_sees_hits_misses_and_who_is_outside_and_each_holder_is_told_o
     for name in ("NL", "DE"):
         assert [(one["asked"], one["other_looks_once"]) for one in federation.of_partner(name)] == [(False, True)]
     assert federation.of_partner("FR") == []
+
+
+def test_i5_a_partner_opens_the_hashes_that_others_logged(federation: PartnerFederation, tmp_path: Path) -> None:
+    """Evidence that nobody can open is none."""
+    listed, why = tmp_path / "list.csv", tmp_path / "why.toml"
+    listed.write_text("t.me/asked_for_the_audit\n", encoding="utf-8")
+    run_json("partner", "justification", why)
+    mine = ("--home", federation.partner, "--justification", why)
+    (request,) = run_json("partner", "check", listed, *mine)["requests"]
+    ledger = sqlite3.connect(federation.home("g1", "gateway") / "ledger.db")
+    query = "SELECT justification_hash FROM check_log WHERE check_id = ?"
+    (digest,) = ledger.execute(query, (bytes.fromhex(request),)).fetchone()
+    ledger.close()
+    logs = [federation.home(f"c{number}", "custodian") / "custodian.log" for number in (1, 2, 3)]
+    lines = [json.loads(line) for log in logs if log.exists() for line in log.read_text().splitlines()]
+    logged = [(one["request"], one["justification"]) for one in lines if one["requester"].endswith("/IJM")]
+    assert logged
+    for name, seen in ((request, digest.hex()), logged[-1]):
+        opened = run_json("partner", "audit", name, seen, *mine)
+        assert opened["justification"]["purpose"] == "investigation"
+    why.write_text(why.read_text("utf-8").replace("analyst-1", "analyst-2"), encoding="utf-8")
+    refused = run_json("partner", "audit", request, digest.hex(), *mine, code=2)
+    assert refused["error"]["code"] == "justification_missing"
 
 
 def test_i6_a_holder_that_is_away_is_offline_and_named_and_the_partner_is_served_again_after_a_restart(
