@@ -118,6 +118,9 @@ CATALOGUE: Final[Mapping[str, Entry]] = MappingProxyType(
         "justification_missing": Entry("INVALID_ARGUMENT", "The request has no justification."),
         "operation_unknown": Entry("PERMISSION_DENIED", "Not permitted."),
         "session_replaced": Entry("ABORTED", "A newer session of this party took over."),
+        "superseded": Entry("ABORTED", "A newer incarnation of this party's store took over."),
+        "ledger_restored": Entry("ABORTED", "The ledger was restored; attach again."),
+        "near_duplicate": Entry("FAILED_PRECONDITION", "Close to an earlier charter; a second person must sign it."),
         "busy": Entry("UNAVAILABLE", "The service is busy; try again."),
         "deadline": Entry("DEADLINE_EXCEEDED", "The request took too long."),
         "stopping": Entry("UNAVAILABLE", "The service is stopping; try again."),
@@ -141,6 +144,7 @@ _CLASSES: Final[Mapping[str, type[ConcordatError]]] = MappingProxyType(
         "deadline": UnavailableError,
         "stopping": UnavailableError,
         "session_replaced": UnavailableError,
+        "ledger_restored": UnavailableError,
     }
 )
 _DETAIL: Final = re.compile(r"[ -~]{1,400}", re.ASCII)

@@ -97,6 +97,43 @@ class Handling(StrEnum):
     H3 = "H3"
 
 
+class Tlp(StrEnum):
+    """Traffic Light Protocol 2.0 (FIRST): red to named recipients only, clear to everybody."""
+
+    RED = "red"
+    AMBER_STRICT = "amber_strict"
+    AMBER = "amber"
+    GREEN = "green"
+    CLEAR = "clear"
+
+
+class Visibility(StrEnum):
+    """What others may learn of a record (LB-10, LB-24): local only is compared with nobody."""
+
+    VISIBLE = "visible"
+    SILENT = "silent"
+    LOCAL_ONLY = "local_only"
+
+
+class FalseHit(StrEnum):
+    """Why an officer says that a match is none."""
+
+    OTHER_PERSON = "other_person"
+    REASSIGNED = "reassigned"
+    COMMON_VALUE = "common_value"
+    TYPING_ERROR = "typing_error"
+    OTHER = "other"
+
+
+class WithdrawReason(StrEnum):
+    """Why a record is withdrawn; the word stays at the node."""
+
+    WITHDRAWN = "withdrawn"
+    CORRECTED = "corrected"
+    EXPIRED = "expired"
+    EXERCISE_OVER = "exercise_over"
+
+
 class Purpose(StrEnum):
     """Why a search may be made at all."""
 

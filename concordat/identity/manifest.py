@@ -310,6 +310,17 @@ class Manifest(Part):
         """Tell whether the opt-in table lets a holder answer askers of a class."""
         return asker in self.opt_in.get(holder, ())
 
+    def agreed(self, one: Party, other: Party) -> bool:
+        """Tell whether two nodes may be compared: each one's row has the other's class.
+
+        To ask a party is to hand it tokens, so a row that does not let it ask does not let it be asked either (Pruem
+        II, art. 60; LB-26). A partner has no records and no row: the node's row alone counts.
+        """
+        pairs = ((one, other), (other, one))
+        return all(
+            self.may_ask(asker.party_class, holder.name) for asker, holder in pairs if holder.spiffe.role is Role.NODE
+        )
+
     def may_query(self, partner: str, purpose: str, namespace: str) -> bool:
         """Tell whether a row lets a partner, by its short name, query a namespace for a purpose (3.9)."""
         return namespace in self.partner_rights.get(partner, {}).get(purpose, ())

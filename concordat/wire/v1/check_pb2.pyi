@@ -73,7 +73,7 @@ Global___HolderState: _TypeAlias = HolderState  # noqa: Y015
 
 @_typing.final
 class CheckHeader(_message.Message):
-    """The bytes that the asker signs once a batch, domain "check". Next free number: 14."""
+    """The bytes that the asker signs once a batch, domain "check". Next free number: 15."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -90,6 +90,7 @@ class CheckHeader(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     AUDIENCE_HASH_FIELD_NUMBER: _builtins.int
     LOOK_ONCE_FIELD_NUMBER: _builtins.int
+    EXERCISE_FIELD_NUMBER: _builtins.int
     federation: _builtins.str
     """Federation name."""
     manifest_hash: _builtins.bytes
@@ -116,6 +117,8 @@ class CheckHeader(_message.Message):
     """SHA-256 of audience_salt and the audience sets."""
     look_once: _builtins.bool
     """True where the asker keeps no record that others can find."""
+    exercise: _builtins.bool
+    """True in an exercise: its tokens have a domain string of their own."""
     def __init__(
         self,
         *,
@@ -132,38 +135,83 @@ class CheckHeader(_message.Message):
         epoch: _builtins.int = ...,
         audience_hash: _builtins.bytes = ...,
         look_once: _builtins.bool = ...,
+        exercise: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asker", b"asker", "audience_hash", b"audience_hash", "check_id", b"check_id", "count", b"count", "epoch", b"epoch", "expires_at_ms", b"expires_at_ms", "federation", b"federation", "issued_at_ms", b"issued_at_ms", "justification_hash", b"justification_hash", "look_once", b"look_once", "manifest_hash", b"manifest_hash", "operation", b"operation", "purpose", b"purpose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asker", b"asker", "audience_hash", b"audience_hash", "check_id", b"check_id", "count", b"count", "epoch", b"epoch", "exercise", b"exercise", "expires_at_ms", b"expires_at_ms", "federation", b"federation", "issued_at_ms", b"issued_at_ms", "justification_hash", b"justification_hash", "look_once", b"look_once", "manifest_hash", b"manifest_hash", "operation", b"operation", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckHeader: _TypeAlias = CheckHeader  # noqa: Y015
 
 @_typing.final
+class AudienceClause(_message.Message):
+    """Parties that may be told on conditions, which their own nodes test against their own records (LB-23). Next free
+    number: 4.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTIES_FIELD_NUMBER: _builtins.int
+    PURPOSES_FIELD_NUMBER: _builtins.int
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def parties(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """SPIFFE ids, ascending."""
+
+    @_builtins.property
+    def purposes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Purposes of the told party's case, ascending; empty means any."""
+
+    @_builtins.property
+    def operations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Operations of the told party's record, ascending; empty means any, standing work included."""
+
+    def __init__(
+        self,
+        *,
+        parties: _abc.Iterable[_builtins.str] | None = ...,
+        purposes: _abc.Iterable[_builtins.str] | None = ...,
+        operations: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operations", b"operations", "parties", b"parties", "purposes", b"purposes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AudienceClause: _TypeAlias = AudienceClause  # noqa: Y015
+
+@_typing.final
 class AudienceSet(_message.Message):
-    """Who may be told of the asker's record. Next free number: 3."""
+    """Who may be told of the asker's record. Next free number: 4."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EVERYONE_FIELD_NUMBER: _builtins.int
     PARTIES_FIELD_NUMBER: _builtins.int
+    CLAUSES_FIELD_NUMBER: _builtins.int
     everyone: _builtins.bool
     """Every party of the federation."""
     @_builtins.property
     def parties(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """SPIFFE ids, ascending; used where everyone is false."""
 
+    @_builtins.property
+    def clauses(self) -> _containers.RepeatedCompositeFieldContainer[Global___AudienceClause]:
+        """Who may be told besides, on conditions."""
+
     def __init__(
         self,
         *,
         everyone: _builtins.bool = ...,
         parties: _abc.Iterable[_builtins.str] | None = ...,
+        clauses: _abc.Iterable[Global___AudienceClause] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["everyone", b"everyone", "parties", b"parties"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clauses", b"clauses", "everyone", b"everyone", "parties", b"parties"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -171,7 +219,7 @@ Global___AudienceSet: _TypeAlias = AudienceSet  # noqa: Y015
 
 @_typing.final
 class CheckItems(_message.Message):
-    """Items as columns, one entry each in the same order. Next free number: 6."""
+    """Items as columns, one entry each in the same order. Next free number: 7."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -180,6 +228,7 @@ class CheckItems(_message.Message):
     ASK_MACS_FIELD_NUMBER: _builtins.int
     GRADES_FIELD_NUMBER: _builtins.int
     AUDIENCES_FIELD_NUMBER: _builtins.int
+    GROUP_TAGS_FIELD_NUMBER: _builtins.int
     tokens: _builtins.bytes
     """Tokens, 16 bytes each."""
     references: _builtins.bytes
@@ -190,6 +239,8 @@ class CheckItems(_message.Message):
     """Grades, one byte each."""
     audiences: _builtins.bytes
     """Index of the audience set, one byte each; empty means 0 for all."""
+    group_tags: _builtins.bytes
+    """Group tags, 16 bytes each: line tag and record tag of 8 bytes, readable under the match secret only; empty for none."""
     def __init__(
         self,
         *,
@@ -198,10 +249,11 @@ class CheckItems(_message.Message):
         ask_macs: _builtins.bytes = ...,
         grades: _builtins.bytes = ...,
         audiences: _builtins.bytes = ...,
+        group_tags: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_macs", b"ask_macs", "audiences", b"audiences", "grades", b"grades", "references", b"references", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_macs", b"ask_macs", "audiences", b"audiences", "grades", b"grades", "group_tags", b"group_tags", "references", b"references", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -535,13 +587,16 @@ Global___Certificate: _TypeAlias = Certificate  # noqa: Y015
 
 @_typing.final
 class Notice(_message.Message):
-    """Hub to node: append-only list per recipient. Next free number: 4."""
+    """Hub to node: append-only list per recipient. Next free number: 7."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CURSOR_FIELD_NUMBER: _builtins.int
     TOLD_FIELD_NUMBER: _builtins.int
     VOIDED_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    FEEDBACK_FIELD_NUMBER: _builtins.int
     cursor: _builtins.int
     """Position in the recipient's list, from 1 without gaps."""
     @_builtins.property
@@ -552,18 +607,33 @@ class Notice(_message.Message):
     def voided(self) -> Global___Voided:
         """An edge that the recipient was told of is void."""
 
+    @_builtins.property
+    def withdrawn(self) -> Global___Withdrawn:
+        """A value of an edge that the recipient was told of is withdrawn; or one of the recipient's own is (3.8)."""
+
+    @_builtins.property
+    def receipt(self) -> Global___ReceiptFor:
+        """A told party has taken a withdrawal of the recipient's."""
+
+    @_builtins.property
+    def feedback(self) -> Global___FeedbackFor:
+        """The other side of a told edge says that it is a false hit."""
+
     def __init__(
         self,
         *,
         cursor: _builtins.int = ...,
         told: Global___Told | None = ...,
         voided: Global___Voided | None = ...,
+        withdrawn: Global___Withdrawn | None = ...,
+        receipt: Global___ReceiptFor | None = ...,
+        feedback: Global___FeedbackFor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "told", b"told", "voided", b"voided"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "feedback", b"feedback", "receipt", b"receipt", "told", b"told", "voided", b"voided", "withdrawn", b"withdrawn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "cursor", b"cursor", "told", b"told", "voided", b"voided"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "cursor", b"cursor", "feedback", b"feedback", "receipt", b"receipt", "told", b"told", "voided", b"voided", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["told", "voided"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["told", "voided", "withdrawn", "receipt", "feedback"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 
@@ -571,7 +641,7 @@ Global___Notice: _TypeAlias = Notice  # noqa: Y015
 
 @_typing.final
 class Told(_message.Message):
-    """Next free number: 14."""
+    """Next free number: 15."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -588,6 +658,7 @@ class Told(_message.Message):
     DECISION_FIELD_NUMBER: _builtins.int
     ANSWER_MAC_FIELD_NUMBER: _builtins.int
     LOOK_ONCE_FIELD_NUMBER: _builtins.int
+    EXERCISE_FIELD_NUMBER: _builtins.int
     edge_id: _builtins.bytes
     """Edge, 16 bytes."""
     handle: _builtins.str
@@ -614,6 +685,8 @@ class Told(_message.Message):
     """The holder's answer MAC, 32 bytes; only where asked is true."""
     look_once: _builtins.bool
     """True where the asker looks once and keeps nothing."""
+    exercise: _builtins.bool
+    """True where the edge is of an exercise."""
     def __init__(
         self,
         *,
@@ -630,14 +703,295 @@ class Told(_message.Message):
         decision: _builtins.int = ...,
         answer_mac: _builtins.bytes = ...,
         look_once: _builtins.bool = ...,
+        exercise: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_mac", b"answer_mac", "asked", b"asked", "check_id", b"check_id", "decision", b"decision", "edge_id", b"edge_id", "grade", b"grade", "handle", b"handle", "look_once", b"look_once", "other", b"other", "other_reference", b"other_reference", "own_reference", b"own_reference", "sweep_id", b"sweep_id", "told_at_ms", b"told_at_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_mac", b"answer_mac", "asked", b"asked", "check_id", b"check_id", "decision", b"decision", "edge_id", b"edge_id", "exercise", b"exercise", "grade", b"grade", "handle", b"handle", "look_once", b"look_once", "other", b"other", "other_reference", b"other_reference", "own_reference", b"own_reference", "sweep_id", b"sweep_id", "told_at_ms", b"told_at_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Told: _TypeAlias = Told  # noqa: Y015
+
+@_typing.final
+class Withdrawn(_message.Message):
+    """Next free number: 6."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTY_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    EDGE_ID_FIELD_NUMBER: _builtins.int
+    OWN_REFERENCE_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_AT_MS_FIELD_NUMBER: _builtins.int
+    party: _builtins.str
+    """SPIFFE id of the party that withdrew; the recipient itself in its own list, which a restored node reads again."""
+    reference: _builtins.bytes
+    """The withdrawn reference, 16 bytes."""
+    edge_id: _builtins.bytes
+    """The edge that is void by it; empty in the withdrawing party's own list."""
+    own_reference: _builtins.bytes
+    """The recipient's reference in that edge; empty in the withdrawing party's own list."""
+    withdrawn_at_ms: _builtins.int
+    """Unix milliseconds."""
+    def __init__(
+        self,
+        *,
+        party: _builtins.str = ...,
+        reference: _builtins.bytes = ...,
+        edge_id: _builtins.bytes = ...,
+        own_reference: _builtins.bytes = ...,
+        withdrawn_at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "own_reference", b"own_reference", "party", b"party", "reference", b"reference", "withdrawn_at_ms", b"withdrawn_at_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Withdrawn: _TypeAlias = Withdrawn  # noqa: Y015
+
+@_typing.final
+class WithdrawBody(_message.Message):
+    """The bytes that a party signs when it withdraws values, domain "withdraw". Next free number: 5."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEDERATION_FIELD_NUMBER: _builtins.int
+    PARTY_FIELD_NUMBER: _builtins.int
+    REFERENCES_FIELD_NUMBER: _builtins.int
+    ISSUED_AT_MS_FIELD_NUMBER: _builtins.int
+    federation: _builtins.str
+    """Federation name."""
+    party: _builtins.str
+    """SPIFFE id of the signer, whose references they are."""
+    references: _builtins.bytes
+    """Withdrawn references, 16 bytes each."""
+    issued_at_ms: _builtins.int
+    """Unix milliseconds."""
+    def __init__(
+        self,
+        *,
+        federation: _builtins.str = ...,
+        party: _builtins.str = ...,
+        references: _builtins.bytes = ...,
+        issued_at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["federation", b"federation", "issued_at_ms", b"issued_at_ms", "party", b"party", "references", b"references"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawBody: _TypeAlias = WithdrawBody  # noqa: Y015
+
+@_typing.final
+class Withdraw(_message.Message):
+    """Node to hub: bury these references; repeated until the party's own list says so. Next free number: 3."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    body: _builtins.bytes
+    """Serialised WithdrawBody, exactly as signed."""
+    signature: _builtins.bytes
+    """Ed25519 signature of the party."""
+    def __init__(
+        self,
+        *,
+        body: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Withdraw: _TypeAlias = Withdraw  # noqa: Y015
+
+@_typing.final
+class ReceiptBody(_message.Message):
+    """The bytes that a told party signs once a withdrawal is durable at its node, domain "receipt" (LB-22). Next free
+    number: 6.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITHDRAWER_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    EDGE_ID_FIELD_NUMBER: _builtins.int
+    SIGNER_FIELD_NUMBER: _builtins.int
+    TAKEN_AT_MS_FIELD_NUMBER: _builtins.int
+    withdrawer: _builtins.str
+    """SPIFFE id of the party that withdrew."""
+    reference: _builtins.bytes
+    """The withdrawn reference."""
+    edge_id: _builtins.bytes
+    """The edge that is void by it."""
+    signer: _builtins.str
+    """SPIFFE id of the signer."""
+    taken_at_ms: _builtins.int
+    """Unix milliseconds."""
+    def __init__(
+        self,
+        *,
+        withdrawer: _builtins.str = ...,
+        reference: _builtins.bytes = ...,
+        edge_id: _builtins.bytes = ...,
+        signer: _builtins.str = ...,
+        taken_at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "reference", b"reference", "signer", b"signer", "taken_at_ms", b"taken_at_ms", "withdrawer", b"withdrawer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReceiptBody: _TypeAlias = ReceiptBody  # noqa: Y015
+
+@_typing.final
+class Receipt(_message.Message):
+    """Node to hub. Next free number: 3."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    body: _builtins.bytes
+    """Serialised ReceiptBody, exactly as signed."""
+    signature: _builtins.bytes
+    """Ed25519 signature of the signer."""
+    def __init__(
+        self,
+        *,
+        body: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Receipt: _TypeAlias = Receipt  # noqa: Y015
+
+@_typing.final
+class ReceiptFor(_message.Message):
+    """Hub to node. Next free number: 2."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> Global___Receipt:
+        """As sent by the told party."""
+
+    def __init__(
+        self,
+        *,
+        receipt: Global___Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReceiptFor: _TypeAlias = ReceiptFor  # noqa: Y015
+
+@_typing.final
+class FeedbackBody(_message.Message):
+    """The bytes that a party signs about a told edge, domain "feedback". Next free number: 6."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EDGE_ID_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SIGNER_FIELD_NUMBER: _builtins.int
+    GIVEN_AT_MS_FIELD_NUMBER: _builtins.int
+    edge_id: _builtins.bytes
+    """The edge."""
+    other: _builtins.str
+    """SPIFFE id of the other party."""
+    reason: _builtins.str
+    """Why it is a false hit: a word of the vocabulary FalseHit."""
+    signer: _builtins.str
+    """SPIFFE id of the signer."""
+    given_at_ms: _builtins.int
+    """Unix milliseconds."""
+    def __init__(
+        self,
+        *,
+        edge_id: _builtins.bytes = ...,
+        other: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        signer: _builtins.str = ...,
+        given_at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "given_at_ms", b"given_at_ms", "other", b"other", "reason", b"reason", "signer", b"signer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeedbackBody: _TypeAlias = FeedbackBody  # noqa: Y015
+
+@_typing.final
+class Feedback(_message.Message):
+    """Node to hub; it reaches the other party only if that was told of the edge. Next free number: 3."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    body: _builtins.bytes
+    """Serialised FeedbackBody, exactly as signed."""
+    signature: _builtins.bytes
+    """Ed25519 signature of the signer."""
+    def __init__(
+        self,
+        *,
+        body: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Feedback: _TypeAlias = Feedback  # noqa: Y015
+
+@_typing.final
+class FeedbackFor(_message.Message):
+    """Hub to node. Next free number: 3."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    OWN_REFERENCE_FIELD_NUMBER: _builtins.int
+    own_reference: _builtins.bytes
+    """The recipient's reference in the edge."""
+    @_builtins.property
+    def feedback(self) -> Global___Feedback:
+        """As sent by the other party."""
+
+    def __init__(
+        self,
+        *,
+        feedback: Global___Feedback | None = ...,
+        own_reference: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback", "own_reference", b"own_reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeedbackFor: _TypeAlias = FeedbackFor  # noqa: Y015
 
 @_typing.final
 class Voided(_message.Message):

@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class NodeFrame(_message.Message):
-    """Next free number: 12."""
+    """Next free number: 15."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -37,6 +37,9 @@ class NodeFrame(_message.Message):
     NOTICE_ACK_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     BYE_FIELD_NUMBER: _builtins.int
+    WITHDRAW_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    FEEDBACK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -59,6 +62,12 @@ class NodeFrame(_message.Message):
     def refusal(self) -> _check_pb2.Refusal: ...
     @_builtins.property
     def bye(self) -> Global___Bye: ...
+    @_builtins.property
+    def withdraw(self) -> _check_pb2.Withdraw: ...
+    @_builtins.property
+    def receipt(self) -> _check_pb2.Receipt: ...
+    @_builtins.property
+    def feedback(self) -> _check_pb2.Feedback: ...
     def __init__(
         self,
         *,
@@ -73,12 +82,15 @@ class NodeFrame(_message.Message):
         notice_ack: _check_pb2.NoticeAck | None = ...,
         refusal: _check_pb2.Refusal | None = ...,
         bye: Global___Bye | None = ...,
+        withdraw: _check_pb2.Withdraw | None = ...,
+        receipt: _check_pb2.Receipt | None = ...,
+        feedback: _check_pb2.Feedback | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "barrier_reply", b"barrier_reply", "bye", b"bye", "check", b"check", "frame", b"frame", "hello", b"hello", "notice_ack", b"notice_ack", "publish", b"publish", "refusal", b"refusal", "snapshot_begin", b"snapshot_begin", "snapshot_chunk", b"snapshot_chunk", "snapshot_end", b"snapshot_end"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "barrier_reply", b"barrier_reply", "bye", b"bye", "check", b"check", "feedback", b"feedback", "frame", b"frame", "hello", b"hello", "notice_ack", b"notice_ack", "publish", b"publish", "receipt", b"receipt", "refusal", b"refusal", "snapshot_begin", b"snapshot_begin", "snapshot_chunk", b"snapshot_chunk", "snapshot_end", b"snapshot_end", "withdraw", b"withdraw"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "barrier_reply", b"barrier_reply", "bye", b"bye", "check", b"check", "frame", b"frame", "hello", b"hello", "notice_ack", b"notice_ack", "publish", b"publish", "refusal", b"refusal", "snapshot_begin", b"snapshot_begin", "snapshot_chunk", b"snapshot_chunk", "snapshot_end", b"snapshot_end"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "barrier_reply", b"barrier_reply", "bye", b"bye", "check", b"check", "feedback", b"feedback", "frame", b"frame", "hello", b"hello", "notice_ack", b"notice_ack", "publish", b"publish", "receipt", b"receipt", "refusal", b"refusal", "snapshot_begin", b"snapshot_begin", "snapshot_chunk", b"snapshot_chunk", "snapshot_end", b"snapshot_end", "withdraw", b"withdraw"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["hello", "snapshot_begin", "snapshot_chunk", "snapshot_end", "publish", "check", "answer", "barrier_reply", "notice_ack", "refusal", "bye"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["hello", "snapshot_begin", "snapshot_chunk", "snapshot_end", "publish", "check", "answer", "barrier_reply", "notice_ack", "refusal", "bye", "withdraw", "receipt", "feedback"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -224,7 +236,7 @@ Global___Hello: _TypeAlias = Hello  # noqa: Y015
 
 @_typing.final
 class Welcome(_message.Message):
-    """Next free number: 11."""
+    """Next free number: 12."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -238,6 +250,7 @@ class Welcome(_message.Message):
     MAX_ITEMS_FIELD_NUMBER: _builtins.int
     PRESENCE_FIELD_NUMBER: _builtins.int
     TICK_FIELD_NUMBER: _builtins.int
+    NOTICE_CURSOR_FIELD_NUMBER: _builtins.int
     gateway: _builtins.str
     """SPIFFE id of the gateway."""
     manifest_hash: _builtins.bytes
@@ -256,6 +269,8 @@ class Welcome(_message.Message):
     """Largest number of items in a check."""
     tick: _builtins.int
     """Number of the running tick."""
+    notice_cursor: _builtins.int
+    """Highest notice of the party's list. A node that has not taken it yet has not caught up, and sends no snapshot (I9)."""
     @_builtins.property
     def presence(self) -> Global___Presence:
         """Presence of all nodes at this moment."""
@@ -273,10 +288,11 @@ class Welcome(_message.Message):
         max_items: _builtins.int = ...,
         presence: Global___Presence | None = ...,
         tick: _builtins.int = ...,
+        notice_cursor: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["presence", b"presence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway", b"gateway", "ledger_incarnation", b"ledger_incarnation", "ledger_position", b"ledger_position", "ledger_sequence", b"ledger_sequence", "manifest_hash", b"manifest_hash", "max_items", b"max_items", "plane_hashes", b"plane_hashes", "plane_log2_slots", b"plane_log2_slots", "presence", b"presence", "tick", b"tick"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway", b"gateway", "ledger_incarnation", b"ledger_incarnation", "ledger_position", b"ledger_position", "ledger_sequence", b"ledger_sequence", "manifest_hash", b"manifest_hash", "max_items", b"max_items", "notice_cursor", b"notice_cursor", "plane_hashes", b"plane_hashes", "plane_log2_slots", b"plane_log2_slots", "presence", b"presence", "tick", b"tick"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -222,7 +222,10 @@ def has_witness(db: sqlite3.Connection, own_reference: bytes, asker: str, asker_
 
 def add_weak_coincidences(db: sqlite3.Connection, rows: Iterable[WitnessRow]) -> None:
     """Keep weak coincidences; alone they tell nobody."""
-    db.executemany("INSERT OR IGNORE INTO weak_coincidence VALUES (?, ?, ?, ?)", _asks(rows))
+    db.executemany(
+        "INSERT OR IGNORE INTO weak_coincidence (own_reference, asker, asker_reference, check_id) VALUES (?, ?, ?, ?)",
+        _asks(rows),
+    )
 
 
 def _asks(rows: Iterable[WitnessRow]) -> Iterator[tuple[bytes, str, bytes, bytes]]:

@@ -13,6 +13,12 @@ SEQUENCE: Final = "sequence"
 PUBLISHED_THROUGH: Final = "published_through"
 NOTICE_CURSOR: Final = "notice_cursor"
 LEDGER_INCARNATION: Final = "ledger_incarnation"
+JOURNAL_POSITION: Final = "journal_position"
+"""Lines of the policy journal that this store has applied."""
+PLANE_STALE: Final = "plane_stale"
+"""1 where values left the index since the last snapshot was taken, so that the plane is to be built anew."""
+TAG_KEY: Final = "tag_key"
+"""Of the group tags, 32 random bytes."""
 
 
 def get(db: sqlite3.Connection, key: str) -> bytes | int | None:

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
     from services.node.record import FileFacts
 
+UID_BYTES: Final = 16
 _COLUMNS: Final = (
-    "file_id, item, line, typed, status, code, reason, kind, region, region_assumed, notes, trafficking, abuse, row,"
-    " look_once, known"
+    "uid, file_id, item, line, typed, status, code, reason, kind, region, region_assumed, notes, trafficking, abuse,"
+    " row, look_once, known"
 )
 
 
@@ -131,9 +132,16 @@ def add_records(
         value_ids = [add_value(db, value, asking, random_bytes) for value in record.values]
         known = bool(value_ids) and _held_elsewhere(db, value_ids[0], file_id)
         cursor = db.execute(
-            f"INSERT INTO record ({_COLUMNS}) VALUES ({','.join('?' * 16)})",  # noqa: S608 -- constants
+            f"INSERT INTO record ({_COLUMNS}) VALUES ({','.join('?' * 17)})",  # noqa: S608 -- constants
             (
-                *(file_id, record.item, record.line, record.typed, "refused" if record.code else "accepted"),
+                *(
+                    random_bytes(UID_BYTES),
+                    file_id,
+                    record.item,
+                    record.line,
+                    record.typed,
+                    "refused" if record.code else "accepted",
+                ),
                 *(record.code, record.reason, record.kind, record.region, record.region_assumed, record.notes),
                 *(record.trafficking, record.abuse, record.row, asking.look_once, known),
             ),

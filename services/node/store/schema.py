@@ -7,7 +7,7 @@ stay in `token` and leave the process in no other form than tokens and MACs (I1)
 
 from typing import Final
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 SCHEMA: Final = """
 -- incarnation, published sequence, notice cursor, ledger incarnation, schema version
@@ -41,20 +41,28 @@ CREATE TABLE file (
     size_bytes INTEGER NOT NULL,
     case_id INTEGER NOT NULL REFERENCES case_profile (id),
     operation TEXT NOT NULL DEFAULT '',   -- '' is standing work
+    domain TEXT NOT NULL DEFAULT '',      -- of its values: '' is real, else the exercise
     complete INTEGER NOT NULL DEFAULT 0,  -- all rows are stored; before that, submit resumes after the last one
     reading TEXT NOT NULL DEFAULT '',     -- what was said of how to read it; read in another way it is another file
     added_at REAL NOT NULL,
     UNIQUE (sha256, case_id, operation, reading)
 );
 
+-- who may be told of a record; many records share one (services.node.policy)
+CREATE TABLE policy (
+    id INTEGER PRIMARY KEY,
+    content TEXT NOT NULL UNIQUE      -- canonical JSON
+);
+
 -- one thing that an officer typed, kept also where it cannot be read
 CREATE TABLE record (
     id INTEGER PRIMARY KEY,
+    uid BLOB NOT NULL UNIQUE,         -- 16 random bytes; what the policy journal calls it, also after a restore
     file_id INTEGER NOT NULL REFERENCES file (id),
     item INTEGER NOT NULL,            -- position in the file's order of rows, from 1
     line INTEGER NOT NULL,
     typed TEXT,
-    status TEXT NOT NULL,             -- accepted | refused
+    status TEXT NOT NULL,             -- accepted | refused | withdrawn
     code TEXT,                        -- of a refusal
     reason TEXT,                      -- of a refusal; never the value
     kind TEXT,
@@ -65,9 +73,13 @@ CREATE TABLE record (
     abuse INTEGER NOT NULL DEFAULT 0,
     row TEXT NOT NULL DEFAULT '{}',   -- context, role, evaluations, dates, handling, notes: JSON
     look_once INTEGER NOT NULL DEFAULT 0,
+    policy_id INTEGER REFERENCES policy (id),
+    role TEXT NOT NULL DEFAULT 'unknown',
+    keep_until TEXT NOT NULL DEFAULT '9999-12-31',   -- last day, ISO 8601; after it the node withdraws it (3.8)
     known INTEGER NOT NULL DEFAULT 0,         -- its strong value was already held from another file
     UNIQUE (file_id, item)
 );
+CREATE INDEX record_by_end ON record (keep_until) WHERE status = 'accepted';
 
 -- a canonical value of this node; the reference survives epochs
 CREATE TABLE value (
@@ -77,8 +89,9 @@ CREATE TABLE value (
     canonical TEXT NOT NULL,
     grade INTEGER NOT NULL,           -- 1 strong, 2 weak (wire Grade)
     reference BLOB NOT NULL UNIQUE,   -- 16 random bytes
-    kept INTEGER NOT NULL,            -- 1: published and found by others; 0: look once
-    UNIQUE (namespace, rules_version, canonical, grade)
+    kept INTEGER NOT NULL,            -- 1: published and found by others; 0: look once, or local only
+    domain TEXT NOT NULL DEFAULT '',  -- '' is real, else the exercise whose domain string its tokens have
+    UNIQUE (namespace, rules_version, canonical, grade, domain)
 );
 
 CREATE TABLE record_value (
@@ -179,12 +192,15 @@ CREATE TABLE verified_pair (
     PRIMARY KEY (own_reference, peer, peer_reference, sweep_id)
 ) WITHOUT ROWID;
 
--- a weak coincidence seen as a holder; alone it tells nobody
+-- a coincidence seen as a holder, with the asker's group tags; a lone weak one tells nobody (2)
 CREATE TABLE weak_coincidence (
     own_reference BLOB NOT NULL,
     asker TEXT NOT NULL,
     asker_reference BLOB NOT NULL,
     check_id BLOB NOT NULL,
+    grade INTEGER NOT NULL DEFAULT 2,
+    line_tag BLOB NOT NULL DEFAULT x'',
+    record_tag BLOB NOT NULL DEFAULT x'',
     PRIMARY KEY (own_reference, asker, asker_reference)
 ) WITHOUT ROWID;
 
@@ -207,10 +223,53 @@ CREATE TABLE told (
     check_id BLOB,
     sweep_id BLOB,
     look_once INTEGER NOT NULL DEFAULT 0,
-    state TEXT NOT NULL,              -- shown | refused | voided
+    exercise INTEGER NOT NULL DEFAULT 0,
+    state TEXT NOT NULL,              -- shown | refused | voided | withdrawn
     PRIMARY KEY (edge_id, own_reference)
 ) WITHOUT ROWID;
 CREATE INDEX told_by_reference ON told (own_reference);
+
+-- what this node and the other side said of a told edge, oldest first
+CREATE TABLE feedback (
+    edge_id BLOB NOT NULL,
+    own_reference BLOB NOT NULL,
+    own INTEGER NOT NULL,             -- 1: said here; 0: said by the other side
+    reason TEXT NOT NULL,
+    officer TEXT NOT NULL DEFAULT '', -- pseudonym, of this node only
+    at_ms INTEGER NOT NULL,
+    message BLOB NOT NULL,            -- signed wire.Feedback
+    sent INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (edge_id, own_reference, own)
+) WITHOUT ROWID;
+
+-- references of values that are withdrawn (3.8); buried once the party's own list says so
+CREATE TABLE withdrawal (
+    reference BLOB PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    buried INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+
+-- receipts: own ones until they are sent (peer is who withdrew), and those of told parties (peer is who was told)
+CREATE TABLE receipt (
+    reference BLOB NOT NULL,          -- the withdrawn one
+    peer TEXT NOT NULL,               -- SPIFFE id
+    own INTEGER NOT NULL,
+    message BLOB NOT NULL,            -- signed wire.Receipt
+    at_ms INTEGER NOT NULL,
+    sent INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (reference, peer, own)
+) WITHOUT ROWID;
+
+-- a change of policy that waits for a second person
+CREATE TABLE policy_proposal (
+    id INTEGER PRIMARY KEY,
+    uid BLOB NOT NULL,                -- of the record
+    policy TEXT NOT NULL,             -- canonical JSON
+    officer TEXT NOT NULL,            -- pseudonym of who asked
+    at_ms INTEGER NOT NULL
+);
 
 -- what the running node says of itself, for `status` and for `submit` while it waits; never a value or a token
 CREATE TABLE condition (

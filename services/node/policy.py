@@ -1,0 +1,119 @@
+"""Who may be told of a record: its policy, and what follows from it for each other party (docs/protocol.md 3.4).
+
+The provider decides (Europol Reg. 19(2) and 20(2); LB-09, LB-24), and its decision works alike in every order: as a
+holder that is asked, as an asker whose question finds something, and in a sweep. Purpose and operation are those of
+the party that would be told (LB-23).
+
+    policy = Policy(tell=("eu_state", "IJM"), purposes=(Purpose.INVESTIGATION,))
+    may_tell(policy, party, own=own, manifest=manifest, about=About(purpose="investigation", operation=""))
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from concordat.identity.manifest import PartyClass
+from concordat.vocabulary import Handling, Purpose, Role, Tlp, Visibility
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from concordat.identity.manifest import Manifest, Party
+
+MAX_NAMES: Final = 128
+PROTECTED_ROLES: Final = frozenset({Role.VICTIM, Role.POTENTIAL_VICTIM, Role.WITNESS})
+"""Roles whose records are silent by default, and outside the Union are told of with a second person only."""
+OUTSIDE_UNION: Final = frozenset({PartyClass.THIRD_COUNTRY, PartyClass.INTERNATIONAL_ORGANISATION, PartyClass.PARTNER})
+_NAMED_ONLY: Final = frozenset({Tlp.RED})
+
+
+class About(NamedTuple):
+    """What a party's record or question is about: the purpose of its case, and its operation or '' for none."""
+
+    purpose: str
+    operation: str
+
+
+class Policy(BaseModel):
+    """Who may be told of a record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    visibility: Visibility = Visibility.VISIBLE
+    handling: Handling = Handling.H0
+    tlp: Tlp = Tlp.AMBER
+    tell: tuple[str, ...] | None = Field(default=None, max_length=MAX_NAMES)
+    """Short names of parties, and classes; None stands for the classes of this node's row of the opt-in table."""
+    not_tell: tuple[str, ...] = Field(default=(), max_length=MAX_NAMES)
+    """Names and classes that may not be told, whatever `tell` says."""
+    purposes: tuple[Purpose, ...] = ()
+    """Purposes of the party that would be told; empty means any."""
+    operations: tuple[str, ...] = Field(default=(), max_length=MAX_NAMES)
+    """Operations of the party that would be told; empty means any, and standing work."""
+    approved_by: str = Field(default="", max_length=200)
+    """Pseudonym of the second person, where one was needed; empty else. Two policies that differ in it differ."""
+
+    def content(self) -> str:
+        """Return canonical JSON: equal policies have equal content."""
+        fields = self.model_dump(mode="json", exclude_none=True)
+        for name in ("tell", "not_tell", "purposes", "operations"):
+            if name in fields:
+                fields[name] = sorted(set(fields[name]))
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def of(cls, content: str) -> Policy:
+        """Read what `content` wrote."""
+        return cls.model_validate_json(content)
+
+    @property
+    def compared(self) -> bool:
+        """Tell whether the record is compared with others at all."""
+        return self.visibility is not Visibility.LOCAL_ONLY
+
+
+LOCAL_ONLY: Final = Policy(visibility=Visibility.LOCAL_ONLY)
+SILENT: Final = Policy(visibility=Visibility.SILENT)
+DEFAULT: Final = Policy()
+
+
+def may_tell(policy: Policy, party: Party, *, own: Party, manifest: Manifest, about: About) -> bool:
+    """Tell whether a party may be told of a record of this node's.
+
+    Args:
+        policy: Of the record.
+        party: Who would be told.
+        own: This node's own row of the manifest.
+        manifest: In force.
+        about: Purpose and operation of the party's own record or question.
+    """
+    if not reaches(policy, party, own=own, manifest=manifest):
+        return False
+    if policy.purposes and about.purpose not in policy.purposes:
+        return False
+    return not policy.operations or about.operation in policy.operations
+
+
+def reaches(policy: Policy, party: Party, *, own: Party, manifest: Manifest) -> bool:
+    """Tell whether a party may be told for some purpose and operation."""
+    if policy.visibility is not Visibility.VISIBLE or party.id == own.id or not manifest.agreed(own, party):
+        return False
+    fits = {party.name, party.party_class.value}
+    if fits & set(policy.not_tell):
+        return False
+    if policy.tlp in _NAMED_ONLY or policy.handling is Handling.H3:
+        # A class names nobody.
+        return party.name in (policy.tell or ())
+    tell = manifest.opt_in.get(own.name, ()) if policy.tell is None else policy.tell
+    return bool(fits & set(tell))
+
+
+def needs_second_person(policy: Policy, role: Role, *, own: Party, manifest: Manifest) -> bool:
+    """Tell whether a policy would tell somebody outside the Union of a victim or witness without an approval."""
+    if role not in PROTECTED_ROLES or policy.approved_by:
+        return False
+    others: Iterable[Party] = manifest.parties
+    return any(one.party_class in OUTSIDE_UNION and reaches(policy, one, own=own, manifest=manifest) for one in others)
