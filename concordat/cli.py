@@ -29,6 +29,7 @@ _COMMANDS: Final = {
         "gateway,node,partner,console",
         "Run a whole federation on this machine and check its report.",
     ),
+    "audit": ("concordat.story.cli:app", "", "Check offline what parties show of their checks."),
     "federation": ("concordat.identity.cli:app", "", "Make a local federation, and check a party's folder."),
     "custodian": ("services.custodian.cli:app", "custodian", "Run a custodian of the token keys."),
     "gateway": ("gateway.cli:app", "gateway", "Run the hub."),

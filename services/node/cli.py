@@ -44,6 +44,9 @@ app = App(name="node", help="Run a node; submit files, check single values, see 
 app.command("services.node.cli_operation:app", name="operation", help="Take part in operations and their sweeps.")
 app.command("services.node.cli_audit:audit", name="audit", help="Show what was asked, why, and who was covered.")
 app.command(
+    "services.node.cli_audit:story", name="story", help="Print what this node can show of its checks, for an audit."
+)
+app.command(
     "services.node.cli_audit:justification", name="justification", help="Open a justification hash of another's log."
 )
 app.command("services.node.cli_case:app", name="case", help="Make and show case profiles: why a search may be made.")

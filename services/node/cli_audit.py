@@ -28,6 +28,7 @@ from services.node.audit import (
 )
 from services.node.coverage import named
 from services.node.opened import opened_node
+from services.node.story import part_of
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object and nothing else.")]
 HomeFolder = Annotated[Path, Parameter(help="The node's folder.")]
@@ -81,6 +82,17 @@ def _answered_table(answered: list[AnsweredCheck]) -> Table:
         who = f"{named(one.asker)}{', looked once' if one.looked_once else ''}"
         table.add_row(Text(f"{_time(one.told_at_ms / MS)}\n{one.check_id.hex()}"), Text(who), Text(str(one.shown)))
     return table
+
+
+def story(*, home: HomeFolder) -> None:
+    """Print this node's part of a story as JSON: signed headers, certificates, notices; no identifier is in it.
+
+    Put together with other parties' parts it can be checked offline: concordat audit story (docs/story.md).
+
+    Example: concordat node story --home federation/node/NL > NL.json
+    """
+    with opened_node(home, SystemClock()) as (loaded, store), store.read() as db:
+        sys.stdout.write(part_of(db, loaded.identity.name).model_dump_json() + "\n")
 
 
 def justification(request: str, digest: str, /, *, home: HomeFolder, as_json: AsJson = False) -> None:
