@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hmac
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, Engine, and_, func, insert, or_, select, update
@@ -23,9 +22,9 @@ from concordat.wire.v1 import check_pb2 as wire
 from gateway import ledger_schema as schema
 from gateway.database import READ_ONLY
 from gateway.edges import EdgeBook, EdgeCandidate, Telling
+from gateway.ledger_drafts import Draft
 from gateway.ledger_rows import (
     append_notices,
-    bury,
     in_chunks,
     live_edges,
     raise_sequences,
@@ -33,12 +32,16 @@ from gateway.ledger_rows import (
     store_edges,
 )
 from gateway.ledger_view import is_visible, show_edges, visible_edges
+from gateway.ledger_withdrawals import incarnate, take_feedback, take_receipts, withdraw
 from gateway.ledger_writes import (
     Committed,
+    FeedbackGiven,
+    Incarnated,
     LedgerNotice,
     LedgerWrite,
     LoggedCheck,
     PublishedSequence,
+    ReceiptTaken,
     Tombstone,
     VoidEdge,
 )
@@ -54,11 +57,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Committed",
     "EdgeCandidate",
+    "FeedbackGiven",
+    "Incarnated",
     "Ledger",
     "LedgerNotice",
     "LedgerWrite",
     "LoggedCheck",
     "PublishedSequence",
+    "ReceiptTaken",
     "Tombstone",
     "VoidEdge",
 ]
@@ -66,16 +72,6 @@ __all__ = [
 INCARNATION_BYTES: Final = 16
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _COUNTED: Final = (schema.check_log, schema.notice, schema.party_sequence)
-
-
-@dataclass(slots=True)
-class _Draft:
-    """What a transaction is going to append to recipients' lists."""
-
-    notices: list[tuple[str, wire.Notice]] = field(default_factory=list)
-    refused: list[VoidEdge] = field(default_factory=list)
-    visible: bool = False
-    dead: frozenset[tuple[str, bytes]] = frozenset()
 
 
 class Ledger:
@@ -259,10 +255,14 @@ class Ledger:
         connection.execute(
             update(schema.meta).where(schema.meta.c.key == "position").values(value=str(position).encode())
         )
-        draft = _Draft()
+        draft = Draft()
         raise_sequences(connection, [write for write in writes if isinstance(write, PublishedSequence)])
         self._log_checks(connection, [write for write in writes if isinstance(write, LoggedCheck)])
-        bury(connection, [write for write in writes if isinstance(write, Tombstone)])
+        now_ms = self._now_ms()
+        withdraw(connection, [write for write in writes if isinstance(write, Tombstone)], draft, now_ms)
+        take_receipts(connection, [write for write in writes if isinstance(write, ReceiptTaken)], draft)
+        take_feedback(connection, [write for write in writes if isinstance(write, FeedbackGiven)], draft)
+        draft.superseded = incarnate(connection, [write for write in writes if isinstance(write, Incarnated)])
         for write in writes:
             if isinstance(write, VoidEdge):
                 self._void(connection, write, draft)
@@ -270,7 +270,7 @@ class Ledger:
         if candidates:
             self._open_edges(connection, candidates, draft)
         notices = append_notices(connection, draft.notices)
-        return Committed(position, notices, tuple(draft.refused), draft.visible, draft.dead)
+        return Committed(position, notices, tuple(draft.refused), draft.visible, draft.dead, draft.superseded)
 
     def _log_checks(self, connection: Connection, checks: list[LoggedCheck]) -> None:
         log, now_ms = schema.check_log, self._now_ms()
@@ -294,7 +294,7 @@ class Ledger:
             ]
             connection.execute(insert(log), rows)
 
-    def _void(self, connection: Connection, write: VoidEdge, draft: _Draft) -> None:
+    def _void(self, connection: Connection, write: VoidEdge, draft: Draft) -> None:
         """Make an edge void, with all that were merged with it, free its keys and tell the other told recipients."""
         edge, told = schema.edge, schema.told
         row = connection.execute(
@@ -318,7 +318,7 @@ class Ledger:
         for recipient, edge_id in sorted({(r, e) for r, e in rows if r != write.refuser}):
             draft.notices.append((recipient, wire.Notice(voided=wire.Voided(edge_id=edge_id, voided_at_ms=now_ms))))
 
-    def _open_edges(self, connection: Connection, candidates: list[EdgeCandidate], draft: _Draft) -> None:
+    def _open_edges(self, connection: Connection, candidates: list[EdgeCandidate], draft: Draft) -> None:
         references = sorted({r for candidate in candidates for r in (candidate.reference_a, candidate.reference_b)})
         book = EdgeBook(new_id=lambda: self._random_bytes(16), unique=self._rules.unique_edges)
         book.know(live_edges(connection, references))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from concordat.errors import IdentityError
 from concordat.identity.names import Role, SpiffeId
 from gateway import ledger_schema as schema
 from gateway.edges import Edge, EdgeBook, EdgeCandidate
-from gateway.ledger_writes import LedgerNotice, PublishedSequence, Tombstone
+from gateway.ledger_writes import LedgerNotice, PublishedSequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -124,15 +124,6 @@ def raise_sequences(connection: Connection, writes: list[PublishedSequence]) -> 
             connection.execute(insert(table).values(party=party, sequence=sequence))
         elif sequence > held:
             connection.execute(update(table).where(table.c.party == party).values(sequence=sequence))
-
-
-def bury(connection: Connection, writes: list[Tombstone]) -> None:
-    """Store tombstones; one that is there stays."""
-    table = schema.tombstone
-    for write in dict.fromkeys(writes):
-        same = and_(table.c.party == write.party, table.c.reference == write.reference)
-        if connection.execute(select(table.c.party).where(same)).first() is None:
-            connection.execute(insert(table).values(party=write.party, reference=write.reference))
 
 
 @lru_cache(maxsize=4096)

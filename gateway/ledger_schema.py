@@ -76,6 +76,7 @@ edge: Final = Table(
     Column("state", ordered(8), nullable=False),  # live | merged | void
     Column("merged_into", LargeBinary(16)),
     Column("opened_at_ms", BigInteger, nullable=False),
+    Column("exercise", ordered(64), nullable=False, server_default=text("''")),  # its operation, or none
     Column("visible", Boolean, nullable=False, server_default=false()),  # both sides were told; true for good (I11)
     Index("edge_merged_into", "merged_into"),
     # The operator's view counts from this index alone.
@@ -113,6 +114,40 @@ tombstone: Final = Table(
     Column("party", ordered(400), nullable=False),
     Column("reference", LargeBinary(16), nullable=False),
     PrimaryKeyConstraint("party", "reference"),
+)
+
+
+# who was told of an edge that a withdrawal made void, and owes a receipt; its message once it is there (LB-22)
+receipt: Final = Table(
+    "receipt",
+    metadata,
+    Column("edge_id", LargeBinary(16), nullable=False),
+    Column("signer", ordered(400), nullable=False),
+    Column("withdrawer", ordered(400), nullable=False),
+    Column("reference", LargeBinary(16), nullable=False),  # the withdrawn one
+    Column("owed_since_ms", BigInteger, nullable=False),
+    Column("message", LargeBinary),
+    PrimaryKeyConstraint("edge_id", "signer"),
+)
+
+# what a told party says of an edge; once for each, so that nobody is flooded
+feedback: Final = Table(
+    "feedback",
+    metadata,
+    Column("edge_id", LargeBinary(16), nullable=False),
+    Column("signer", ordered(400), nullable=False),
+    Column("message", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("edge_id", "signer"),
+)
+
+# every incarnation that a party's store ever had; the highest number is the one that may attach
+incarnation: Final = Table(
+    "incarnation",
+    metadata,
+    Column("party", ordered(400), nullable=False),
+    Column("incarnation", LargeBinary(16), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    PrimaryKeyConstraint("party", "incarnation"),
 )
 
 

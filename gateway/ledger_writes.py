@@ -39,13 +39,44 @@ class VoidEdge:
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """A party has withdrawn a reference."""
+    """A party has withdrawn a reference: its edges become void, and whoever was told of one hears of it (3.8)."""
 
     party: str
     reference: bytes
 
 
-LedgerWrite = PublishedSequence | LoggedCheck | VoidEdge | Tombstone | EdgeCandidate
+@dataclass(frozen=True, slots=True)
+class ReceiptTaken:
+    """A told party has taken a withdrawal; `message` is the signed `wire.Receipt`."""
+
+    signer: str
+    withdrawer: str
+    reference: bytes
+    edge_id: bytes
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackGiven:
+    """A told party says that an edge is a false hit; `message` is the signed `wire.Feedback`."""
+
+    signer: str
+    other: str
+    edge_id: bytes
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Incarnated:
+    """A party's store attaches in this incarnation: one that is new replaces those before it."""
+
+    party: str
+    incarnation: bytes
+
+
+LedgerWrite = (
+    PublishedSequence | LoggedCheck | VoidEdge | Tombstone | ReceiptTaken | FeedbackGiven | Incarnated | EdgeCandidate
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +101,5 @@ class Committed:
     """Whether an edge came or went that both sides were told of: what the operator's page counts (I11)."""
     dead: frozenset[tuple[str, bytes]] = frozenset()
     """Parties and withdrawn references among the candidates: no edge was opened with one (C12)."""
+    superseded: frozenset[tuple[str, bytes]] = frozenset()
+    """Parties and incarnations that were replaced by a newer one: they may not attach."""

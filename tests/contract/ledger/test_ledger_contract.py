@@ -233,7 +233,9 @@ def test_a_refusal_again_changes_nothing(ledger: Ledger) -> None:
 def test_no_edge_opens_with_a_dead_reference(ledger: Ledger, dead: str) -> None:
     """C12, also where the tombstone comes in the same group as the answer."""
     grave = Tombstone(dead[0], reference(dead))
-    assert ledger.write([pair("A:x", "B:x"), grave, grave]).notices == ()
+    # The party's own list says that it is buried, and nobody else's says anything.
+    (own,) = ledger.write([pair("A:x", "B:x"), grave, grave]).notices
+    assert (own.recipient, check_pb2.Notice.FromString(own.content).withdrawn.reference) == (dead[0], reference(dead))
     assert ledger.open_edges([pair("A:x", "B:x")]) == ()
     assert ledger.figures()["edges_live"] == 0
 

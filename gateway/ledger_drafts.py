@@ -1,0 +1,21 @@
+"""What a transaction of the ledger is going to tell, once it is durable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concordat.wire.v1 import check_pb2 as wire
+    from gateway.ledger_writes import VoidEdge
+
+
+@dataclass(slots=True)
+class Draft:
+    """What a transaction is going to append to recipients' lists, and what it found."""
+
+    notices: list[tuple[str, wire.Notice]] = field(default_factory=list)
+    refused: list[VoidEdge] = field(default_factory=list)
+    visible: bool = False
+    dead: frozenset[tuple[str, bytes]] = frozenset()
+    superseded: frozenset[tuple[str, bytes]] = frozenset()

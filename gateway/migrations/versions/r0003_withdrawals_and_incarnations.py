@@ -1,0 +1,44 @@
+"""Keep receipts of withdrawals, feedback, the incarnations of parties' stores, and which edges are of an exercise."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: Final = "0003"
+down_revision: Final = "0002"
+
+
+def _ordered(length: int) -> sa.String:
+    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
+
+
+def upgrade() -> None:
+    """Add the tables, and mark every edge as of no exercise."""
+    op.add_column("edge", sa.Column("exercise", _ordered(64), nullable=False, server_default=sa.text("''")))
+    op.create_table(
+        "receipt",
+        sa.Column("edge_id", sa.LargeBinary(16), nullable=False),
+        sa.Column("signer", _ordered(400), nullable=False),
+        sa.Column("withdrawer", _ordered(400), nullable=False),
+        sa.Column("reference", sa.LargeBinary(16), nullable=False),
+        sa.Column("owed_since_ms", sa.BigInteger, nullable=False),
+        sa.Column("message", sa.LargeBinary),
+        sa.PrimaryKeyConstraint("edge_id", "signer"),
+    )
+    op.create_table(
+        "feedback",
+        sa.Column("edge_id", sa.LargeBinary(16), nullable=False),
+        sa.Column("signer", _ordered(400), nullable=False),
+        sa.Column("message", sa.LargeBinary, nullable=False),
+        sa.PrimaryKeyConstraint("edge_id", "signer"),
+    )
+    op.create_table(
+        "incarnation",
+        sa.Column("party", _ordered(400), nullable=False),
+        sa.Column("incarnation", sa.LargeBinary(16), nullable=False),
+        sa.Column("number", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("party", "incarnation"),
+    )
