@@ -587,7 +587,7 @@ Global___Certificate: _TypeAlias = Certificate  # noqa: Y015
 
 @_typing.final
 class Notice(_message.Message):
-    """Hub to node: append-only list per recipient. Next free number: 7."""
+    """Hub to node: append-only list per recipient. Next free number: 8."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -597,6 +597,7 @@ class Notice(_message.Message):
     WITHDRAWN_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
     FEEDBACK_FIELD_NUMBER: _builtins.int
+    WIPED_FIELD_NUMBER: _builtins.int
     cursor: _builtins.int
     """Position in the recipient's list, from 1 without gaps."""
     @_builtins.property
@@ -619,6 +620,10 @@ class Notice(_message.Message):
     def feedback(self) -> Global___FeedbackFor:
         """The other side of a told edge says that it is a false hit."""
 
+    @_builtins.property
+    def wiped(self) -> Global___Wiped:
+        """What stood here was of an exercise, and went with it."""
+
     def __init__(
         self,
         *,
@@ -628,16 +633,34 @@ class Notice(_message.Message):
         withdrawn: Global___Withdrawn | None = ...,
         receipt: Global___ReceiptFor | None = ...,
         feedback: Global___FeedbackFor | None = ...,
+        wiped: Global___Wiped | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "feedback", b"feedback", "receipt", b"receipt", "told", b"told", "voided", b"voided", "withdrawn", b"withdrawn"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "feedback", b"feedback", "receipt", b"receipt", "told", b"told", "voided", b"voided", "wiped", b"wiped", "withdrawn", b"withdrawn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "cursor", b"cursor", "feedback", b"feedback", "receipt", b"receipt", "told", b"told", "voided", b"voided", "withdrawn", b"withdrawn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "cursor", b"cursor", "feedback", b"feedback", "receipt", b"receipt", "told", b"told", "voided", b"voided", "wiped", b"wiped", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["told", "voided", "withdrawn", "receipt", "feedback"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["told", "voided", "withdrawn", "receipt", "feedback", "wiped"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 
 Global___Notice: _TypeAlias = Notice  # noqa: Y015
+
+@_typing.final
+class Wiped(_message.Message):
+    """Next free number: 1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Wiped: _TypeAlias = Wiped  # noqa: Y015
 
 @_typing.final
 class Told(_message.Message):

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from concordat.wire.v1 import check_pb2 as concordat_dot_wire_dot_v1_dot_check__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63oncordat/wire/v1/session.proto\x12\x11\x63oncordat.wire.v1\x1a\x1d\x63oncordat/wire/v1/check.proto\"\xcb\x05\n\tNodeFrame\x12)\n\x05hello\x18\x01 \x01(\x0b\x32\x18.concordat.wire.v1.HelloH\x00\x12:\n\x0esnapshot_begin\x18\x02 \x01(\x0b\x32 .concordat.wire.v1.SnapshotBeginH\x00\x12:\n\x0esnapshot_chunk\x18\x03 \x01(\x0b\x32 .concordat.wire.v1.SnapshotChunkH\x00\x12\x36\n\x0csnapshot_end\x18\x04 \x01(\x0b\x32\x1e.concordat.wire.v1.SnapshotEndH\x00\x12-\n\x07publish\x18\x05 \x01(\x0b\x32\x1a.concordat.wire.v1.PublishH\x00\x12)\n\x05\x63heck\x18\x06 \x01(\x0b\x32\x18.concordat.wire.v1.CheckH\x00\x12+\n\x06\x61nswer\x18\x07 \x01(\x0b\x32\x19.concordat.wire.v1.AnswerH\x00\x12\x38\n\rbarrier_reply\x18\x08 \x01(\x0b\x32\x1f.concordat.wire.v1.BarrierReplyH\x00\x12\x32\n\nnotice_ack\x18\t \x01(\x0b\x32\x1c.concordat.wire.v1.NoticeAckH\x00\x12-\n\x07refusal\x18\n \x01(\x0b\x32\x1a.concordat.wire.v1.RefusalH\x00\x12%\n\x03\x62ye\x18\x0b \x01(\x0b\x32\x16.concordat.wire.v1.ByeH\x00\x12/\n\x08withdraw\x18\x0c \x01(\x0b\x32\x1b.concordat.wire.v1.WithdrawH\x00\x12-\n\x07receipt\x18\r \x01(\x0b\x32\x1a.concordat.wire.v1.ReceiptH\x00\x12/\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x0e \x01(\x0b\x32\x1b.concordat.wire.v1.FeedbackH\x00\x42\x07\n\x05\x66rame\"\xe2\x04\n\x08HubFrame\x12-\n\x07welcome\x18\x01 \x01(\x0b\x32\x1a.concordat.wire.v1.WelcomeH\x00\x12\x42\n\x12snapshot_installed\x18\x02 \x01(\x0b\x32$.concordat.wire.v1.SnapshotInstalledH\x00\x12\x31\n\tpublished\x18\x03 \x01(\x0b\x32\x1c.concordat.wire.v1.PublishedH\x00\x12:\n\x0e\x63heck_received\x18\x04 \x01(\x0b\x32 .concordat.wire.v1.CheckReceivedH\x00\x12\x38\n\rcheck_refused\x18\x05 \x01(\x0b\x32\x1f.concordat.wire.v1.CheckRefusedH\x00\x12/\n\x08question\x18\x06 \x01(\x0b\x32\x1b.concordat.wire.v1.QuestionH\x00\x12-\n\x07\x62\x61rrier\x18\x07 \x01(\x0b\x32\x1a.concordat.wire.v1.BarrierH\x00\x12\x35\n\x0b\x63\x65rtificate\x18\x08 \x01(\x0b\x32\x1e.concordat.wire.v1.CertificateH\x00\x12+\n\x06notice\x18\t \x01(\x0b\x32\x19.concordat.wire.v1.NoticeH\x00\x12/\n\x08presence\x18\n \x01(\x0b\x32\x1b.concordat.wire.v1.PresenceH\x00\x12<\n\x0foperation_event\x18\x0b \x01(\x0b\x32!.concordat.wire.v1.OperationEventH\x00\x42\x07\n\x05\x66rame\"\x97\x02\n\x05Hello\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x15\n\rmanifest_hash\x18\x02 \x01(\x0c\x12\x13\n\x0bincarnation\x18\x03 \x01(\x0c\x12\x43\n\x0erules_versions\x18\x04 \x03(\x0b\x32+.concordat.wire.v1.Hello.RulesVersionsEntry\x12\x0e\n\x06\x65pochs\x18\x05 \x03(\r\x12\x15\n\rnotice_cursor\x18\x06 \x01(\x04\x12\x1a\n\x12ledger_incarnation\x18\x07 \x01(\x0c\x12\x10\n\x08software\x18\x08 \x01(\t\x1a\x34\n\x12RulesVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x96\x02\n\x07Welcome\x12\x0f\n\x07gateway\x18\x01 \x01(\t\x12\x15\n\rmanifest_hash\x18\x02 \x01(\x0c\x12\x1a\n\x12ledger_incarnation\x18\x03 \x01(\x0c\x12\x17\n\x0fledger_position\x18\x04 \x01(\x04\x12\x17\n\x0fledger_sequence\x18\x05 \x01(\x04\x12\x18\n\x10plane_log2_slots\x18\x06 \x01(\r\x12\x14\n\x0cplane_hashes\x18\x07 \x01(\r\x12\x11\n\tmax_items\x18\x08 \x01(\r\x12-\n\x08presence\x18\t \x01(\x0b\x32\x1b.concordat.wire.v1.Presence\x12\x0c\n\x04tick\x18\n \x01(\x04\x12\x15\n\rnotice_cursor\x18\x0b \x01(\x04\"E\n\rSnapshotBegin\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nlog2_slots\x18\x02 \x01(\r\x12\x0e\n\x06hashes\x18\x03 \x01(\r\"-\n\rSnapshotChunk\x12\x0e\n\x06offset\x18\x01 \x01(\r\x12\x0c\n\x04\x62its\x18\x02 \x01(\x0c\"\"\n\x0bSnapshotEnd\x12\x13\n\x0b\x62itmap_hash\x18\x01 \x01(\x0c\"%\n\x11SnapshotInstalled\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"*\n\x07Publish\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05slots\x18\x02 \x01(\x0c\"\x1d\n\tPublished\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"2\n\x07\x42\x61rrier\x12\x0c\n\x04tick\x18\x01 \x01(\x04\x12\x19\n\x11required_sequence\x18\x02 \x01(\x04\"K\n\x0c\x42\x61rrierReply\x12\x0c\n\x04tick\x18\x01 \x01(\x04\x12\x16\n\x0eindex_sequence\x18\x02 \x01(\x04\x12\x15\n\rall_published\x18\x03 \x01(\x08\"\x1c\n\x08Presence\x12\x10\n\x08\x61ttached\x18\x01 \x03(\t\"\xd0\x01\n\x0eOperationEvent\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x34\n\x04kind\x18\x02 \x01(\x0e\x32&.concordat.wire.v1.OperationEvent.Kind\x12\x10\n\x08sweep_id\x18\x03 \x01(\x0c\"c\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n\rKIND_PROPOSED\x10\x01\x12\x0f\n\x0bKIND_ACTIVE\x10\x02\x12\x0e\n\nKIND_SWEEP\x10\x03\x12\x11\n\rKIND_REPORTED\x10\x04\"\x05\n\x03\x42ye2Y\n\x0eSessionService\x12G\n\x06\x41ttach\x12\x1c.concordat.wire.v1.NodeFrame\x1a\x1b.concordat.wire.v1.HubFrame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63oncordat/wire/v1/session.proto\x12\x11\x63oncordat.wire.v1\x1a\x1d\x63oncordat/wire/v1/check.proto\"\xcb\x05\n\tNodeFrame\x12)\n\x05hello\x18\x01 \x01(\x0b\x32\x18.concordat.wire.v1.HelloH\x00\x12:\n\x0esnapshot_begin\x18\x02 \x01(\x0b\x32 .concordat.wire.v1.SnapshotBeginH\x00\x12:\n\x0esnapshot_chunk\x18\x03 \x01(\x0b\x32 .concordat.wire.v1.SnapshotChunkH\x00\x12\x36\n\x0csnapshot_end\x18\x04 \x01(\x0b\x32\x1e.concordat.wire.v1.SnapshotEndH\x00\x12-\n\x07publish\x18\x05 \x01(\x0b\x32\x1a.concordat.wire.v1.PublishH\x00\x12)\n\x05\x63heck\x18\x06 \x01(\x0b\x32\x18.concordat.wire.v1.CheckH\x00\x12+\n\x06\x61nswer\x18\x07 \x01(\x0b\x32\x19.concordat.wire.v1.AnswerH\x00\x12\x38\n\rbarrier_reply\x18\x08 \x01(\x0b\x32\x1f.concordat.wire.v1.BarrierReplyH\x00\x12\x32\n\nnotice_ack\x18\t \x01(\x0b\x32\x1c.concordat.wire.v1.NoticeAckH\x00\x12-\n\x07refusal\x18\n \x01(\x0b\x32\x1a.concordat.wire.v1.RefusalH\x00\x12%\n\x03\x62ye\x18\x0b \x01(\x0b\x32\x16.concordat.wire.v1.ByeH\x00\x12/\n\x08withdraw\x18\x0c \x01(\x0b\x32\x1b.concordat.wire.v1.WithdrawH\x00\x12-\n\x07receipt\x18\r \x01(\x0b\x32\x1a.concordat.wire.v1.ReceiptH\x00\x12/\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x0e \x01(\x0b\x32\x1b.concordat.wire.v1.FeedbackH\x00\x42\x07\n\x05\x66rame\"\xe2\x04\n\x08HubFrame\x12-\n\x07welcome\x18\x01 \x01(\x0b\x32\x1a.concordat.wire.v1.WelcomeH\x00\x12\x42\n\x12snapshot_installed\x18\x02 \x01(\x0b\x32$.concordat.wire.v1.SnapshotInstalledH\x00\x12\x31\n\tpublished\x18\x03 \x01(\x0b\x32\x1c.concordat.wire.v1.PublishedH\x00\x12:\n\x0e\x63heck_received\x18\x04 \x01(\x0b\x32 .concordat.wire.v1.CheckReceivedH\x00\x12\x38\n\rcheck_refused\x18\x05 \x01(\x0b\x32\x1f.concordat.wire.v1.CheckRefusedH\x00\x12/\n\x08question\x18\x06 \x01(\x0b\x32\x1b.concordat.wire.v1.QuestionH\x00\x12-\n\x07\x62\x61rrier\x18\x07 \x01(\x0b\x32\x1a.concordat.wire.v1.BarrierH\x00\x12\x35\n\x0b\x63\x65rtificate\x18\x08 \x01(\x0b\x32\x1e.concordat.wire.v1.CertificateH\x00\x12+\n\x06notice\x18\t \x01(\x0b\x32\x19.concordat.wire.v1.NoticeH\x00\x12/\n\x08presence\x18\n \x01(\x0b\x32\x1b.concordat.wire.v1.PresenceH\x00\x12<\n\x0foperation_event\x18\x0b \x01(\x0b\x32!.concordat.wire.v1.OperationEventH\x00\x42\x07\n\x05\x66rame\"\xb3\x02\n\x05Hello\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x15\n\rmanifest_hash\x18\x02 \x01(\x0c\x12\x13\n\x0bincarnation\x18\x03 \x01(\x0c\x12\x43\n\x0erules_versions\x18\x04 \x03(\x0b\x32+.concordat.wire.v1.Hello.RulesVersionsEntry\x12\x0e\n\x06\x65pochs\x18\x05 \x03(\r\x12\x15\n\rnotice_cursor\x18\x06 \x01(\x04\x12\x1a\n\x12ledger_incarnation\x18\x07 \x01(\x0c\x12\x10\n\x08software\x18\x08 \x01(\t\x12\x1a\n\x12published_sequence\x18\t \x01(\x04\x1a\x34\n\x12RulesVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x96\x02\n\x07Welcome\x12\x0f\n\x07gateway\x18\x01 \x01(\t\x12\x15\n\rmanifest_hash\x18\x02 \x01(\x0c\x12\x1a\n\x12ledger_incarnation\x18\x03 \x01(\x0c\x12\x17\n\x0fledger_position\x18\x04 \x01(\x04\x12\x17\n\x0fledger_sequence\x18\x05 \x01(\x04\x12\x18\n\x10plane_log2_slots\x18\x06 \x01(\r\x12\x14\n\x0cplane_hashes\x18\x07 \x01(\r\x12\x11\n\tmax_items\x18\x08 \x01(\r\x12-\n\x08presence\x18\t \x01(\x0b\x32\x1b.concordat.wire.v1.Presence\x12\x0c\n\x04tick\x18\n \x01(\x04\x12\x15\n\rnotice_cursor\x18\x0b \x01(\x04\"E\n\rSnapshotBegin\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nlog2_slots\x18\x02 \x01(\r\x12\x0e\n\x06hashes\x18\x03 \x01(\r\"-\n\rSnapshotChunk\x12\x0e\n\x06offset\x18\x01 \x01(\r\x12\x0c\n\x04\x62its\x18\x02 \x01(\x0c\"\"\n\x0bSnapshotEnd\x12\x13\n\x0b\x62itmap_hash\x18\x01 \x01(\x0c\"%\n\x11SnapshotInstalled\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"*\n\x07Publish\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05slots\x18\x02 \x01(\x0c\"\x1d\n\tPublished\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"2\n\x07\x42\x61rrier\x12\x0c\n\x04tick\x18\x01 \x01(\x04\x12\x19\n\x11required_sequence\x18\x02 \x01(\x04\"K\n\x0c\x42\x61rrierReply\x12\x0c\n\x04tick\x18\x01 \x01(\x04\x12\x16\n\x0eindex_sequence\x18\x02 \x01(\x04\x12\x15\n\rall_published\x18\x03 \x01(\x08\"\x1c\n\x08Presence\x12\x10\n\x08\x61ttached\x18\x01 \x03(\t\"\xd0\x01\n\x0eOperationEvent\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x34\n\x04kind\x18\x02 \x01(\x0e\x32&.concordat.wire.v1.OperationEvent.Kind\x12\x10\n\x08sweep_id\x18\x03 \x01(\x0c\"c\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n\rKIND_PROPOSED\x10\x01\x12\x0f\n\x0bKIND_ACTIVE\x10\x02\x12\x0e\n\nKIND_SWEEP\x10\x03\x12\x11\n\rKIND_REPORTED\x10\x04\"\x05\n\x03\x42ye2Y\n\x0eSessionService\x12G\n\x06\x41ttach\x12\x1c.concordat.wire.v1.NodeFrame\x1a\x1b.concordat.wire.v1.HubFrame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,35 +39,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HUBFRAME']._serialized_start=804
   _globals['_HUBFRAME']._serialized_end=1414
   _globals['_HELLO']._serialized_start=1417
-  _globals['_HELLO']._serialized_end=1696
-  _globals['_HELLO_RULESVERSIONSENTRY']._serialized_start=1644
-  _globals['_HELLO_RULESVERSIONSENTRY']._serialized_end=1696
-  _globals['_WELCOME']._serialized_start=1699
-  _globals['_WELCOME']._serialized_end=1977
-  _globals['_SNAPSHOTBEGIN']._serialized_start=1979
-  _globals['_SNAPSHOTBEGIN']._serialized_end=2048
-  _globals['_SNAPSHOTCHUNK']._serialized_start=2050
-  _globals['_SNAPSHOTCHUNK']._serialized_end=2095
-  _globals['_SNAPSHOTEND']._serialized_start=2097
-  _globals['_SNAPSHOTEND']._serialized_end=2131
-  _globals['_SNAPSHOTINSTALLED']._serialized_start=2133
-  _globals['_SNAPSHOTINSTALLED']._serialized_end=2170
-  _globals['_PUBLISH']._serialized_start=2172
-  _globals['_PUBLISH']._serialized_end=2214
-  _globals['_PUBLISHED']._serialized_start=2216
-  _globals['_PUBLISHED']._serialized_end=2245
-  _globals['_BARRIER']._serialized_start=2247
-  _globals['_BARRIER']._serialized_end=2297
-  _globals['_BARRIERREPLY']._serialized_start=2299
-  _globals['_BARRIERREPLY']._serialized_end=2374
-  _globals['_PRESENCE']._serialized_start=2376
-  _globals['_PRESENCE']._serialized_end=2404
-  _globals['_OPERATIONEVENT']._serialized_start=2407
-  _globals['_OPERATIONEVENT']._serialized_end=2615
-  _globals['_OPERATIONEVENT_KIND']._serialized_start=2516
-  _globals['_OPERATIONEVENT_KIND']._serialized_end=2615
-  _globals['_BYE']._serialized_start=2617
-  _globals['_BYE']._serialized_end=2622
-  _globals['_SESSIONSERVICE']._serialized_start=2624
-  _globals['_SESSIONSERVICE']._serialized_end=2713
+  _globals['_HELLO']._serialized_end=1724
+  _globals['_HELLO_RULESVERSIONSENTRY']._serialized_start=1672
+  _globals['_HELLO_RULESVERSIONSENTRY']._serialized_end=1724
+  _globals['_WELCOME']._serialized_start=1727
+  _globals['_WELCOME']._serialized_end=2005
+  _globals['_SNAPSHOTBEGIN']._serialized_start=2007
+  _globals['_SNAPSHOTBEGIN']._serialized_end=2076
+  _globals['_SNAPSHOTCHUNK']._serialized_start=2078
+  _globals['_SNAPSHOTCHUNK']._serialized_end=2123
+  _globals['_SNAPSHOTEND']._serialized_start=2125
+  _globals['_SNAPSHOTEND']._serialized_end=2159
+  _globals['_SNAPSHOTINSTALLED']._serialized_start=2161
+  _globals['_SNAPSHOTINSTALLED']._serialized_end=2198
+  _globals['_PUBLISH']._serialized_start=2200
+  _globals['_PUBLISH']._serialized_end=2242
+  _globals['_PUBLISHED']._serialized_start=2244
+  _globals['_PUBLISHED']._serialized_end=2273
+  _globals['_BARRIER']._serialized_start=2275
+  _globals['_BARRIER']._serialized_end=2325
+  _globals['_BARRIERREPLY']._serialized_start=2327
+  _globals['_BARRIERREPLY']._serialized_end=2402
+  _globals['_PRESENCE']._serialized_start=2404
+  _globals['_PRESENCE']._serialized_end=2432
+  _globals['_OPERATIONEVENT']._serialized_start=2435
+  _globals['_OPERATIONEVENT']._serialized_end=2643
+  _globals['_OPERATIONEVENT_KIND']._serialized_start=2544
+  _globals['_OPERATIONEVENT_KIND']._serialized_end=2643
+  _globals['_BYE']._serialized_start=2645
+  _globals['_BYE']._serialized_end=2650
+  _globals['_SESSIONSERVICE']._serialized_start=2652
+  _globals['_SESSIONSERVICE']._serialized_end=2741
 # @@protoc_insertion_point(module_scope)

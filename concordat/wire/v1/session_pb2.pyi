@@ -162,7 +162,7 @@ Global___HubFrame: _TypeAlias = HubFrame  # noqa: Y015
 
 @_typing.final
 class Hello(_message.Message):
-    """Next free number: 9."""
+    """Next free number: 10."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -194,6 +194,7 @@ class Hello(_message.Message):
     NOTICE_CURSOR_FIELD_NUMBER: _builtins.int
     LEDGER_INCARNATION_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
+    PUBLISHED_SEQUENCE_FIELD_NUMBER: _builtins.int
     federation: _builtins.str
     """Federation name."""
     manifest_hash: _builtins.bytes
@@ -206,6 +207,8 @@ class Hello(_message.Message):
     """Incarnation of the ledger as last seen, 16 bytes or empty."""
     software: _builtins.str
     """Software version, for the operator; shown once the hub has its console."""
+    published_sequence: _builtins.int
+    """Highest sequence that a gateway has acknowledged as durable: a ledger that holds less was restored (C10)."""
     @_builtins.property
     def rules_versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Rules version in use per namespace."""
@@ -225,10 +228,11 @@ class Hello(_message.Message):
         notice_cursor: _builtins.int = ...,
         ledger_incarnation: _builtins.bytes = ...,
         software: _builtins.str = ...,
+        published_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "federation", b"federation", "incarnation", b"incarnation", "ledger_incarnation", b"ledger_incarnation", "manifest_hash", b"manifest_hash", "notice_cursor", b"notice_cursor", "rules_versions", b"rules_versions", "software", b"software"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "federation", b"federation", "incarnation", b"incarnation", "ledger_incarnation", b"ledger_incarnation", "manifest_hash", b"manifest_hash", "notice_cursor", b"notice_cursor", "published_sequence", b"published_sequence", "rules_versions", b"rules_versions", "software", b"software"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -112,6 +112,7 @@ class NodeCore:
                 notice_cursor=self._store.notice_cursor(),
                 ledger_incarnation=self._store.ledger_incarnation(),
                 software=concordat.__version__,
+                published_sequence=self._store.published_through(),
             )
         )
 

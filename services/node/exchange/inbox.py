@@ -87,6 +87,9 @@ class Inbox:
             case "voided":
                 self._voided(notice)
                 return None
+            case "wiped":
+                self._store.receive_notice(notice.cursor, notice.SerializeToString(), at=self._clock.now())
+                return None
             case _:
                 raise ProtocolError("a notice has no content")
 

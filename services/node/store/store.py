@@ -120,6 +120,11 @@ class Store:
         with self.read() as db:
             return meta.get_int(db, meta.SEQUENCE)
 
+    def published_through(self) -> int:
+        """Return the highest sequence number that a gateway has acknowledged as durable."""
+        with self.read() as db:
+            return meta.get_int(db, meta.PUBLISHED_THROUGH)
+
     def raise_sequence(self, to: int) -> None:
         """Make the next sequence number at least `to` + 1."""
         with self.write() as db:
