@@ -103,7 +103,9 @@ def written(homes: dict[str, Home]) -> Written:
         "DE": wire.Told(other=nl, own_reference=THEIRS, other_reference=OWN, asked=False),
     }
     for one in told.values():
-        one.MergeFrom(wire.Told(edge_id=EDGE, handle="M-1", grade=1, told_at_ms=START_MS + 300, check_id=CHECK))
+        one.MergeFrom(
+            wire.Told(edge_id=EDGE, handle="M-1", grade=wire.GRADE_STRONG, told_at_ms=START_MS + 300, check_id=CHECK)
+        )
         one.decision = 3
     gone = wire.Withdrawn(party=de, reference=THEIRS, withdrawn_at_ms=START_MS + 10_500)
     heard = wire.Withdrawn(edge_id=EDGE, own_reference=OWN)
