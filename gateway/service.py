@@ -11,6 +11,7 @@ from concordat.clock import MS
 from concordat.custodians import Direct
 from concordat.errors import ConfigError
 from concordat.identity.names import Role
+from concordat.rpc.methods import grpc_table
 from concordat.rpc.server import BoundServer, ServerSettings, build_server
 from concordat.wire.v1.operations_pb2_grpc import add_OperationServiceServicer_to_server
 from concordat.wire.v1.registry_pb2_grpc import add_RegistryServiceServicer_to_server
@@ -20,7 +21,6 @@ from gateway import sabotage
 from gateway.api.app import build_app
 from gateway.api.context import ApiContext
 from gateway.api.server import ApiServer
-from gateway.authorisation import TABLE
 from gateway.database import READ_ONLY, open_engine
 from gateway.exchange import Exchange, Signer, make_table
 from gateway.hub import Hub
@@ -157,7 +157,7 @@ async def open_gateway(
         add_OperationServiceServicer_to_server(operations, server)
         add_SweepServiceServicer_to_server(SweepServicer(runner), server)
 
-    server = build_server(settings, home=home, table=TABLE, known=home.manifest.knows, add=add)
+    server = build_server(settings, home=home, table=grpc_table(Role.GATEWAY), known=home.manifest.knows, add=add)
     view = _view(foundation, hub, store)
     probes = CustodianProbes(home, tell=lambda index, serving: view.custodian(index, serving=serving))
     relay = Direct(home)

@@ -20,6 +20,7 @@ from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
 from typing_extensions import override
 
+from concordat.rpc.methods import open_routes
 from gateway.api import limits
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from concordat.identity.names import SpiffeId
 
 NONCE_HEADER: Final = "DPoP-Nonce"
-OPEN: Final = frozenset({("POST", "/v1/token"), ("GET", "/healthz"), ("GET", "/v1/openapi.json")})
+OPEN: Final = open_routes()
 """Method and path of the routes that need no access token."""
 
 
@@ -83,6 +84,11 @@ def caller(scope: Scope) -> Any:
 
 class GuardedRoute(APIRoute):
     """A route that asks the gate first; without a scope it can be made only where `OPEN` names it."""
+
+    @property
+    def scope(self) -> Scope | None:
+        """Return the scope that the gate is asked for; None for an open route."""
+        return next((guard.scope for guard in _guards(self.dependant)), None)
 
     @override
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from concordat import __version__
 from concordat.identity.home import Home
+from concordat.rpc.methods import scope_of_route
 from gateway.api import evaluations, operator, problems, queries, reports, token_endpoint
 from gateway.api.access import Gate, GuardedRoute, guarded_router
 from gateway.api.context import ApiContext
@@ -86,10 +87,15 @@ def authorities_of(home: Home) -> frozenset[str]:
 
 
 def require_guarded(app: FastAPI) -> None:
-    """Refuse an app with a route that asks no gate.
+    """Refuse an app with a route that asks no gate, or another one than the table of methods says (I8).
 
     Raises:
-        ValueError: There is such a route.
+        ValueError: There is such a route, one without a row in the table of methods, or with another scope than its.
     """
-    if not all(isinstance(one.original_route, GuardedRoute) for one in iter_route_contexts(app.routes)):
+    routes = [one.original_route for one in iter_route_contexts(app.routes)]
+    guarded = [route for route in routes if isinstance(route, GuardedRoute)]
+    if len(guarded) != len(routes):
         raise ValueError("a route of the API is made on a guarded_router")
+    for route in guarded:
+        if any(scope_of_route(verb, route.path) is not route.scope for verb in route.methods or ()):
+            raise ValueError("a route has the scope that the table of methods names")

@@ -1,6 +1,6 @@
 """Access tokens: signed by a key of this process, short, bound to a DPoP key; a restart ends them all.
 
-Role -> scopes is a table. Nodes, custodians and gateways have no row: they use gRPC.
+Which scopes a role has follows from concordat/rpc/methods.py. Nodes, custodians and gateways have none: they use gRPC.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from concordat.base64url import encode
 from concordat.errors import IdentityError, ProtocolError
 from concordat.identity.keys import SigningKey
 from concordat.identity.names import Role, SpiffeId
+from concordat.rpc.methods import scopes_of
 from gateway.api import jose
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ LIFE_S: Final = 300
 TYPE: Final = "at+jwt"
 ALGORITHMS: Final = ("Ed25519",)
 SCOPES: Final[Mapping[Role, tuple[Scope, ...]]] = MappingProxyType(
-    {Role.PARTNER: (Scope.EVALUATE, Scope.QUERY, Scope.REPORT), Role.CONSOLE: (Scope.OPERATOR,)}
+    {role: scopes for role in Role if (scopes := scopes_of(role))}
 )
 
 

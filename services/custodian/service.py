@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from concordat.identity.manifest import KeyClass
+from concordat.identity.names import Role
+from concordat.rpc.methods import grpc_table
 from concordat.rpc.server import BoundServer, ServerSettings, build_server
 from concordat.wire.v1.custodian_pb2_grpc import add_CustodianServiceServicer_to_server
 from services.custodian.core import Custodian
 from services.custodian.journal import FILE_NAME, Journal
 from services.custodian.quotas import QuotaStore
-from services.custodian.servicer import TABLE, CustodianServicer
+from services.custodian.servicer import CustodianServicer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +60,7 @@ def server_of(custodian: Custodian, home: Home, settings: ServerSettings) -> Bou
     return build_server(
         settings,
         home=home,
-        table=TABLE,
+        table=grpc_table(Role.CUSTODIAN),
         known=home.manifest.knows,
         add=lambda server: add_CustodianServiceServicer_to_server(CustodianServicer(custodian), server),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 from typing_extensions import override
@@ -11,7 +11,6 @@ from typing_extensions import override
 from concordat.clock import MS
 from concordat.errors import ProtocolError, RefusedError
 from concordat.identity.names import Role, SpiffeId
-from concordat.rpc.auth import AuthorisationTable
 from concordat.rpc.guard import current_peer
 from concordat.wire.v1 import custodian_pb2 as wire
 from concordat.wire.v1.custodian_pb2_grpc import CustodianServiceServicer
@@ -19,15 +18,6 @@ from concordat.wire.v1.custodian_pb2_grpc import CustodianServiceServicer
 if TYPE_CHECKING:
     from concordat.rpc.guard import Context
     from services.custodian.core import Custodian
-
-_SERVICE: Final = "/concordat.wire.v1.CustodianService"
-# Who is charged is who signed, whoever of these dials; a gateway may carry what partners have signed (3.9).
-TABLE: Final = AuthorisationTable.of(
-    {
-        f"{_SERVICE}/Evaluate": (Role.NODE, Role.PARTNER, Role.GATEWAY),
-        f"{_SERVICE}/GetQuota": (Role.NODE, Role.PARTNER),
-    }
-)
 
 
 class CustodianServicer(CustodianServiceServicer):

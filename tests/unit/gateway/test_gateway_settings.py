@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concordat.cli import run
-from concordat.errors import ConfigError, RefusedError
-from concordat.identity.names import Role, SpiffeId
-from concordat.wire.v1 import operations_pb2, registry_pb2, session_pb2, sweep_pb2
-from gateway.authorisation import TABLE
+from concordat.errors import ConfigError
 from gateway.config import GatewaySettings, load_settings
 from gateway.postgres import Postgres
 from gateway.rules import Limits
@@ -53,26 +50,6 @@ def test_a_folder_without_settings_has_the_defaults(tmp_path: Path) -> None:
     given = GatewaySettings(ledger=url, ledger_password_file=Path("secret"), ledger_tls_ca=Path("/ca.pem"))
     wanted = Postgres(url, password_file=tmp_path / "secret", tls_ca=Path("/ca.pem"))
     assert given.database(tmp_path) == wanted
-
-
-def test_every_method_of_the_gateway_has_a_row_and_no_other() -> None:
-    services = [
-        session_pb2.DESCRIPTOR.services_by_name["SessionService"],
-        registry_pb2.DESCRIPTOR.services_by_name["RegistryService"],
-        operations_pb2.DESCRIPTOR.services_by_name["OperationService"],
-        sweep_pb2.DESCRIPTOR.services_by_name["SweepService"],
-    ]
-    methods = {f"/{service.full_name}/{method.name}" for service in services for method in service.methods}
-    assert set(TABLE.roles) == methods
-
-
-@pytest.mark.parametrize("role", [role for role in Role if role is not Role.NODE])
-def test_only_nodes_take_part(role: Role) -> None:
-    caller = SpiffeId("test.example", role, "x1")
-    for method in TABLE.roles:
-        if "Registry" not in method:
-            with pytest.raises(RefusedError):
-                TABLE.check(method, caller, lambda _: True)
 
 
 def test_check_config_reads_a_folder_and_starts_nothing(

@@ -7,6 +7,7 @@ import dataclasses
 import secrets
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import date
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +17,16 @@ from rich.console import Console
 
 from concordat.clock import ManualClock, SystemClock
 from concordat.errors import ConcordatError, ConfigError, IdentityError, RefusedError, UnavailableError
+from concordat.identity.names import Role
 from concordat.report_view import render_report
 from concordat.rpc.client import call, channel
+from concordat.rpc.methods import grpc_table
 from concordat.rpc.server import ServerSettings, build_server
 from concordat.wire.v1 import operations_pb2 as wire
 from concordat.wire.v1 import sweep_pb2
 from concordat.wire.v1.operations_pb2_grpc import OperationServiceStub, add_OperationServiceServicer_to_server
 from concordat.wire.v1.session_pb2 import OperationEvent
 from concordat.wire.v1.sweep_pb2_grpc import SweepServiceStub, add_SweepServiceServicer_to_server
-from gateway.authorisation import TABLE
 from gateway.database import open_engine
 from gateway.ledger import Ledger
 from gateway.operations import OperationServicer
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from gateway.edges import EdgeCandidate
 
 PARTICIPANTS = ("AT", "BE", "CZ")
+TODAY = date(2027, 1, 15)
 Homes = dict[str, "Home"]
 
 HOLDINGS = {
@@ -114,7 +117,11 @@ async def running(homes: Homes, tmp_path: Path, settings: SweepSettings | None =
         add_SweepServiceServicer_to_server(SweepServicer(runner), server)
 
     server = build_server(
-        ServerSettings(address="127.0.0.1:0", drain_s=0), home=home, table=TABLE, known=home.manifest.knows, add=add
+        ServerSettings(address="127.0.0.1:0", drain_s=0),
+        home=home,
+        table=grpc_table(Role.GATEWAY),
+        known=home.manifest.knows,
+        add=add,
     )
     await server.start()
     try:
@@ -178,7 +185,7 @@ async def test_an_operation_runs_from_charter_to_report(homes: Homes, stores: di
         sweep_id = await operations.start_sweep(channels[0], "action-day")
         done = await asyncio.gather(
             *(
-                operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id)
+                operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
                 for name, one in zip(PARTICIPANTS, channels, strict=True)
             )
         )
@@ -237,16 +244,15 @@ async def test_the_gateways_disk_holds_references_and_no_token(
         sweep_id = await operations.start_sweep(channels[0], "action-day")
         await asyncio.gather(
             *(
-                operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id)
+                operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
                 for name, one in zip(PARTICIPANTS, channels, strict=True)
             )
         )
         # While the gateway runs, so that the write-ahead log is there too.
         disk = _database(tmp_path)
     held = operations.load_operation(homes["AT"], "action-day")
-    rules = dict.fromkeys(held.charter.namespaces, 1)
     with stores["AT"].read() as db:
-        own = read_sweep_set(db, "action-day", epoch=1, rules_versions=rules)
+        own = read_sweep_set(db, operations.set_query(homes["AT"], held.charter, today=TODAY))
         shared = db.execute("SELECT reference FROM value WHERE namespace = 'e164'").fetchone()[0]
     assert shared in disk
     for packed, width in ((own.labels, 16), (own.secrets, 32), (held.key.apply(own.labels), 16)):
@@ -269,7 +275,7 @@ async def test_a_second_sweep_after_a_failed_one_makes_the_report(
             sweep_id = await operations.start_sweep(channels[0], "action-day")
             return sweep_id, await asyncio.gather(
                 *(
-                    operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id)
+                    operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
                     for name, one in zip(PARTICIPANTS, channels, strict=True)
                 )
             )
@@ -303,10 +309,12 @@ async def test_a_participant_whose_stream_breaks_is_named_and_the_others_finish(
         await agree(homes, channels)
         sweep_id = await operations.start_sweep(channels[0], "action-day")
         stream = SweepServiceStub(channels[2]).Sweep()
-        join = sweep_pb2.SweepJoin(operation="action-day", sweep_id=sweep_id, set_hash=bytes(32))
+        join = sweep_pb2.SweepJoin(operation="action-day", sweep_id=sweep_id, set_root=bytes(32), salt=bytes(32))
         await stream.write(sweep_pb2.SweepUp(join=join))
         others = [
-            asyncio.create_task(operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id))
+            asyncio.create_task(
+                operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
+            )
             for name, one in zip(PARTICIPANTS[:2], channels[:2], strict=True)
         ]
         await stream.read()
@@ -326,7 +334,7 @@ async def test_an_absent_participant_is_in_the_coverage(homes: Homes, stores: di
         sweep_id = await operations.start_sweep(channels[0], "action-day")
         await asyncio.gather(
             *(
-                operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id)
+                operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
                 for name, one in zip(PARTICIPANTS[:2], channels[:2], strict=True)
             )
         )
@@ -371,7 +379,7 @@ async def test_a_node_that_did_not_sign_does_not_take_part(
 ) -> None:
     async with running(homes, tmp_path) as hub, dialled(hub, homes, "BE") as (one,):
         with pytest.raises(ConfigError):
-            await operations.join_sweep(homes["BE"], one, stores["BE"], "action-day", bytes(16))
+            await operations.join_sweep(homes["BE"], one, stores["BE"], "action-day", bytes(16), today=TODAY)
         assert hub.runner.running("action-day") is None
 
 
@@ -383,7 +391,7 @@ async def test_a_node_takes_no_part_before_all_have_signed_whatever_the_gateway_
         proposal = await operations.fetch_operation(homes["BE"], other, "action-day")
         await operations.sign_operation(homes["BE"], other, proposal)
         with pytest.raises(RefusedError, match=r"not signed by .*/node/CZ"):
-            await operations.join_sweep(homes["BE"], other, stores["BE"], "action-day", bytes(16))
+            await operations.join_sweep(homes["BE"], other, stores["BE"], "action-day", bytes(16), today=TODAY)
 
 
 async def test_an_operation_opened_again_is_refused_and_its_first_key_stays(homes: Homes, tmp_path: Path) -> None:
@@ -428,7 +436,7 @@ async def test_a_report_that_no_gateway_signed_is_refused(
         sweep_id = await operations.start_sweep(channels[0], "action-day")
         await asyncio.gather(
             *(
-                operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id)
+                operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
                 for name, one in zip(PARTICIPANTS, channels, strict=True)
             )
         )
