@@ -7,7 +7,6 @@ length. After `merge` the tokens are gone: equal ones share a number, and only t
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from concordat.errors import ProtocolError
 from concordat.protocol.report import split_class
+from concordat.protocol.set_root import ROOT_BYTES, SALT_BYTES, SetRoot, commitment
 from concordat.tokens import TOKEN_BYTES
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from concordat.wire.v1 import sweep_pb2 as wire
 
 CLASSES: Final = 256
-HASH_BYTES: Final = 32
 WORD_BITS: Final = 64
 # Sweep tokens are pseudorandom: a window as full as this does not happen to an honest participant.
 MAX_FILL: Final = 2
@@ -85,11 +84,17 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What a participant commits to before any window: size, counts a class byte, hash of the ordered set."""
+    """What a participant commits to before any window: size, counts a class byte, root of the set and its salt."""
 
     size: int
     counts: Numbers
-    set_hash: bytes
+    set_root: bytes
+    salt: bytes = field(repr=False)
+
+    @property
+    def commitment(self) -> bytes:
+        """Return what the report says of the set."""
+        return commitment(self.salt, self.set_root, self.size)
 
     @classmethod
     def read(cls, join: wire.SweepJoin, *, namespaces: Collection[str], max_size: int) -> Declaration:
@@ -100,8 +105,8 @@ class Declaration:
         """
         if join.size > max_size:
             raise ProtocolError("join: field size is over the limit", code="too_large")
-        if len(join.set_hash) != HASH_BYTES:
-            raise ProtocolError("join: field set_hash is no SHA-256")
+        if len(join.set_root) != ROOT_BYTES or len(join.salt) != SALT_BYTES:
+            raise ProtocolError("join: field set_root or salt has not 32 bytes")
         classes = list(join.classes)
         if classes != sorted(set(classes)) or len(join.counts) != 8 * len(classes):
             raise ProtocolError("join: fields classes and counts do not fit")
@@ -113,7 +118,7 @@ class Declaration:
             raise ProtocolError("join: field classes names a namespace that the charter does not")
         counts = np.zeros(CLASSES, np.int64)
         counts[classes] = numbers
-        return cls(join.size, counts, join.set_hash)
+        return cls(join.size, counts, join.set_root, join.salt)
 
 
 class WindowReader:
@@ -125,7 +130,7 @@ class WindowReader:
         self._plan = plan
         self._limit = MAX_FILL * (declaration.size >> plan.window_bits) + FILL_MARGIN
         self._seen = 0
-        self._hash = hashlib.sha256()
+        self._root = SetRoot()
 
     @property
     def complete(self) -> bool:
@@ -153,7 +158,7 @@ class WindowReader:
             raise ProtocolError("the tokens of a window are not strictly ascending")
         if count and not all(self._plan.holds(self.next, int(columns.high[at])) for at in (0, -1)):
             raise ProtocolError("a token lies outside its window")
-        self._hash.update(frame.tokens)
+        self._root.update(frame.tokens)
         self._seen += count
         self.next += 1
         if self.complete:
@@ -163,7 +168,8 @@ class WindowReader:
     def _check_whole(self) -> None:
         if self._seen != self._declaration.size:
             raise ProtocolError("the set has another size than was declared")
-        if not hmac.compare_digest(self._hash.digest(), self._declaration.set_hash):
+        root, self._root = self._root.digest(), SetRoot()
+        if not hmac.compare_digest(root, self._declaration.set_root):
             raise ProtocolError("the set is not the one that was declared")
 
 

@@ -20,6 +20,7 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from concordat.clock import SystemClock
@@ -150,7 +151,8 @@ class Node:
     async def _join_sweep(self, operation: str, sweep_id: bytes) -> SweepEnd:
         gateway = self.home.manifest.gateways[0]
         async with channel(gateway.address, home=self.home, server=gateway.spiffe) as to_gateway:
-            return await join_sweep(self.home, to_gateway, self.workshop, operation, sweep_id)
+            today = datetime.fromtimestamp(self.clock.now(), UTC).date()
+            return await join_sweep(self.home, to_gateway, self.workshop, operation, sweep_id, today=today)
 
     async def _show_conditions(self, stop: asyncio.Event) -> None:
         """Say why tokens wait, and that they go on; keep for `status` why there is no session; give a sign of life."""

@@ -9,6 +9,7 @@ A node acts on the charter that it signed and keeps beside the operation's key, 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,11 +31,13 @@ from concordat.rpc.client import call
 from concordat.tokens import MASK_KEY_BYTES, MaskKey
 from concordat.wire.v1 import operations_pb2 as wire
 from concordat.wire.v1.operations_pb2_grpc import OperationServiceStub
-from services.node.store.sweep_set import read_sweep_set
+from services.node.policy import About, Policy, may_tell
+from services.node.store.sweep_set import SetQuery, read_sweep_set, still_in_set
 from services.node.sweep import SweepParty, SweepRows, run_sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from datetime import date
     from pathlib import Path
 
     import grpc.aio
@@ -59,6 +62,7 @@ __all__ = [
 ]
 
 CALL_S: Final = 30.0
+SALT_DOMAIN: Final = "sweep-salt"
 TOKENS_WAIT_S: Final = 8.0
 _POLL_S: Final = 0.2
 
@@ -214,7 +218,7 @@ async def start_sweep(channel: grpc.aio.Channel, operation: str) -> bytes:
 
 
 async def join_sweep(
-    home: Home, channel: grpc.aio.Channel, store: Store, operation: str, sweep_id: bytes
+    home: Home, channel: grpc.aio.Channel, store: Store, operation: str, sweep_id: bytes, *, today: date
 ) -> sweep_pb2.SweepDone:
     """Take part in a sweep that the gateway has announced, with the charter and key that this node keeps.
 
@@ -226,15 +230,45 @@ async def join_sweep(
     """
     held = load_operation(home, operation)
     await _require_all_signed(home, channel, held)
-    rows = await _rows(home, store, held)
+    query = set_query(home, held.charter, today=today)
     party = SweepParty(
         str(home.identity),
         sweep_id,
         operation=operation,
         participants=held.charter.participants,
-        rows=rows,
+        rows=await _rows(store, held, query),
+        salt=set_salt(home, held),
     )
-    return await run_sweep(channel, party, store=store.verified_pairs)
+
+    def may_prove(references: Sequence[bytes]) -> bool:
+        with store.read() as db:
+            return still_in_set(db, query, references)
+
+    return await run_sweep(channel, party, store=store.verified_pairs, may_prove=may_prove)
+
+
+def set_query(home: Home, charter: wire.Charter, *, today: date) -> SetQuery:
+    """Return which records this node puts into a sweep: those that all other participants may be told of."""
+    manifest, about = home.manifest, About(charter.purpose, charter.operation)
+    own = manifest.party_by_id(home.identity)
+    others = [manifest.party_by_id(party) for party in charter.participants if party != own.id]
+
+    def tells_all(policy: Policy) -> bool:
+        return all(may_tell(policy, one, own=own, manifest=manifest, about=about) for one in others)
+
+    return SetQuery(
+        operation=charter.operation,
+        tells_all=tells_all,
+        today=today,
+        epoch=charter.epoch,
+        rules_versions={name: manifest.rules_versions[name].current for name in charter.namespaces},
+        domain=charter.operation if charter.exercise else "",
+    )
+
+
+def set_salt(home: Home, held: HeldOperation) -> bytes:
+    """Return the salt of this node's commitments under a charter: the same in each sweep."""
+    return hashlib.sha256(home.signing_key.sign(SALT_DOMAIN, held.hash)).digest()
 
 
 async def fetch_report(home: Home, channel: grpc.aio.Channel, operation: str) -> dict[str, Any]:
@@ -287,13 +321,12 @@ async def _require_all_signed(home: Home, channel: grpc.aio.Channel, held: HeldO
         raise RefusedError(f"the charter is not signed by {', '.join(missing)}")
 
 
-async def _rows(home: Home, store: Store, held: HeldOperation) -> SweepRows:
+async def _rows(store: Store, held: HeldOperation, query: SetQuery) -> SweepRows:
     """Return the node's set; values that were submitted a moment ago are given time to get their tokens."""
-    rules = {name: home.manifest.rules_versions[name].current for name in held.charter.namespaces}
     waited_s = 0.0
     while True:
         try:
-            return await asyncio.to_thread(_read_rows, store, held, rules)
+            return await asyncio.to_thread(_read_rows, store, held, query)
         except UnavailableError:
             if waited_s >= TOKENS_WAIT_S:
                 raise
@@ -301,9 +334,9 @@ async def _rows(home: Home, store: Store, held: HeldOperation) -> SweepRows:
         waited_s += _POLL_S
 
 
-def _read_rows(store: Store, held: HeldOperation, rules: dict[str, int]) -> SweepRows:
+def _read_rows(store: Store, held: HeldOperation, query: SetQuery) -> SweepRows:
     with store.read() as db:
-        found = read_sweep_set(db, held.charter.operation, epoch=held.charter.epoch, rules_versions=rules)
+        found = read_sweep_set(db, query)
     return SweepRows.of(found, held.key)
 
 

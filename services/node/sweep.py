@@ -13,7 +13,6 @@ notice of its edge finds it there (3.4 (4)).
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import grpc.aio
 import numpy as np
 
-from concordat.errors import ProtocolError, UnavailableError
+from concordat.errors import ProtocolError, RefusedError, UnavailableError
 from concordat.protocol.macs import (
     ADDRESSEE_MAY_BE_TOLD,
     MAC_BYTES,
@@ -31,6 +30,7 @@ from concordat.protocol.macs import (
     equal,
     pair_mac,
 )
+from concordat.protocol.set_root import set_root
 from concordat.rpc.client import translate
 from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES, TOKEN_BYTES, column
 from concordat.wire.v1 import sweep_pb2 as wire
@@ -88,9 +88,14 @@ class SweepRows:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What follows from a frame: first store, then send; `done` ends the sweep."""
+    """What follows from a frame: first store, then send; `done` ends the sweep.
+
+    What `proves` names are own references whose values the frames prove to a peer; they may leave only while their
+    policies still let all participants be told.
+    """
 
     verified: tuple[PairRow, ...] = ()
+    proves: tuple[bytes, ...] = ()
     frames: tuple[wire.SweepUp, ...] = ()
     done: wire.SweepDone | None = None
 
@@ -106,13 +111,31 @@ class SweepParty:
     """State of one participant in one sweep."""
 
     def __init__(
-        self, own: str, sweep_id: bytes, *, operation: str, participants: Collection[str], rows: SweepRows
+        self,
+        own: str,
+        sweep_id: bytes,
+        *,
+        operation: str,
+        participants: Collection[str],
+        rows: SweepRows,
+        salt: bytes,
     ) -> None:
+        """Begin with the set as it is now.
+
+        Args:
+            own: SPIFFE id of this node.
+            sweep_id: Of the sweep.
+            operation: Its operation.
+            participants: Of the charter.
+            rows: The set.
+            salt: Of the set's commitment; the same in each sweep of a charter.
+        """
         self._own = own
         self._sweep_id = sweep_id
         self._operation = operation
         self._peers = frozenset(participants) - {own}
         self._rows = rows
+        self._salt = salt
         self._borders: npt.NDArray[np.int64] | None = None
         self._sent = 0
         self._wanted = -1
@@ -130,7 +153,8 @@ class SweepParty:
                 size=len(self._rows),
                 classes=bytes([byte for byte, _ in counts]),
                 counts=b"".join(number.to_bytes(8, "little") for _, number in counts),
-                set_hash=hashlib.sha256(self._rows.tokens).digest(),
+                set_root=set_root(self._rows.tokens),
+                salt=self._salt,
             )
         )
 
@@ -215,7 +239,7 @@ class SweepParty:
         proofs = wire.PairProofs(
             peer=listed.peer, pairs=listed.pairs, macs=b"".join(macs), decisions=bytes([BOTH_TOLD]) * len(numbers)
         )
-        return Step(frames=(wire.SweepUp(pair_proofs=proofs),))
+        return Step(proves=tuple(own), frames=(wire.SweepUp(pair_proofs=proofs),))
 
     def _verify(self, proofs: wire.PairProofs) -> Step:
         """(5): judge a peer's proofs; what is good is stored before the verdict leaves."""
@@ -245,6 +269,7 @@ async def run_sweep(
     party: SweepParty,
     *,
     store: Callable[[Sequence[PairRow]], None],
+    may_prove: Callable[[Sequence[bytes]], bool],
     gateway: str = "gateway",
     idle_s: float = IDLE_S,
 ) -> wire.SweepDone:
@@ -254,11 +279,13 @@ async def run_sweep(
         channel: To the gateway that announced the sweep.
         party: This node's part, not yet joined.
         store: Writes verified pairs durably before it returns.
+        may_prove: Tells whether own references are still visible to all participants.
         gateway: Name of the gateway for messages.
         idle_s: Longest silence of the hub.
 
     Raises:
         ProtocolError: The hub broke the protocol.
+        RefusedError: A policy was narrowed since the set was read; narrowing holds for every later answer.
         UnavailableError: The stream broke or fell silent; the opener may start the sweep again.
     """
     stream = SweepServiceStub(channel).Sweep()
@@ -272,6 +299,8 @@ async def run_sweep(
             step = party.receive(frame)
             if step.verified:
                 await asyncio.to_thread(store, step.verified)
+            if step.proves and not await asyncio.to_thread(may_prove, step.proves):
+                raise RefusedError("a record of the sweep's set was narrowed while the sweep ran")
             for up in step.frames:
                 await stream.write(up)
             if step.done is not None:

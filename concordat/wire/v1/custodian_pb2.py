@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!concordat/wire/v1/custodian.proto\x12\x11\x63oncordat.wire.v1\"\xee\x01\n\x0c\x45valuateBody\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x15\n\rmanifest_hash\x18\x02 \x01(\x0c\x12\x11\n\trequester\x18\x03 \x01(\t\x12\x11\n\tcustodian\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\x0c\x12\x11\n\tkey_class\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\r\x12\r\n\x05\x63ount\x18\x08 \x01(\r\x12\x15\n\relements_hash\x18\t \x01(\x0c\x12\x1a\n\x12justification_hash\x18\n \x01(\x0c\x12\x15\n\rexpires_at_ms\x18\x0b \x01(\x03\"D\n\x0f\x45valuateRequest\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x10\n\x08\x65lements\x18\x03 \x01(\x0c\"^\n\x10\x45valuateResponse\x12\x10\n\x08\x65lements\x18\x01 \x01(\x0c\x12\r\n\x05proof\x18\x02 \x01(\x0c\x12\x15\n\rmanifest_hash\x18\x03 \x01(\x0c\x12\x12\n\nquota_left\x18\x04 \x01(\x04\"\x11\n\x0fGetQuotaRequest\"\x84\x01\n\x10GetQuotaResponse\x12.\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x1d.concordat.wire.v1.ClassQuota\x12\x0e\n\x06\x65pochs\x18\x02 \x03(\r\x12\x19\n\x11period_ends_at_ms\x18\x03 \x01(\x03\x12\x15\n\rmanifest_hash\x18\x04 \x01(\x0c\"<\n\nClassQuota\x12\x11\n\tkey_class\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x04\x12\x0c\n\x04used\x18\x03 \x01(\x04\x32\xbc\x01\n\x10\x43ustodianService\x12S\n\x08\x45valuate\x12\".concordat.wire.v1.EvaluateRequest\x1a#.concordat.wire.v1.EvaluateResponse\x12S\n\x08GetQuota\x12\".concordat.wire.v1.GetQuotaRequest\x1a#.concordat.wire.v1.GetQuotaResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!concordat/wire/v1/custodian.proto\x12\x11\x63oncordat.wire.v1\"\x80\x02\n\x0c\x45valuateBody\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x15\n\rmanifest_hash\x18\x02 \x01(\x0c\x12\x11\n\trequester\x18\x03 \x01(\t\x12\x11\n\tcustodian\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\x0c\x12\x11\n\tkey_class\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\r\x12\r\n\x05\x63ount\x18\x08 \x01(\r\x12\x15\n\relements_hash\x18\t \x01(\x0c\x12\x1a\n\x12justification_hash\x18\n \x01(\x0c\x12\x15\n\rexpires_at_ms\x18\x0b \x01(\x03\x12\x10\n\x08\x65xercise\x18\x0c \x01(\t\"D\n\x0f\x45valuateRequest\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x10\n\x08\x65lements\x18\x03 \x01(\x0c\"^\n\x10\x45valuateResponse\x12\x10\n\x08\x65lements\x18\x01 \x01(\x0c\x12\r\n\x05proof\x18\x02 \x01(\x0c\x12\x15\n\rmanifest_hash\x18\x03 \x01(\x0c\x12\x12\n\nquota_left\x18\x04 \x01(\x04\"\x11\n\x0fGetQuotaRequest\"\x84\x01\n\x10GetQuotaResponse\x12.\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x1d.concordat.wire.v1.ClassQuota\x12\x0e\n\x06\x65pochs\x18\x02 \x03(\r\x12\x19\n\x11period_ends_at_ms\x18\x03 \x01(\x03\x12\x15\n\rmanifest_hash\x18\x04 \x01(\x0c\"k\n\nClassQuota\x12\x11\n\tkey_class\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x04\x12\x0c\n\x04used\x18\x03 \x01(\x04\x12\x16\n\x0e\x65xercise_limit\x18\x04 \x01(\x04\x12\x15\n\rexercise_used\x18\x05 \x01(\x04\x32\xbc\x01\n\x10\x43ustodianService\x12S\n\x08\x45valuate\x12\".concordat.wire.v1.EvaluateRequest\x1a#.concordat.wire.v1.EvaluateResponse\x12S\n\x08GetQuota\x12\".concordat.wire.v1.GetQuotaRequest\x1a#.concordat.wire.v1.GetQuotaResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,17 +32,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'concordat.wire.v1.custodian
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVALUATEBODY']._serialized_start=57
-  _globals['_EVALUATEBODY']._serialized_end=295
-  _globals['_EVALUATEREQUEST']._serialized_start=297
-  _globals['_EVALUATEREQUEST']._serialized_end=365
-  _globals['_EVALUATERESPONSE']._serialized_start=367
-  _globals['_EVALUATERESPONSE']._serialized_end=461
-  _globals['_GETQUOTAREQUEST']._serialized_start=463
-  _globals['_GETQUOTAREQUEST']._serialized_end=480
-  _globals['_GETQUOTARESPONSE']._serialized_start=483
-  _globals['_GETQUOTARESPONSE']._serialized_end=615
-  _globals['_CLASSQUOTA']._serialized_start=617
-  _globals['_CLASSQUOTA']._serialized_end=677
-  _globals['_CUSTODIANSERVICE']._serialized_start=680
-  _globals['_CUSTODIANSERVICE']._serialized_end=868
+  _globals['_EVALUATEBODY']._serialized_end=313
+  _globals['_EVALUATEREQUEST']._serialized_start=315
+  _globals['_EVALUATEREQUEST']._serialized_end=383
+  _globals['_EVALUATERESPONSE']._serialized_start=385
+  _globals['_EVALUATERESPONSE']._serialized_end=479
+  _globals['_GETQUOTAREQUEST']._serialized_start=481
+  _globals['_GETQUOTAREQUEST']._serialized_end=498
+  _globals['_GETQUOTARESPONSE']._serialized_start=501
+  _globals['_GETQUOTARESPONSE']._serialized_end=633
+  _globals['_CLASSQUOTA']._serialized_start=635
+  _globals['_CLASSQUOTA']._serialized_end=742
+  _globals['_CUSTODIANSERVICE']._serialized_start=745
+  _globals['_CUSTODIANSERVICE']._serialized_end=933
 # @@protoc_insertion_point(module_scope)

@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class EvaluateBody(_message.Message):
-    """The bytes that the asking party signs, domain "evaluate". Next free number: 12."""
+    """The bytes that the asking party signs, domain "evaluate". Next free number: 13."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -35,6 +35,7 @@ class EvaluateBody(_message.Message):
     ELEMENTS_HASH_FIELD_NUMBER: _builtins.int
     JUSTIFICATION_HASH_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+    EXERCISE_FIELD_NUMBER: _builtins.int
     federation: _builtins.str
     """Federation name, as in the manifest."""
     manifest_hash: _builtins.bytes
@@ -57,6 +58,8 @@ class EvaluateBody(_message.Message):
     """SHA-256 of the salted justification (LB-05); evidence, not access control."""
     expires_at_ms: _builtins.int
     """Unix milliseconds after which the request is refused."""
+    exercise: _builtins.str
+    """Operation id of the exercise that the elements are for, charged to a budget of its own; empty for real work."""
     def __init__(
         self,
         *,
@@ -71,10 +74,11 @@ class EvaluateBody(_message.Message):
         elements_hash: _builtins.bytes = ...,
         justification_hash: _builtins.bytes = ...,
         expires_at_ms: _builtins.int = ...,
+        exercise: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "custodian", b"custodian", "elements_hash", b"elements_hash", "epoch", b"epoch", "expires_at_ms", b"expires_at_ms", "federation", b"federation", "justification_hash", b"justification_hash", "key_class", b"key_class", "manifest_hash", b"manifest_hash", "request_id", b"request_id", "requester", b"requester"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "custodian", b"custodian", "elements_hash", b"elements_hash", "epoch", b"epoch", "exercise", b"exercise", "expires_at_ms", b"expires_at_ms", "federation", b"federation", "justification_hash", b"justification_hash", "key_class", b"key_class", "manifest_hash", b"manifest_hash", "request_id", b"request_id", "requester", b"requester"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -201,29 +205,37 @@ Global___GetQuotaResponse: _TypeAlias = GetQuotaResponse  # noqa: Y015
 
 @_typing.final
 class ClassQuota(_message.Message):
-    """Next free number: 4."""
+    """Next free number: 6."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_CLASS_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     USED_FIELD_NUMBER: _builtins.int
+    EXERCISE_LIMIT_FIELD_NUMBER: _builtins.int
+    EXERCISE_USED_FIELD_NUMBER: _builtins.int
     key_class: _builtins.str
     """Key class."""
     limit: _builtins.int
     """Evaluations allowed in a period at this custodian: floor(E * t / n)."""
     used: _builtins.int
     """Evaluations charged in the current period."""
+    exercise_limit: _builtins.int
+    """The same as limit, for exercises."""
+    exercise_used: _builtins.int
+    """The same as used, for exercises."""
     def __init__(
         self,
         *,
         key_class: _builtins.str = ...,
         limit: _builtins.int = ...,
         used: _builtins.int = ...,
+        exercise_limit: _builtins.int = ...,
+        exercise_used: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_class", b"key_class", "limit", b"limit", "used", b"used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exercise_limit", b"exercise_limit", "exercise_used", b"exercise_used", "key_class", b"key_class", "limit", b"limit", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

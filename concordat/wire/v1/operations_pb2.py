@@ -24,47 +24,47 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"concordat/wire/v1/operations.proto\x12\x11\x63oncordat.wire.v1\"\xaf\x02\n\x07\x43harter\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x15\n\rmanifest_hash\x18\x02 \x01(\x0c\x12\x11\n\toperation\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0e\n\x06opener\x18\x05 \x01(\t\x12\x14\n\x0cparticipants\x18\x06 \x03(\t\x12\x0f\n\x07purpose\x18\x07 \x01(\t\x12\x12\n\nnamespaces\x18\x08 \x03(\t\x12\x11\n\tstarts_at\x18\t \x01(\x03\x12\x0f\n\x07\x65nds_at\x18\n \x01(\x03\x12\x10\n\x08\x65xercise\x18\x0b \x01(\x08\x12\x1a\n\x12operation_key_hash\x18\x0c \x01(\x0c\x12\r\n\x05\x65poch\x18\r \x01(\r\x12\x1a\n\x12justification_hash\x18\x0e \x01(\x0c\x12\x0f\n\x07readers\x18\x0f \x03(\t\"2\n\x0ePartySignature\x12\r\n\x05party\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"E\n\tSealedKey\x12\x11\n\trecipient\x18\x01 \x01(\t\x12\x12\n\nciphertext\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"`\n\x0eProposeRequest\x12\x0f\n\x07\x63harter\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12*\n\x04keys\x18\x03 \x03(\x0b\x32\x1c.concordat.wire.v1.SealedKey\"\'\n\x0fProposeResponse\x12\x14\n\x0c\x63harter_hash\x18\x01 \x01(\x0c\"(\n\x13GetOperationRequest\x12\x11\n\toperation\x18\x01 \x01(\t\"\xbb\x01\n\x14GetOperationResponse\x12\x0f\n\x07\x63harter\x18\x01 \x01(\x0c\x12\x35\n\nsignatures\x18\x02 \x03(\x0b\x32!.concordat.wire.v1.PartySignature\x12)\n\x03key\x18\x03 \x01(\x0b\x32\x1c.concordat.wire.v1.SealedKey\x12\x30\n\x05state\x18\x04 \x01(\x0e\x32!.concordat.wire.v1.OperationState\"\x17\n\x15ListOperationsRequest\"Q\n\x16ListOperationsResponse\x12\x37\n\noperations\x18\x01 \x03(\x0b\x32#.concordat.wire.v1.OperationSummary\"x\n\x10OperationSummary\x12\x11\n\toperation\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x30\n\x05state\x18\x03 \x01(\x0e\x32!.concordat.wire.v1.OperationState\x12\x10\n\x08unsigned\x18\x04 \x03(\t\":\n\x12\x43ountersignRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"G\n\x13\x43ountersignResponse\x12\x30\n\x05state\x18\x01 \x01(\x0e\x32!.concordat.wire.v1.OperationState\"&\n\x11StartSweepRequest\x12\x11\n\toperation\x18\x01 \x01(\t\"&\n\x12StartSweepResponse\x12\x10\n\x08sweep_id\x18\x01 \x01(\x0c\"%\n\x10GetReportRequest\x12\x11\n\toperation\x18\x01 \x01(\t\"6\n\x11GetReportResponse\x12\x0e\n\x06report\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c*\xa7\x01\n\x0eOperationState\x12\x1f\n\x1bOPERATION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18OPERATION_STATE_PROPOSED\x10\x01\x12\x1a\n\x16OPERATION_STATE_ACTIVE\x10\x02\x12\x1c\n\x18OPERATION_STATE_SWEEPING\x10\x03\x12\x1c\n\x18OPERATION_STATE_REPORTED\x10\x04\x32\xbd\x04\n\x10OperationService\x12P\n\x07Propose\x12!.concordat.wire.v1.ProposeRequest\x1a\".concordat.wire.v1.ProposeResponse\x12_\n\x0cGetOperation\x12&.concordat.wire.v1.GetOperationRequest\x1a\'.concordat.wire.v1.GetOperationResponse\x12\x65\n\x0eListOperations\x12(.concordat.wire.v1.ListOperationsRequest\x1a).concordat.wire.v1.ListOperationsResponse\x12\\\n\x0b\x43ountersign\x12%.concordat.wire.v1.CountersignRequest\x1a&.concordat.wire.v1.CountersignResponse\x12Y\n\nStartSweep\x12$.concordat.wire.v1.StartSweepRequest\x1a%.concordat.wire.v1.StartSweepResponse\x12V\n\tGetReport\x12#.concordat.wire.v1.GetReportRequest\x1a$.concordat.wire.v1.GetReportResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"concordat/wire/v1/operations.proto\x12\x11\x63oncordat.wire.v1\"\xd8\x02\n\x07\x43harter\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x15\n\rmanifest_hash\x18\x02 \x01(\x0c\x12\x11\n\toperation\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0e\n\x06opener\x18\x05 \x01(\t\x12\x14\n\x0cparticipants\x18\x06 \x03(\t\x12\x0f\n\x07purpose\x18\x07 \x01(\t\x12\x12\n\nnamespaces\x18\x08 \x03(\t\x12\x11\n\tstarts_at\x18\t \x01(\x03\x12\x0f\n\x07\x65nds_at\x18\n \x01(\x03\x12\x10\n\x08\x65xercise\x18\x0b \x01(\x08\x12\x1a\n\x12operation_key_hash\x18\x0c \x01(\x0c\x12\r\n\x05\x65poch\x18\r \x01(\r\x12\x1a\n\x12justification_hash\x18\x0e \x01(\x0c\x12\x0f\n\x07readers\x18\x0f \x03(\t\x12\x0f\n\x07officer\x18\x10 \x01(\t\x12\x16\n\x0esecond_officer\x18\x11 \x01(\t\"2\n\x0ePartySignature\x12\r\n\x05party\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"E\n\tSealedKey\x12\x11\n\trecipient\x18\x01 \x01(\t\x12\x12\n\nciphertext\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"`\n\x0eProposeRequest\x12\x0f\n\x07\x63harter\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12*\n\x04keys\x18\x03 \x03(\x0b\x32\x1c.concordat.wire.v1.SealedKey\"\'\n\x0fProposeResponse\x12\x14\n\x0c\x63harter_hash\x18\x01 \x01(\x0c\"(\n\x13GetOperationRequest\x12\x11\n\toperation\x18\x01 \x01(\t\"\xbb\x01\n\x14GetOperationResponse\x12\x0f\n\x07\x63harter\x18\x01 \x01(\x0c\x12\x35\n\nsignatures\x18\x02 \x03(\x0b\x32!.concordat.wire.v1.PartySignature\x12)\n\x03key\x18\x03 \x01(\x0b\x32\x1c.concordat.wire.v1.SealedKey\x12\x30\n\x05state\x18\x04 \x01(\x0e\x32!.concordat.wire.v1.OperationState\"\x17\n\x15ListOperationsRequest\"Q\n\x16ListOperationsResponse\x12\x37\n\noperations\x18\x01 \x03(\x0b\x32#.concordat.wire.v1.OperationSummary\"\x8a\x01\n\x10OperationSummary\x12\x11\n\toperation\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x30\n\x05state\x18\x03 \x01(\x0e\x32!.concordat.wire.v1.OperationState\x12\x10\n\x08unsigned\x18\x04 \x03(\t\x12\x10\n\x08\x65xercise\x18\x05 \x01(\x08\":\n\x12\x43ountersignRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"G\n\x13\x43ountersignResponse\x12\x30\n\x05state\x18\x01 \x01(\x0e\x32!.concordat.wire.v1.OperationState\"&\n\x11StartSweepRequest\x12\x11\n\toperation\x18\x01 \x01(\t\"&\n\x12StartSweepResponse\x12\x10\n\x08sweep_id\x18\x01 \x01(\x0c\"6\n\x10GetReportRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"H\n\x11GetReportResponse\x12\x0e\n\x06report\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x10\n\x08versions\x18\x03 \x01(\r*\xa7\x01\n\x0eOperationState\x12\x1f\n\x1bOPERATION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18OPERATION_STATE_PROPOSED\x10\x01\x12\x1a\n\x16OPERATION_STATE_ACTIVE\x10\x02\x12\x1c\n\x18OPERATION_STATE_SWEEPING\x10\x03\x12\x1c\n\x18OPERATION_STATE_REPORTED\x10\x04\x32\xbd\x04\n\x10OperationService\x12P\n\x07Propose\x12!.concordat.wire.v1.ProposeRequest\x1a\".concordat.wire.v1.ProposeResponse\x12_\n\x0cGetOperation\x12&.concordat.wire.v1.GetOperationRequest\x1a\'.concordat.wire.v1.GetOperationResponse\x12\x65\n\x0eListOperations\x12(.concordat.wire.v1.ListOperationsRequest\x1a).concordat.wire.v1.ListOperationsResponse\x12\\\n\x0b\x43ountersign\x12%.concordat.wire.v1.CountersignRequest\x1a&.concordat.wire.v1.CountersignResponse\x12Y\n\nStartSweep\x12$.concordat.wire.v1.StartSweepRequest\x1a%.concordat.wire.v1.StartSweepResponse\x12V\n\tGetReport\x12#.concordat.wire.v1.GetReportRequest\x1a$.concordat.wire.v1.GetReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'concordat.wire.v1.operations_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OPERATIONSTATE']._serialized_start=1396
-  _globals['_OPERATIONSTATE']._serialized_end=1563
+  _globals['_OPERATIONSTATE']._serialized_start=1491
+  _globals['_OPERATIONSTATE']._serialized_end=1658
   _globals['_CHARTER']._serialized_start=58
-  _globals['_CHARTER']._serialized_end=361
-  _globals['_PARTYSIGNATURE']._serialized_start=363
-  _globals['_PARTYSIGNATURE']._serialized_end=413
-  _globals['_SEALEDKEY']._serialized_start=415
-  _globals['_SEALEDKEY']._serialized_end=484
-  _globals['_PROPOSEREQUEST']._serialized_start=486
-  _globals['_PROPOSEREQUEST']._serialized_end=582
-  _globals['_PROPOSERESPONSE']._serialized_start=584
-  _globals['_PROPOSERESPONSE']._serialized_end=623
-  _globals['_GETOPERATIONREQUEST']._serialized_start=625
-  _globals['_GETOPERATIONREQUEST']._serialized_end=665
-  _globals['_GETOPERATIONRESPONSE']._serialized_start=668
-  _globals['_GETOPERATIONRESPONSE']._serialized_end=855
-  _globals['_LISTOPERATIONSREQUEST']._serialized_start=857
-  _globals['_LISTOPERATIONSREQUEST']._serialized_end=880
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=882
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=963
-  _globals['_OPERATIONSUMMARY']._serialized_start=965
-  _globals['_OPERATIONSUMMARY']._serialized_end=1085
-  _globals['_COUNTERSIGNREQUEST']._serialized_start=1087
-  _globals['_COUNTERSIGNREQUEST']._serialized_end=1145
-  _globals['_COUNTERSIGNRESPONSE']._serialized_start=1147
-  _globals['_COUNTERSIGNRESPONSE']._serialized_end=1218
-  _globals['_STARTSWEEPREQUEST']._serialized_start=1220
-  _globals['_STARTSWEEPREQUEST']._serialized_end=1258
-  _globals['_STARTSWEEPRESPONSE']._serialized_start=1260
-  _globals['_STARTSWEEPRESPONSE']._serialized_end=1298
-  _globals['_GETREPORTREQUEST']._serialized_start=1300
-  _globals['_GETREPORTREQUEST']._serialized_end=1337
-  _globals['_GETREPORTRESPONSE']._serialized_start=1339
-  _globals['_GETREPORTRESPONSE']._serialized_end=1393
-  _globals['_OPERATIONSERVICE']._serialized_start=1566
-  _globals['_OPERATIONSERVICE']._serialized_end=2139
+  _globals['_CHARTER']._serialized_end=402
+  _globals['_PARTYSIGNATURE']._serialized_start=404
+  _globals['_PARTYSIGNATURE']._serialized_end=454
+  _globals['_SEALEDKEY']._serialized_start=456
+  _globals['_SEALEDKEY']._serialized_end=525
+  _globals['_PROPOSEREQUEST']._serialized_start=527
+  _globals['_PROPOSEREQUEST']._serialized_end=623
+  _globals['_PROPOSERESPONSE']._serialized_start=625
+  _globals['_PROPOSERESPONSE']._serialized_end=664
+  _globals['_GETOPERATIONREQUEST']._serialized_start=666
+  _globals['_GETOPERATIONREQUEST']._serialized_end=706
+  _globals['_GETOPERATIONRESPONSE']._serialized_start=709
+  _globals['_GETOPERATIONRESPONSE']._serialized_end=896
+  _globals['_LISTOPERATIONSREQUEST']._serialized_start=898
+  _globals['_LISTOPERATIONSREQUEST']._serialized_end=921
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=923
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=1004
+  _globals['_OPERATIONSUMMARY']._serialized_start=1007
+  _globals['_OPERATIONSUMMARY']._serialized_end=1145
+  _globals['_COUNTERSIGNREQUEST']._serialized_start=1147
+  _globals['_COUNTERSIGNREQUEST']._serialized_end=1205
+  _globals['_COUNTERSIGNRESPONSE']._serialized_start=1207
+  _globals['_COUNTERSIGNRESPONSE']._serialized_end=1278
+  _globals['_STARTSWEEPREQUEST']._serialized_start=1280
+  _globals['_STARTSWEEPREQUEST']._serialized_end=1318
+  _globals['_STARTSWEEPRESPONSE']._serialized_start=1320
+  _globals['_STARTSWEEPRESPONSE']._serialized_end=1358
+  _globals['_GETREPORTREQUEST']._serialized_start=1360
+  _globals['_GETREPORTREQUEST']._serialized_end=1414
+  _globals['_GETREPORTRESPONSE']._serialized_start=1416
+  _globals['_GETREPORTRESPONSE']._serialized_end=1488
+  _globals['_OPERATIONSERVICE']._serialized_start=1661
+  _globals['_OPERATIONSERVICE']._serialized_end=2234
 # @@protoc_insertion_point(module_scope)

@@ -33,7 +33,7 @@ class _OperationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Operat
     OPERATION_STATE_SWEEPING: _OperationState.ValueType  # 3
     """The sweep runs."""
     OPERATION_STATE_REPORTED: _OperationState.ValueType  # 4
-    """The report is frozen."""
+    """A report is frozen; the sweep may be made again, for its next version."""
 
 class OperationState(_OperationState, metaclass=_OperationStateEnumTypeWrapper):
     """State of an operation."""
@@ -46,12 +46,12 @@ OPERATION_STATE_ACTIVE: OperationState.ValueType  # 2
 OPERATION_STATE_SWEEPING: OperationState.ValueType  # 3
 """The sweep runs."""
 OPERATION_STATE_REPORTED: OperationState.ValueType  # 4
-"""The report is frozen."""
+"""A report is frozen; the sweep may be made again, for its next version."""
 Global___OperationState: _TypeAlias = OperationState  # noqa: Y015
 
 @_typing.final
 class Charter(_message.Message):
-    """The bytes that the opener and the participants sign, domain "charter". Next free number: 16."""
+    """The bytes that the opener and the participants sign, domain "charter". Next free number: 18."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -70,6 +70,8 @@ class Charter(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     JUSTIFICATION_HASH_FIELD_NUMBER: _builtins.int
     READERS_FIELD_NUMBER: _builtins.int
+    OFFICER_FIELD_NUMBER: _builtins.int
+    SECOND_OFFICER_FIELD_NUMBER: _builtins.int
     federation: _builtins.str
     """Federation name."""
     manifest_hash: _builtins.bytes
@@ -94,6 +96,10 @@ class Charter(_message.Message):
     """Epoch whose labels the sweep tokens are made of."""
     justification_hash: _builtins.bytes
     """SHA-256 of the opener's salted justification (LB-05)."""
+    officer: _builtins.str
+    """Pseudonym of the opener's officer; needed beside second_officer."""
+    second_officer: _builtins.str
+    """Pseudonym of another officer of the opener, who agreed that the charter is nearly that of an earlier operation."""
     @_builtins.property
     def participants(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """SPIFFE ids, ascending."""
@@ -124,10 +130,12 @@ class Charter(_message.Message):
         epoch: _builtins.int = ...,
         justification_hash: _builtins.bytes = ...,
         readers: _abc.Iterable[_builtins.str] | None = ...,
+        officer: _builtins.str = ...,
+        second_officer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ends_at", b"ends_at", "epoch", b"epoch", "exercise", b"exercise", "federation", b"federation", "justification_hash", b"justification_hash", "manifest_hash", b"manifest_hash", "namespaces", b"namespaces", "opener", b"opener", "operation", b"operation", "operation_key_hash", b"operation_key_hash", "participants", b"participants", "purpose", b"purpose", "readers", b"readers", "starts_at", b"starts_at", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ends_at", b"ends_at", "epoch", b"epoch", "exercise", b"exercise", "federation", b"federation", "justification_hash", b"justification_hash", "manifest_hash", b"manifest_hash", "namespaces", b"namespaces", "officer", b"officer", "opener", b"opener", "operation", b"operation", "operation_key_hash", b"operation_key_hash", "participants", b"participants", "purpose", b"purpose", "readers", b"readers", "second_officer", b"second_officer", "starts_at", b"starts_at", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -346,7 +354,7 @@ Global___ListOperationsResponse: _TypeAlias = ListOperationsResponse  # noqa: Y0
 
 @_typing.final
 class OperationSummary(_message.Message):
-    """Next free number: 5."""
+    """Next free number: 6."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -354,12 +362,15 @@ class OperationSummary(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     UNSIGNED_FIELD_NUMBER: _builtins.int
+    EXERCISE_FIELD_NUMBER: _builtins.int
     operation: _builtins.str
     """Operation id."""
     title: _builtins.str
     """Title for people."""
     state: Global___OperationState.ValueType
     """State."""
+    exercise: _builtins.bool
+    """True where the charter says so."""
     @_builtins.property
     def unsigned(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """SPIFFE ids whose signature is missing."""
@@ -371,10 +382,11 @@ class OperationSummary(_message.Message):
         title: _builtins.str = ...,
         state: Global___OperationState.ValueType = ...,
         unsigned: _abc.Iterable[_builtins.str] | None = ...,
+        exercise: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "state", b"state", "title", b"title", "unsigned", b"unsigned"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exercise", b"exercise", "operation", b"operation", "state", b"state", "title", b"title", "unsigned", b"unsigned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -474,21 +486,25 @@ Global___StartSweepResponse: _TypeAlias = StartSweepResponse  # noqa: Y015
 
 @_typing.final
 class GetReportRequest(_message.Message):
-    """Next free number: 2."""
+    """Next free number: 3."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     OPERATION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     operation: _builtins.str
     """Operation id."""
+    version: _builtins.int
+    """Version of the report, from 1; 0 is the newest."""
     def __init__(
         self,
         *,
         operation: _builtins.str = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -496,25 +512,29 @@ Global___GetReportRequest: _TypeAlias = GetReportRequest  # noqa: Y015
 
 @_typing.final
 class GetReportResponse(_message.Message):
-    """Next free number: 3."""
+    """Next free number: 4."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REPORT_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
     report: _builtins.bytes
     """Canonical JSON of the report (docs/report.md), exactly as signed."""
     signature: _builtins.bytes
     """Ed25519 signature of the gateway, domain "report"."""
+    versions: _builtins.int
+    """Number of versions that there are."""
     def __init__(
         self,
         *,
         report: _builtins.bytes = ...,
         signature: _builtins.bytes = ...,
+        versions: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report", "signature", b"signature", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -42,7 +42,7 @@ class OperationServiceStub:
     StartSweep: _grpc.UnaryUnaryMultiCallable[_operations_pb2.StartSweepRequest, _operations_pb2.StartSweepResponse]
     """Start the sweep; only the opener may, once all have signed."""
     GetReport: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetReportRequest, _operations_pb2.GetReportResponse]
-    """Read the frozen report."""
+    """Read a version of the frozen report."""
 
 @_typing.type_check_only
 class OperationServiceAsyncStub(OperationServiceStub):
@@ -58,7 +58,7 @@ class OperationServiceAsyncStub(OperationServiceStub):
     StartSweep: _aio.UnaryUnaryMultiCallable[_operations_pb2.StartSweepRequest, _operations_pb2.StartSweepResponse]  # type: ignore[assignment]
     """Start the sweep; only the opener may, once all have signed."""
     GetReport: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetReportRequest, _operations_pb2.GetReportResponse]  # type: ignore[assignment]
-    """Read the frozen report."""
+    """Read a version of the frozen report."""
 
 class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -107,6 +107,6 @@ class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_pb2.GetReportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.GetReportResponse, _abc.Awaitable[_operations_pb2.GetReportResponse]]:
-        """Read the frozen report."""
+        """Read a version of the frozen report."""
 
 def add_OperationServiceServicer_to_server(servicer: OperationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

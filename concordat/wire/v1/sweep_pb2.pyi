@@ -104,7 +104,7 @@ Global___SweepDown: _TypeAlias = SweepDown  # noqa: Y015
 
 @_typing.final
 class SweepJoin(_message.Message):
-    """Next free number: 7."""
+    """Next free number: 8."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -113,7 +113,8 @@ class SweepJoin(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     CLASSES_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
-    SET_HASH_FIELD_NUMBER: _builtins.int
+    SET_ROOT_FIELD_NUMBER: _builtins.int
+    SALT_FIELD_NUMBER: _builtins.int
     operation: _builtins.str
     """Operation id."""
     sweep_id: _builtins.bytes
@@ -124,8 +125,14 @@ class SweepJoin(_message.Message):
     """Class bytes of the set, ascending, one byte each (docs/report.md)."""
     counts: _builtins.bytes
     """Counts beside classes, uint64 little-endian each; they add up to size."""
-    set_hash: _builtins.bytes
-    """SHA-256 over all sweep tokens in ascending order: commits the set before any window."""
+    set_root: _builtins.bytes
+    """Root of the set: the Merkle tree hash of RFC 9162 over its sweep tokens in ascending order, 256 a leaf. Commits the
+    set before any window.
+    """
+    salt: _builtins.bytes
+    """Secret of the participant, 32 bytes, the same in each sweep of a charter: the report names a hash of salt and root
+    only, so that its readers cannot guess at a small set.
+    """
     def __init__(
         self,
         *,
@@ -134,11 +141,12 @@ class SweepJoin(_message.Message):
         size: _builtins.int = ...,
         classes: _builtins.bytes = ...,
         counts: _builtins.bytes = ...,
-        set_hash: _builtins.bytes = ...,
+        set_root: _builtins.bytes = ...,
+        salt: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "counts", b"counts", "operation", b"operation", "set_hash", b"set_hash", "size", b"size", "sweep_id", b"sweep_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "counts", b"counts", "operation", b"operation", "salt", b"salt", "set_root", b"set_root", "size", b"size", "sweep_id", b"sweep_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -387,7 +395,7 @@ class SweepDone(_message.Message):
     dropped: _builtins.str
     """Code of the catalogue where the participant was dropped; empty at success."""
     report_version: _builtins.int
-    """Version of the report, from 1; always 1, as there is one report a charter."""
+    """Version of the report, from 1; each further sweep of the charter makes the next."""
     def __init__(
         self,
         *,

@@ -1,7 +1,9 @@
 """The set of a sweep: what this node puts in for one operation (3.6 (2)).
 
-It holds each strong value once that has an accepted, kept record in a file of the operation and whose namespace the
-charter names. Its class is the gravest of this node's own records of it in this operation.
+It holds each strong value once that has a *visible* record in a file of the operation and whose namespace the charter
+names: accepted, kept, not past its last day, and with a policy that lets every other participant be told of it. Other
+records neither stream nor weigh: silent ones and those that are told to some only are not in the class of a value
+either, as the report goes to all (I11).
 """
 
 from __future__ import annotations
@@ -11,20 +13,32 @@ from typing import TYPE_CHECKING, Final
 
 from concordat.errors import UnavailableError
 from concordat.protocol.report import class_byte
+from services.node.policy import DEFAULT, Policy
 from services.node.store.values import STRONG
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
+    from datetime import date
 
-_QUERY: Final = """
-SELECT v.namespace, v.rules_version, v.reference, t.label, t.secret, max(r.trafficking), max(r.abuse)
+_RECORDS: Final = """
 FROM file f
 JOIN record r ON r.file_id = f.id
 JOIN record_value rv ON rv.record_id = r.id
 JOIN value v ON v.id = rv.value_id
-LEFT JOIN token t ON t.value_id = v.id AND t.epoch = ?
-WHERE f.operation = ? AND r.status = 'accepted' AND r.look_once = 0 AND v.grade = ?
+LEFT JOIN policy p ON p.id = r.policy_id
+"""
+_LIVE: Final = """
+WHERE f.operation = :operation AND f.domain = :domain AND v.domain = :domain AND v.grade = :strong
+AND r.status = 'accepted' AND r.look_once = 0 AND r.keep_until >= :today
+"""
+_POLICIES: Final = f"SELECT DISTINCT r.policy_id, p.content {_RECORDS} {_LIVE}"
+_VALUES: Final = f"""
+SELECT v.namespace, v.rules_version, v.reference, t.label, t.secret, max(r.trafficking), max(r.abuse)
+{_RECORDS}
+JOIN visible_policy s ON s.policy_id = coalesce(r.policy_id, 0)
+LEFT JOIN token t ON t.value_id = v.id AND t.epoch = :epoch
+{_LIVE}
 GROUP BY v.id
 """
 
@@ -39,28 +53,72 @@ class SweepSet:
     classes: bytes = field(repr=False)
 
 
-def read_sweep_set(
-    db: sqlite3.Connection, operation: str, *, epoch: int, rules_versions: Mapping[str, int]
-) -> SweepSet:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetQuery:
+    """Which records make the set.
+
+    Attributes:
+        operation: Operation id.
+        tells_all: Whether a policy lets every other participant be told.
+        today: Records whose last day is before it are out.
+        domain: '' for real records, the operation id in an exercise.
+        epoch: The charter's epoch, whose labels are used.
+        rules_versions: Version in force of each namespace that the charter names; in an overlap a value is held under
+            two, and must count once.
+    """
+
+    operation: str
+    tells_all: Callable[[Policy], bool]
+    today: date
+    epoch: int
+    rules_versions: Mapping[str, int]
+    domain: str = ""
+
+
+def read_sweep_set(db: sqlite3.Connection, query: SetQuery) -> SweepSet:
     """Return the set of an operation.
 
     Args:
         db: A connection inside a transaction.
-        operation: Operation id.
-        epoch: The charter's epoch, whose labels are used.
-        rules_versions: Version in force of each namespace that the charter names; in an overlap a value is held under
-            two, and must count once.
+        query: Which records make it.
 
     Raises:
         UnavailableError: Values of the set have no token of the epoch yet; a set without them would be counted wrong.
     """
-    rows = [row for row in db.execute(_QUERY, (epoch, operation, STRONG)) if rules_versions.get(row[0]) == row[1]]
-    missing = sum(row[3] is None for row in rows)
+    found = _visible_rows(db, query)
+    missing = sum(row[3] is None for row in found)
     if missing:
         raise UnavailableError(f"{missing} values of the operation wait for their tokens")
     return SweepSet(
-        labels=b"".join([row[3] for row in rows]),
-        secrets=b"".join([row[4] for row in rows]),
-        references=b"".join([row[2] for row in rows]),
-        classes=bytes([class_byte(row[0], row[5], row[6]) for row in rows]),
+        labels=b"".join([row[3] for row in found]),
+        secrets=b"".join([row[4] for row in found]),
+        references=b"".join([row[2] for row in found]),
+        classes=bytes([class_byte(row[0], row[5], row[6]) for row in found]),
     )
+
+
+def still_in_set(db: sqlite3.Connection, query: SetQuery, references: Collection[bytes]) -> bool:
+    """Tell whether values of a set, by their references, would be in it now: no policy was narrowed meanwhile."""
+    return set(references) <= {row[2] for row in _visible_rows(db, query)}
+
+
+def _visible_rows(db: sqlite3.Connection, query: SetQuery) -> list[tuple[str, int, bytes, bytes, bytes, int, int]]:
+    names = {
+        "operation": query.operation,
+        "domain": query.domain,
+        "strong": STRONG,
+        "today": query.today.isoformat(),
+        "epoch": query.epoch,
+    }
+    policies = db.execute(_POLICIES, names).fetchall()
+    visible = [number or 0 for number, content in policies if query.tells_all(_policy(content))]
+    # Few policies, however many records: the test is made once for each, and SQLite joins.
+    known = "WITH visible_policy (policy_id) AS (VALUES {}) ".format(
+        ",".join(f"({int(one)})" for one in visible or [-1])
+    )
+    rows = db.execute(known + _VALUES, names)
+    return [row for row in rows if query.rules_versions.get(row[0]) == row[1]]
+
+
+def _policy(content: str | None) -> Policy:
+    return DEFAULT if content is None else Policy.of(content)

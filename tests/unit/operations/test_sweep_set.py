@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from concordat.errors import UnavailableError
 from concordat.protocol.report import class_byte
 from concordat.tokens import MaskKey
+from concordat.vocabulary import Visibility
+from services.node.policy import SILENT, Policy
 from services.node.store.store import Store
-from services.node.store.sweep_set import SweepSet, read_sweep_set
+from services.node.store.sweep_set import SetQuery, SweepSet, read_sweep_set, still_in_set
 from services.node.store.values import WEAK
 from services.node.sweep import SweepRows
 from tests.unit.operations.charters import KEY
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RULES = {"e164": 1, "platform": 1, "url": 1}
+TODAY = date(2027, 1, 15)
 
 
 @pytest.fixture
@@ -29,9 +34,16 @@ def node(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def read(store: Store, operation: str = "op") -> SweepSet:
+def query(operation: str = "op", **changes: Any) -> SetQuery:
+    plain = SetQuery(
+        operation=operation, tells_all=lambda _policy: True, today=TODAY, epoch=EPOCH, rules_versions=RULES
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def read(store: Store, operation: str = "op", **changes: Any) -> SweepSet:
     with store.read() as db:
-        return read_sweep_set(db, operation, epoch=EPOCH, rules_versions=RULES)
+        return read_sweep_set(db, query(operation, **changes))
 
 
 def test_a_value_of_several_records_counts_once_with_the_gravest_class(node: Store) -> None:
@@ -101,3 +113,88 @@ def test_representations_show_no_secret() -> None:
     held = SweepSet(b"l" * 16, b"s" * 32, b"r" * 16, b"\x01")
     assert "ssss" not in repr(held)
     assert "ssss" not in repr(SweepRows.of(held, MaskKey(KEY)))
+
+
+def set_policy(store: Store, canonical: str, policy: Policy, *, assessed: int | None = None) -> None:
+    """Give the records of a value a policy, or those of them that have an assessment."""
+    with store.write() as db:
+        db.execute("INSERT OR IGNORE INTO policy (content) VALUES (?)", (policy.content(),))
+        db.execute(
+            "UPDATE record SET policy_id = (SELECT id FROM policy WHERE content = :content) WHERE id IN"
+            " (SELECT record_id FROM record_value JOIN value ON value.id = value_id WHERE canonical = :canonical)"
+            " AND (:assessed IS NULL OR trafficking = :assessed)",
+            {"content": policy.content(), "canonical": canonical, "assessed": assessed},
+        )
+
+
+def not_silent(policy: Policy) -> bool:
+    return policy.visibility is Visibility.VISIBLE
+
+
+@pytest.mark.parametrize("visibility", [Visibility.SILENT, Visibility.LOCAL_ONLY])
+def test_what_all_may_not_be_told_of_changes_nothing_in_the_set(node: Store, visibility: Visibility) -> None:
+    """I11: with a hidden record or without it, the set, its size and its classes are the same."""
+    submit(node, "op", [Held("e164", "+447700900001"), Held("platform", "a.example", 0)])
+    tokenise(node)
+    without = read(node, tells_all=not_silent)
+    submit(node, "op", [Held("e164", "+447700900009"), Held("platform", "a.example", 2, 2)])
+    set_policy(node, "+447700900009", Policy(visibility=visibility))
+    set_policy(node, "a.example", Policy(visibility=visibility), assessed=2)
+    tokenise(node)
+    assert read(node, tells_all=not_silent) == without
+    assert len(read(node).classes) == 3, "the hidden value was there to be left out"
+
+
+def test_a_hidden_value_without_a_token_keeps_no_sweep_waiting(node: Store) -> None:
+    """I11: whether a silent value has its token yet does not show in when a node joins."""
+    submit(node, "op", [Held("e164", "+447700900001")])
+    tokenise(node)
+    submit(node, "op", [Held("e164", "+447700900009")])
+    set_policy(node, "+447700900009", SILENT)
+    assert len(read(node, tells_all=not_silent).classes) == 1
+
+
+@pytest.mark.parametrize("status", ["withdrawn", "refused"])
+def test_withdrawn_records_do_not_stream(node: Store, status: str) -> None:
+    submit(node, "op", [Held("e164", "+447700900001")])
+    tokenise(node)
+    with node.write() as db:
+        db.execute("UPDATE record SET status = ?", (status,))
+    assert read(node).classes == b""
+
+
+def test_records_past_their_last_day_do_not_stream(node: Store) -> None:
+    submit(node, "op", [Held("e164", "+447700900001")])
+    tokenise(node)
+    with node.write() as db:
+        db.execute("UPDATE record SET keep_until = '2027-01-14'")
+    assert read(node).classes == b""
+    assert len(read(node, today=date(2027, 1, 14)).classes) == 1
+
+
+def test_a_set_of_an_exercise_has_no_real_record_and_a_real_one_none_of_an_exercise(node: Store) -> None:
+    submit(node, "op", [Held("e164", "+447700900001")])
+    tokenise(node)
+    assert read(node, domain="op").classes == b""
+    with node.write() as db:
+        db.execute("UPDATE file SET domain = 'op'")
+    assert read(node, domain="op").classes == b""
+    with node.write() as db:
+        db.execute("UPDATE value SET domain = 'op'")
+    assert len(read(node, domain="op").classes) == 1
+    assert read(node).classes == b""
+
+
+def test_a_policy_that_is_narrowed_takes_its_value_out_at_once(node: Store) -> None:
+    submit(node, "op", [Held("e164", "+447700900001"), Held("e164", "+447700900002")])
+    tokenise(node)
+    held = read(node, tells_all=not_silent)
+    references = [held.references[:16], held.references[16:]]
+
+    def still(reference: bytes) -> bool:
+        with node.read() as db:
+            return still_in_set(db, query(tells_all=not_silent), [reference])
+
+    assert [still(one) for one in references] == [True, True]
+    set_policy(node, "+447700900001", SILENT)
+    assert sorted(still(one) for one in references) == [False, True]

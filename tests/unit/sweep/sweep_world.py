@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from services.node.store.rows import PairRow
 
 SWEEP_ID = bytes(range(16))
+SALT = bytes(range(32))
 OPERATION = "action-day"
 NAMESPACES = ("account", "e164", "email", "platform", "url")
 
@@ -87,7 +88,12 @@ class World:
         )
         self.parties = {
             party: SweepParty(
-                party, SWEEP_ID, operation=OPERATION, participants=self.participants, rows=rows_of(party, entries)
+                party,
+                SWEEP_ID,
+                operation=OPERATION,
+                participants=self.participants,
+                rows=rows_of(party, entries),
+                salt=SALT,
             )
             for party, entries in self.holdings.items()
             if party in attached

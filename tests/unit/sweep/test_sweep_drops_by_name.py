@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
+from concordat.protocol.set_root import set_root
 from concordat.wire.v1 import sweep_pb2 as wire
 from gateway.sweep import Send, SweepSettings
 from tests.unit.sweep.sweep_world import Entry, World, entry, name, oracle
@@ -201,8 +201,9 @@ CASES = {
     "a join of another operation": (on("join", edited(_join(operation="other"))), VIOLATION),
     "counts that do not add up": (on("join", edited(_join(size=44))), VIOLATION),
     "a set over the limit": (on("join", edited(_join(size=1 << 40))), TOO_LARGE),
-    "a hash that is none": (on("join", edited(_join(set_hash=b"x"))), VIOLATION),
-    "a hash of another set": (on("join", edited(_join(set_hash=bytes(32)))), VIOLATION),
+    "a root that is none": (on("join", edited(_join(set_root=b"x"))), VIOLATION),
+    "a salt that is none": (on("join", edited(_join(salt=b""))), VIOLATION),
+    "a root of another set": (on("join", edited(_join(set_root=bytes(32)))), VIOLATION),
     "a class that does not exist": (on("join", edited(_join(classes=b"\xff"))), VIOLATION),
     "a class outside the charter": (on("join", edited(_join(classes=bytes([7])))), VIOLATION),
     "class bytes twice": (on("join", edited(_join(classes=b"\x01\x01", counts=bytes(16)))), VIOLATION),
@@ -259,10 +260,9 @@ def test_a_frame_before_its_phase_drops_its_sender(kind: str) -> None:
     assert oracle(honest()).counts == world.counts
 
 
-def test_the_declared_set_is_the_one_that_is_hashed() -> None:
-    """A set whose hash fits passes: the check of the hash is no check that always fails."""
-    honest_hash = hashlib.sha256(b"".join(_tokens)).digest()
-    tamper = on("join", edited(_join(set_hash=honest_hash)))()
+def test_the_declared_set_is_the_one_that_is_compared() -> None:
+    """A set whose root fits passes: the check of the root is no check that always fails."""
+    tamper = on("join", edited(_join(set_root=set_root(b"".join(_tokens)))))()
     assert World(holdings(), tamper={CHEAT: tamper}).run().states[CHEAT] == "included"
 
 

@@ -9,7 +9,7 @@ from concordat.protocol.macs import pair_mac
 from concordat.wire.v1 import sweep_pb2 as wire
 from gateway.sweep import SweepSettings
 from services.node.sweep import SweepParty
-from tests.unit.sweep.sweep_world import OPERATION, SWEEP_ID, World, entry, name, oracle, rows_of
+from tests.unit.sweep.sweep_world import OPERATION, SALT, SWEEP_ID, World, entry, name, oracle, rows_of
 
 ANN, BEN, CIA = name("ANN"), name("BEN"), name("CIA")
 
@@ -123,7 +123,9 @@ def test_an_attached_participant_that_does_not_join_is_waited_for_ten_seconds() 
 
 def test_whoever_joins_after_the_plan_is_turned_away_and_absent() -> None:
     world = three(attached=frozenset({ANN, BEN}))
-    late = SweepParty(CIA, SWEEP_ID, operation=OPERATION, participants=world.participants, rows=rows_of(CIA, []))
+    late = SweepParty(
+        CIA, SWEEP_ID, operation=OPERATION, participants=world.participants, rows=rows_of(CIA, []), salt=SALT
+    )
     for party in (ANN, BEN):
         world.apply(world.hub.receive(party, world.parties[party].join(), 0.0))
     world.apply(world.hub.receive(CIA, late.join(), 0.0))
@@ -163,7 +165,7 @@ def test_fewer_than_two_end_without_a_report() -> None:
 
 def planned(bits: int = 0) -> SweepParty:
     party = SweepParty(
-        ANN, SWEEP_ID, operation=OPERATION, participants=[ANN, BEN], rows=rows_of(ANN, [entry(1), entry(2)])
+        ANN, SWEEP_ID, operation=OPERATION, participants=[ANN, BEN], rows=rows_of(ANN, [entry(1), entry(2)]), salt=SALT
     )
     party.receive(wire.SweepDown(plan=wire.SweepPlan(window_bits=bits, credits=1)))
     return party

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from concordat.errors import ProtocolError
+from concordat.protocol.set_root import set_root
 from concordat.wire.v1 import sweep_pb2 as wire
 from gateway.sweep_windows import Columns, Declaration, Plan, WindowReader, merge
 from tests.unit.sweep.sweep_world import NAMESPACES
@@ -20,11 +19,11 @@ def packed(*numbers: int) -> bytes:
 
 
 def reader(*windows: bytes, size: int | None = None, bits: int = 1) -> WindowReader:
-    """Return a reader whose committed hash is that of these very windows."""
+    """Return a reader whose committed root is that of these very windows."""
     whole = b"".join(windows)
     counts = np.zeros(256, np.int64)
     declared = len(whole) // 16 if size is None else size
-    return WindowReader(Declaration(declared, counts, hashlib.sha256(whole).digest()), Plan(bits))
+    return WindowReader(Declaration(declared, counts, set_root(whole), bytes(32)), Plan(bits))
 
 
 def feed(state: WindowReader, *windows: bytes, below: int = 2) -> None:
@@ -53,13 +52,13 @@ def test_windows_as_committed_are_taken() -> None:
         (packed(1)[:-1], b""),
     ],
 )
-def test_order_and_range_hold_even_where_the_hash_fits(windows: tuple[bytes, bytes]) -> None:
+def test_order_and_range_hold_even_where_the_root_fits(windows: tuple[bytes, bytes]) -> None:
     with pytest.raises(ProtocolError):
         feed(reader(*windows, size=2), *windows)
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_the_size_holds_even_where_the_hash_fits(size: int) -> None:
+def test_the_size_holds_even_where_the_root_fits(size: int) -> None:
     windows = packed(1, 2), b""
     with pytest.raises(ProtocolError):
         feed(reader(*windows, size=size), *windows)
@@ -81,7 +80,7 @@ def test_a_window_that_no_pseudorandom_set_fills_so_is_refused() -> None:
 def join(classes: bytes, *counts: int, size: int | None = None) -> wire.SweepJoin:
     column = b"".join(number.to_bytes(8, "little") for number in counts)
     total = sum(counts) if size is None else size
-    return wire.SweepJoin(size=total, classes=classes, counts=column, set_hash=bytes(32))
+    return wire.SweepJoin(size=total, classes=classes, counts=column, set_root=bytes(32), salt=bytes(32))
 
 
 @pytest.mark.parametrize(
