@@ -52,8 +52,9 @@ proto: .venv/ready ## generate concordat/wire from proto/
 proto-check: .venv/ready ## fail if the checked-in generated code differs from proto/
 	@scripts/generate-wire --check
 
-bench: .venv/ready ## measure tokenising on this machine
+bench: .venv/ready ## measure tokenising and live checks on this machine
 	@$(BIN)/concordat oprf bench $(ARGS)
+	@$(BIN)/python -m bench.live_check
 
 fmt: .venv/ready ## format and fix what can be fixed
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
