@@ -164,10 +164,11 @@ class Checks:
     def _admit(self, header: SignedHeader, message: wire.Check) -> LiveCheck:
         """Decide from the published opt-in table, before any look-up, whom a check concerns."""
         manifest, asker = self.shared.manifest, header.fields.asker
-        asker_class = manifest.party_by_id(asker).party_class
+        asking = manifest.party_by_id(asker)
         only = set(message.only_holders)
         listed = [p for p in manifest.nodes if p.id != asker and (not only or p.id in only)]
-        outside = frozenset(party.id for party in listed if not manifest.may_ask(asker_class, party.name))
+        # A question is a transfer too, so both rows count (LB-26, docs/adr/0007).
+        outside = frozenset(party.id for party in listed if not manifest.agreed(asking, party))
         allowed = sum(1 << self.shared.table.index(party.id) for party in listed if party.id not in outside)
         names = tuple(sorted(party.id for party in listed))
         return LiveCheck(header, message, np.uint64(allowed), outside, names, self.running.number)
@@ -224,6 +225,11 @@ class Checks:
             for check in tick.checks:
                 if check.query is not None:
                     check.query.drop_dead(dead)
+
+    def fail(self) -> None:
+        """Let no open tick cover anybody: what its edges were written to may have been put back since (C10)."""
+        for tick in (self.running, *self.closed.values()):
+            tick.failed = True
 
     def disown(self, holder: str, asker: str) -> None:
         """Take back the hits of a partner's open queries that came from a holder which has refused an edge with it.

@@ -23,6 +23,7 @@ from gateway.planes import RoutingTable
 from gateway.roster import Roster, Shared
 from gateway.rules import Limits, Rules
 from gateway.tick import Tick
+from gateway.withdrawals import Withdrawals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from concordat.wire.v1 import check_pb2 as check_wire
     from concordat.wire.v1 import session_pb2 as wire
     from gateway.effects import Effect
-    from gateway.ledger import Committed, LedgerNotice
+    from gateway.ledger import Committed, LedgerNotice, TickState
     from gateway.roster import Session
 
 
@@ -83,6 +84,7 @@ class Exchange:
         running = Tick(number, clock.monotonic() + self._tick_s, self._window_s)
         self._checks = Checks(self._shared, self._roster, signer.key, running)
         self._roster.tick = number
+        self._withdrawals = Withdrawals(self._shared, self._give_up)
         self._in_doubt = False
 
     def __repr__(self) -> str:
@@ -157,9 +159,7 @@ class Exchange:
     def _dispatch(self, session: Session, frame: wire.NodeFrame) -> None:
         kind = frame.WhichOneof("frame")
         if kind == "hello":
-            replaced = self._roster.greet(session, frame.hello)
-            if replaced is not None:
-                self._checks.session_ended(replaced)
+            self._roster.greet(session, frame.hello, self._checks.session_ended)
             return
         if kind == "bye":
             self._out.put(Close(session.number, ""))
@@ -184,6 +184,9 @@ class Exchange:
             ),
             "notice_ack": lambda: roster.acknowledge(session, frame.notice_ack.cursor),
             "refusal": lambda: checks.refuse_edge(session, frame.refusal),
+            "withdraw": lambda: self._withdrawals.withdraw(session, frame.withdraw),
+            "receipt": lambda: self._withdrawals.receipt(session, frame.receipt),
+            "feedback": lambda: self._withdrawals.feedback(session, frame.feedback),
         }
 
     def query(self, asker: str, message: check_wire.Check, *, namespaces: bytes, muted: frozenset[int]) -> int:
@@ -208,6 +211,7 @@ class Exchange:
         """Take what the ledger has made durable: settle the writes, send the notices."""
         if committed.dead:
             self._checks.drop_dead(committed.dead)
+        self._fence(committed)
         for number in numbers:
             self._out.settle(number, durable=True)
         self.deliver(committed)
@@ -215,6 +219,39 @@ class Exchange:
             # What failed may have been durable all the same; repeated, it brings no notices.
             self._in_doubt = False
             self._roster.read_again()
+
+    def _fence(self, committed: Committed) -> None:
+        """End the sessions of stores that were replaced, and all where the ledger is another one now."""
+        if committed.renewed_by:
+            self._out.put(
+                Note("the ledger holds less than this party knows of it: it was restored", committed.renewed_by)
+            )
+        self._follow(committed.ledger_incarnation)
+        for code, refused in (("superseded", committed.superseded), ("unavailable", committed.doubted)):
+            for party, incarnation in sorted(refused):
+                for session in self._roster.of_incarnation(party, incarnation):
+                    self._close(session, code)
+        for party, _ in committed.doubted:
+            self._out.put(
+                Note("the ledger holds less than this party knows of it, and became another one this hour", party)
+            )
+
+    def _follow(self, ledger: bytes) -> None:
+        if not ledger or ledger == self._shared.ledger_incarnation:
+            return
+        # C10: whoever attaches again asks everything that the ledger may have lost.
+        self._checks.fail()
+        for session in self._roster.follow_ledger(ledger):
+            self._close(session, "ledger_restored")
+
+    def _close(self, session: Session, code: str) -> None:
+        self._out.put(Note(f"a session is closed [{code}]", session.party))
+        self._out.put(Close(session.number, code))
+        self._end(session)
+
+    def _give_up(self, session: Session) -> None:
+        if self._roster.get(session.number) is session:
+            self._close(session, "unavailable")
 
     def deliver(self, committed: Committed) -> None:
         """Send the notices of a transaction that was not this exchange's own, such as a sweep's."""
@@ -233,15 +270,28 @@ class Exchange:
         for number in numbers:
             self._out.settle(number, durable=False)
 
-    def sequences_read(self, tick: int, sequences: Mapping[str, int]) -> None:
-        """Take the ledger's sequences for the barriers of a tick; without them nobody is covered."""
+    def sequences_read(self, tick: int, sequences: Mapping[str, int], *, state: TickState | None = None) -> None:
+        """Take the ledger's sequences for the barriers of a tick; without them nobody is covered.
+
+        Args:
+            tick: Its number.
+            sequences: Of every party that has published.
+            state: All of what the ledger said: another gateway may have let a newer store of a party attach, or found
+                that the ledger was restored.
+        """
+        if state is not None:
+            self._follow(state.ledger_incarnation)
+            for session in self._roster.outdated(state.incarnations):
+                self._close(session, "superseded")
         self._checks.sequences_read(tick, sequences)
 
-    def notices_read(self, session: int, *, sequence: int, notices: list[LedgerNotice]) -> None:
-        """Take a party's sequence and next notices."""
+    def notices_read(self, session: int, *, sequence: int, notices: list[LedgerNotice], highest: int = 0) -> None:
+        """Take a party's sequence, its next notices, and the highest of its list."""
         found = self._roster.get(session)
         if found is not None:
-            self._roster.read(found, sequence=sequence, notices=notices, now_ms=int(self._clock.now() * MS))
+            self._roster.read(
+                found, sequence=sequence, notices=notices, highest=highest, now_ms=int(self._clock.now() * MS)
+            )
 
     def notices_unread(self, session: int) -> None:
         """Note that the ledger could not be read for a session: it ends, and the node comes again."""

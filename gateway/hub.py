@@ -254,34 +254,34 @@ class Hub:
 
     async def _read_sequences(self, effect: ReadSequences) -> None:
         try:
-            sequences = await self._read(self._ledger.sequences)
+            state = await self._read(self._ledger.tick_state)
         except ConcordatError:
             # Without sequences no barrier leaves, and nobody is covered in this tick.
             _log.exception("the ledger's sequences could not be read")
             return
-        self._exchange.sequences_read(effect.tick, sequences)
+        self._exchange.sequences_read(effect.tick, state.sequences, state=state)
         self._carry_out()
 
     async def _read_notices(self, effect: ReadNotices) -> None:
         try:
-            sequence, notices = await self._read(self._notices_of, effect)
+            sequence, notices, highest = await self._read(self._notices_of, effect)
         except Exception:  # noqa: BLE001 -- a session that waits for ever for its notices would lose matches
             _log.exception("a party's notices could not be read", extra={"party": effect.party})
             self._exchange.notices_unread(effect.session)
         else:
-            self._exchange.notices_read(effect.session, sequence=sequence, notices=notices)
+            self._exchange.notices_read(effect.session, sequence=sequence, notices=notices, highest=highest)
         self._carry_out()
 
     def _notices_of(self, effect: ReadNotices) -> Any:
         ledger = self._ledger
         if effect.above and not ledger.notices_above(effect.party, effect.above - 1, limit=1):
-            # C10: its next notices would have numbers that the node has seen, and would be lost in silence.
-            raise UnavailableError(
-                "the ledger is older than what this party was told, so it was put back from a copy;"
-                " begin with an empty one, and every node asks again"
-            )
+            # C10: its next notices would have numbers that the node has seen, and would be lost in silence. The next
+            # hello says so, and the ledger becomes another one.
+            raise UnavailableError("the ledger is older than what this party was told: it was put back from a copy")
+        # The list first: what is written between the two reads is sent as it becomes durable.
+        highest = ledger.last_cursor(effect.party)
         notices = ledger.notices_above(effect.party, effect.above, limit=effect.limit)
-        return ledger.sequence_of(effect.party), notices
+        return ledger.sequence_of(effect.party), notices, highest
 
     async def _read(self, read: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._reader, partial(read, *arguments))

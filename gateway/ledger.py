@@ -23,6 +23,15 @@ from gateway import ledger_schema as schema
 from gateway.database import READ_ONLY
 from gateway.edges import EdgeBook, EdgeCandidate, Telling
 from gateway.ledger_drafts import Draft
+from gateway.ledger_incarnations import (
+    INCARNATION_BYTES,
+    Renewal,
+    current_incarnation,
+    current_incarnations,
+    incarnate,
+    last_cursor,
+    renew,
+)
 from gateway.ledger_rows import (
     append_notices,
     in_chunks,
@@ -32,7 +41,7 @@ from gateway.ledger_rows import (
     store_edges,
 )
 from gateway.ledger_view import is_visible, show_edges, visible_edges
-from gateway.ledger_withdrawals import incarnate, take_feedback, take_receipts, withdraw
+from gateway.ledger_withdrawals import take_feedback, take_receipts, withdraw
 from gateway.ledger_writes import (
     Committed,
     FeedbackGiven,
@@ -42,6 +51,7 @@ from gateway.ledger_writes import (
     LoggedCheck,
     PublishedSequence,
     ReceiptTaken,
+    TickState,
     Tombstone,
     VoidEdge,
 )
@@ -65,11 +75,11 @@ __all__ = [
     "LoggedCheck",
     "PublishedSequence",
     "ReceiptTaken",
+    "TickState",
     "Tombstone",
     "VoidEdge",
 ]
 
-INCARNATION_BYTES: Final = 16
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _COUNTED: Final = (schema.check_log, schema.notice, schema.party_sequence)
 
@@ -111,10 +121,24 @@ class Ledger:
             UnavailableError: Nothing of the group is known to be durable.
         """
         try:
-            return transact(self._engine, lambda connection: self._write(connection, writes))
+            committed = transact(self._engine, lambda connection: self._write(connection, writes))
         except (SQLAlchemyError, OverflowError) as error:
             # SQLite's driver lets a number that is too large through as it is.
             raise unavailable(error, "the ledger did not take a group of writes") from error
+        self.incarnation = committed.ledger_incarnation
+        return committed
+
+    def renew(self) -> bytes:
+        """Make this another ledger, whose nodes ask everything again; return its incarnation.
+
+        Raises:
+            UnavailableError: It is not known to be durable.
+        """
+        try:
+            self.incarnation = transact(self._engine, lambda connection: renew(connection, self._renewal()))
+        except SQLAlchemyError as error:
+            raise unavailable(error, "the ledger's incarnation could not be renewed") from error
+        return self.incarnation
 
     def open_edges(self, candidates: Sequence[EdgeCandidate]) -> tuple[LedgerNotice, ...]:
         """Open edges and return the notices that go out now.
@@ -166,6 +190,26 @@ class Ledger:
         )
         with self._reading() as connection:
             return [LedgerNotice(recipient, number, content) for number, content in connection.execute(query)]
+
+    def tick_state(self) -> TickState:
+        """Return what the barriers of a tick are judged by, as of one moment.
+
+        Raises:
+            UnavailableError: The ledger cannot be read.
+        """
+        query = select(schema.party_sequence.c.party, schema.party_sequence.c.sequence)
+        with self._reading() as connection:
+            sequences = {party: sequence for party, sequence in connection.execute(query)}  # noqa: C416 -- as above
+            return TickState(sequences, current_incarnations(connection), current_incarnation(connection))
+
+    def last_cursor(self, recipient: str) -> int:
+        """Return the highest notice of a recipient's list; 0 where it is empty.
+
+        Raises:
+            UnavailableError: The ledger cannot be read.
+        """
+        with self._reading() as connection:
+            return last_cursor(connection, recipient)
 
     def live_edges(self, pairs: Sequence[tuple[tuple[str, bytes], tuple[str, bytes]]]) -> list[bytes | None]:
         """Return the live edge of each pair of (party, reference), or None, in the same order.
@@ -259,10 +303,11 @@ class Ledger:
         raise_sequences(connection, [write for write in writes if isinstance(write, PublishedSequence)])
         self._log_checks(connection, [write for write in writes if isinstance(write, LoggedCheck)])
         now_ms = self._now_ms()
-        withdraw(connection, [write for write in writes if isinstance(write, Tombstone)], draft, now_ms)
+        buried = [write for write in writes if isinstance(write, Tombstone)]
+        withdraw(connection, buried, draft, now_ms, close=self._rules.free_withdrawn_keys)
         take_receipts(connection, [write for write in writes if isinstance(write, ReceiptTaken)], draft)
         take_feedback(connection, [write for write in writes if isinstance(write, FeedbackGiven)], draft)
-        draft.superseded = incarnate(connection, [write for write in writes if isinstance(write, Incarnated)])
+        incarnate(connection, [write for write in writes if isinstance(write, Incarnated)], draft, self._renewal())
         for write in writes:
             if isinstance(write, VoidEdge):
                 self._void(connection, write, draft)
@@ -270,7 +315,23 @@ class Ledger:
         if candidates:
             self._open_edges(connection, candidates, draft)
         notices = append_notices(connection, draft.notices)
-        return Committed(position, notices, tuple(draft.refused), draft.visible, draft.dead, draft.superseded)
+        return Committed(
+            position,
+            notices,
+            refused=tuple(draft.refused),
+            visible=draft.visible,
+            dead=draft.dead,
+            superseded=draft.superseded,
+            doubted=draft.doubted,
+            renewed_by=draft.renewed_by,
+            ledger_incarnation=current_incarnation(connection),
+        )
+
+    def _renewal(self) -> Renewal:
+        rules = self._rules
+        return Renewal(
+            self._random_bytes, self._now_ms(), allowed=rules.renew_restored_ledger, fence=rules.fence_incarnations
+        )
 
     def _log_checks(self, connection: Connection, checks: list[LoggedCheck]) -> None:
         log, now_ms = schema.check_log, self._now_ms()
@@ -331,7 +392,7 @@ class Ledger:
             if self._rules.refuse_dead_references:
                 graves = connection.execute(select(dead.party, dead.reference).where(dead.reference.in_(some)))
                 book.dead.update((party, reference) for party, reference in graves)
-        draft.dead = frozenset(book.dead)
+        draft.dead |= book.dead
         for candidate in candidates:
             book.take(candidate)
         book.flatten()

@@ -19,3 +19,5 @@ class Draft:
     visible: bool = False
     dead: frozenset[tuple[str, bytes]] = frozenset()
     superseded: frozenset[tuple[str, bytes]] = frozenset()
+    doubted: frozenset[tuple[str, bytes]] = frozenset()
+    renewed_by: str = ""

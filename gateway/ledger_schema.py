@@ -126,6 +126,7 @@ receipt: Final = Table(
     Column("withdrawer", ordered(400), nullable=False),
     Column("reference", LargeBinary(16), nullable=False),  # the withdrawn one
     Column("owed_since_ms", BigInteger, nullable=False),
+    Column("forward", Boolean, nullable=False),  # the withdrawing party was told too; else its receipt would show (I11)
     Column("message", LargeBinary),
     PrimaryKeyConstraint("edge_id", "signer"),
 )

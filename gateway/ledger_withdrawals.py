@@ -1,83 +1,130 @@
-"""Withdrawals, receipts, feedback and incarnations in a transaction of `gateway.ledger` (3.8, 3.2).
+"""Withdrawals, receipts and feedback in a transaction of `gateway.ledger` (3.8).
 
 A withdrawal reaches whoever was told of an edge with the reference, and the withdrawing party itself, whose own list
-so tells a restored store what it had withdrawn. Whoever was not told hears nothing of it, nor of feedback (I11).
+so tells a restored store what it had withdrawn. Whoever was not told hears nothing of it, nor of feedback; and a party
+that was never told of an edge gets no receipt from the other side, whose silent holding it would show (I11).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, insert, or_, select, update
 
 from concordat.wire.v1 import check_pb2 as wire
 from gateway import ledger_schema as schema
-from gateway.ledger_view import is_visible
+from gateway.ledger_rows import has_list, in_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.ledger_drafts import Draft
-    from gateway.ledger_writes import FeedbackGiven, Incarnated, ReceiptTaken, Tombstone
+    from gateway.ledger_writes import FeedbackGiven, ReceiptTaken, Tombstone
+
+    Reference = tuple[str, bytes]
+    """A party and its reference."""
+    Tellings = dict[bytes, list[tuple[str, bytes, bytes]]]
+    """By live edge: recipient, its reference, and the edge of which it was told, which may have been merged since."""
 
 
-def withdraw(connection: Connection, writes: Iterable[Tombstone], draft: Draft, now_ms: int) -> None:
-    """Bury references, make their edges void, free what was told of them and tell whoever knew; once for each."""
+def withdraw(
+    connection: Connection, writes: Iterable[Tombstone], draft: Draft, now_ms: int, *, close: bool = True
+) -> None:
+    """Bury references, make their edges void, free what was told of them and tell whoever knew; once for each.
+
+    Args:
+        connection: Inside the transaction.
+        writes: Whose references.
+        draft: Takes the notices, and every reference that is dead now.
+        now_ms: Unix milliseconds.
+        close: False leaves edges and keys as they are, for tests that show the match that is lost so.
+    """
+    asked = list(dict.fromkeys((write.party, write.reference) for write in writes))
+    if not asked:
+        return
+    # Also those that were buried before: what of them is on its way is as dead.
+    draft.dead |= frozenset(asked)
+    fresh = _bury(connection, asked)
+    edges = _close(connection, _live_with(connection, fresh), draft) if close else {}
+    owed: dict[tuple[bytes, str], dict[str, Any]] = {}
+    for party, reference in fresh:
+        for tellings in edges.get((party, reference), ()):
+            # Who was never told of the other side must not learn of it by the other side's receipt.
+            knows = any(recipient == party for recipient, _, _ in tellings)
+            for recipient, own_reference, edge_id in tellings:
+                if recipient == party or not has_list(recipient):
+                    continue
+                notice = wire.Withdrawn(
+                    party=party,
+                    reference=reference,
+                    edge_id=edge_id,
+                    own_reference=own_reference,
+                    withdrawn_at_ms=now_ms,
+                )
+                draft.notices.append((recipient, wire.Notice(withdrawn=notice)))
+                row = {"edge_id": edge_id, "signer": recipient, "withdrawer": party, "reference": reference}
+                owed[edge_id, recipient] = row | {"owed_since_ms": now_ms, "forward": knows, "message": None}
+        own = wire.Withdrawn(party=party, reference=reference, withdrawn_at_ms=now_ms)
+        draft.notices.append((party, wire.Notice(withdrawn=own)))
+    if owed:
+        connection.execute(insert(schema.receipt), list(owed.values()))
+
+
+def _bury(connection: Connection, asked: list[Reference]) -> list[Reference]:
+    """Store tombstones; return those that were not there."""
     grave = schema.tombstone
-    for write in dict.fromkeys(writes):
-        same = and_(grave.c.party == write.party, grave.c.reference == write.reference)
-        if connection.execute(select(grave.c.party).where(same)).first() is not None:
-            continue
-        connection.execute(insert(grave).values(party=write.party, reference=write.reference))
-        for edge_id in _live_with(connection, write):
-            _close(connection, edge_id, write, draft, now_ms)
-        own = wire.Withdrawn(party=write.party, reference=write.reference, withdrawn_at_ms=now_ms)
-        draft.notices.append((write.party, wire.Notice(withdrawn=own)))
+    known: set[Reference] = set()
+    for some in in_chunks(sorted({reference for _, reference in asked})):
+        rows = connection.execute(select(grave.c.party, grave.c.reference).where(grave.c.reference.in_(some)))
+        known.update((party, reference) for party, reference in rows)
+    fresh = [one for one in asked if one not in known]
+    if fresh:
+        connection.execute(insert(grave), [{"party": party, "reference": ref} for party, ref in fresh])
+    return fresh
 
 
-def _live_with(connection: Connection, write: Tombstone) -> list[bytes]:
-    edge = schema.edge.c
-    found: list[bytes] = []
-    for party, reference in ((edge.party_a, edge.reference_a), (edge.party_b, edge.reference_b)):
-        # The index begins with the reference.
-        mine = and_(reference == write.reference, party == write.party, schema.LIVE)
-        found += connection.execute(select(edge.edge_id).where(mine)).scalars()
-    return sorted(found)
+def _live_with(connection: Connection, fresh: list[Reference]) -> dict[bytes, tuple[Reference, bool]]:
+    """Return the live edges in which one of the references stands, each with the one that closes it and its mark."""
+    edge, order = schema.edge.c, {one: at for at, one in enumerate(fresh)}
+    found: dict[bytes, tuple[Reference, bool]] = {}
+    for party, column in ((edge.party_a, edge.reference_a), (edge.party_b, edge.reference_b)):
+        for some in in_chunks(sorted({reference for _, reference in fresh})):
+            query = select(edge.edge_id, party, column, edge.visible).where(column.in_(some), schema.LIVE)
+            for edge_id, name, reference, visible in connection.execute(query):
+                mine = (name, reference)
+                # Where both sides withdraw at once, the first one closes the edge.
+                if mine in order and (edge_id not in found or order[mine] < order[found[edge_id][0]]):
+                    found[edge_id] = mine, visible
+    return found
 
 
-def _close(connection: Connection, root: bytes, write: Tombstone, draft: Draft, now_ms: int) -> None:
-    edge, told = schema.edge, schema.told
-    family = or_(edge.c.edge_id == root, edge.c.merged_into == root)
-    edge_ids = list(connection.execute(select(edge.c.edge_id).where(family)).scalars())
-    rows = connection.execute(
-        select(told.c.recipient, told.c.reference, told.c.edge_id).where(told.c.edge_id.in_(edge_ids))
-    ).all()
-    draft.visible = draft.visible or is_visible(connection, root)
-    connection.execute(update(edge).where(family).values(state="void"))
-    # The keys are free: a value that is submitted again has another reference, and may be told of again.
-    connection.execute(told.delete().where(told.c.edge_id.in_(edge_ids)))
-    for recipient, reference, edge_id in sorted({(r, ref, e) for r, ref, e in rows if r != write.party}):
-        notice = wire.Withdrawn(
-            party=write.party,
-            reference=write.reference,
-            edge_id=edge_id,
-            own_reference=reference,
-            withdrawn_at_ms=now_ms,
-        )
-        draft.notices.append((recipient, wire.Notice(withdrawn=notice)))
-        _owe(connection, edge_id, recipient, write, now_ms)
-
-
-def _owe(connection: Connection, edge_id: bytes, signer: str, write: Tombstone, now_ms: int) -> None:
-    table = schema.receipt
-    same = and_(table.c.edge_id == edge_id, table.c.signer == signer)
-    if connection.execute(select(table.c.signer).where(same)).first() is None:
-        row = {"edge_id": edge_id, "signer": signer, "withdrawer": write.party, "reference": write.reference}
-        connection.execute(insert(table).values(**row, owed_since_ms=now_ms, message=None))
+def _close(
+    connection: Connection, edges: dict[bytes, tuple[Reference, bool]], draft: Draft
+) -> dict[Reference, list[list[tuple[str, bytes, bytes]]]]:
+    """Make edges void with all that were merged with them; return who had been told of them, by withdrawn reference."""
+    edge, told = schema.edge, schema.told.c
+    root_of = {edge_id: edge_id for edge_id in edges}
+    for some in in_chunks(sorted(edges)):
+        merged = select(edge.c.edge_id, edge.c.merged_into).where(edge.c.merged_into.in_(some))
+        root_of.update((edge_id, root) for edge_id, root in connection.execute(merged))
+    tellings: Tellings = {edge_id: [] for edge_id in edges}
+    for some in in_chunks(sorted(root_of)):
+        known = select(told.recipient, told.reference, told.edge_id).where(told.edge_id.in_(some))
+        for recipient, reference, edge_id in connection.execute(known):
+            tellings[root_of[edge_id]].append((recipient, reference, edge_id))
+        connection.execute(update(edge).where(edge.c.edge_id.in_(some)).values(state="void"))
+        # The keys are free: a value that is submitted again has another reference, and may be told of again.
+        connection.execute(schema.told.delete().where(told.edge_id.in_(some)))
+    draft.visible = draft.visible or any(visible for _, visible in edges.values())
+    by_reference: dict[Reference, list[list[tuple[str, bytes, bytes]]]] = defaultdict(list)
+    for edge_id in sorted(edges):
+        by_reference[edges[edge_id][0]].append(sorted(tellings[edge_id]))
+    return by_reference
 
 
 def take_receipts(connection: Connection, writes: Iterable[ReceiptTaken], draft: Draft) -> None:
-    """Keep receipts that are owed, and hand each to who withdrew; anything else is no receipt."""
+    """Keep receipts that are owed; hand each to who withdrew, where that knew of the edge. Anything else is none."""
     table = schema.receipt
     for write in writes:
         owed = and_(
@@ -87,7 +134,11 @@ def take_receipts(connection: Connection, writes: Iterable[ReceiptTaken], draft:
             table.c.reference == write.reference,
             table.c.message.is_(None),
         )
-        if connection.execute(update(table).where(owed).values(message=write.message)).rowcount:
+        forward = connection.execute(select(table.c.forward).where(owed)).scalar()
+        if forward is None:
+            continue
+        connection.execute(update(table).where(owed).values(message=write.message))
+        if forward:
             content = wire.ReceiptFor(receipt=wire.Receipt.FromString(write.message))
             draft.notices.append((write.withdrawer, wire.Notice(receipt=content)))
 
@@ -116,19 +167,3 @@ def take_feedback(connection: Connection, writes: Iterable[FeedbackGiven], draft
         for reference in sorted(theirs):
             content = wire.FeedbackFor(feedback=feedback, own_reference=reference)
             draft.notices.append((write.other, wire.Notice(feedback=content)))
-
-
-def incarnate(connection: Connection, writes: Iterable[Incarnated]) -> frozenset[tuple[str, bytes]]:
-    """Note the incarnations in which stores attach; return those that a newer one had replaced before."""
-    table = schema.incarnation
-    old: set[tuple[str, bytes]] = set()
-    for write in writes:
-        latest = connection.execute(select(func.max(table.c.number)).where(table.c.party == write.party)).scalar() or 0
-        same = and_(table.c.party == write.party, table.c.incarnation == write.incarnation)
-        number = connection.execute(select(table.c.number).where(same)).scalar()
-        if number is None:
-            row = {"party": write.party, "incarnation": write.incarnation, "number": latest + 1}
-            connection.execute(insert(table).values(**row))
-        elif number < latest:
-            old.add((write.party, write.incarnation))
-    return frozenset(old)

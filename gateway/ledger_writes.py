@@ -68,10 +68,17 @@ class FeedbackGiven:
 
 @dataclass(frozen=True, slots=True)
 class Incarnated:
-    """A party's store attaches in this incarnation: one that is new replaces those before it."""
+    """A party's store attaches in this incarnation: one that is new replaces those before it.
+
+    The rest is what it knows of the ledger, by which one that was restored is found out (C10).
+    """
 
     party: str
     incarnation: bytes
+    ledger_incarnation: bytes = b""
+    """Of the ledger that it saw last; empty where it saw none."""
+    notice_cursor: int = 0
+    published_sequence: int = 0
 
 
 LedgerWrite = (
@@ -100,6 +107,21 @@ class Committed:
     visible: bool = False
     """Whether an edge came or went that both sides were told of: what the operator's page counts (I11)."""
     dead: frozenset[tuple[str, bytes]] = frozenset()
-    """Parties and withdrawn references among the candidates: no edge was opened with one (C12)."""
+    """Parties and withdrawn references, of candidates or withdrawn now: no edge is open with one (C12)."""
     superseded: frozenset[tuple[str, bytes]] = frozenset()
     """Parties and incarnations that were replaced by a newer one: they may not attach."""
+    doubted: frozenset[tuple[str, bytes]] = frozenset()
+    """Parties and incarnations that know more than the ledger, which became another one less than an hour ago."""
+    renewed_by: str = ""
+    """The party by whom a restored ledger was found out."""
+    ledger_incarnation: bytes = b""
+    """Which ledger it is after the transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class TickState:
+    """What the barriers of a tick are judged by: published sequences, and who may be attached to which ledger."""
+
+    sequences: dict[str, int]
+    incarnations: dict[str, bytes]
+    ledger_incarnation: bytes

@@ -12,11 +12,11 @@ from concordat.clock import MS
 from concordat.errors import IdentityError, ProtocolError, RefusedError, UnavailableError
 from concordat.wire.v1 import check_pb2, session_pb2
 from gateway.effects import Close, Note, ReadNotices
-from gateway.ledger import LedgerNotice, PublishedSequence
+from gateway.ledger import Incarnated, LedgerNotice, PublishedSequence
 from gateway.planes import PlaneBuilder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from concordat.identity.manifest import Manifest
     from gateway.effects import Outbox
@@ -28,9 +28,9 @@ MAX_SEQUENCE: Final = (1 << 63) - 1
 _PAGE: Final = 512
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Shared:
-    """What all parts of the exchange share."""
+    """What all parts of the exchange share; only which ledger it is may change."""
 
     manifest: Manifest
     table: RoutingTable
@@ -49,6 +49,8 @@ class Session:
     party: str
     opened_at: float
     epochs: frozenset[int] = frozenset()
+    incarnation: bytes = b""
+    """Of the store behind it."""
     greeted: bool = False
     welcomed: bool = False
     reading: bool = False
@@ -61,6 +63,10 @@ class Session:
     builder: PlaneBuilder | None = None
     sent_cursor: int = 0
     acked_cursor: int = 0
+    due_cursor: int = 0
+    """Highest notice of the list when the party was welcomed: below it, it has not caught up (I9)."""
+    ready: bool = False
+    """Complete and caught up: the party may be asked."""
     frames: int = 0
     unanswered: deque[tuple[int, float]] = field(default_factory=deque)
     """Barriers without a reply: tick and the time at which it was sent."""
@@ -111,11 +117,11 @@ class Roster:
     def attached(self, session: Session) -> bool:
         """Tell whether a session's party may be asked, and so be covered."""
         # 3.4 (6), C1: a session without its complete plane covers nothing.
-        return session.welcomed and (session.complete or not self.shared.rules.require_complete_plane)
+        return session.welcomed and (session.ready or not self.shared.rules.require_complete_plane)
 
     def attached_parties(self) -> list[str]:
         """Return the parties that `Presence` names, ascending."""
-        return sorted(session.party for session in self._current.values() if session.welcomed and session.complete)
+        return sorted(session.party for session in self._current.values() if session.welcomed and session.ready)
 
     def mask(self, epoch: int) -> np.uint64:
         """Return the bits of the parties that can be asked about tokens of an epoch."""
@@ -125,8 +131,13 @@ class Roster:
                 mask |= 1 << self.shared.table.index(session.party)
         return np.uint64(mask)
 
-    def greet(self, session: Session, hello: session_pb2.Hello) -> Session | None:
-        """Take a hello; return the session that it replaces.
+    def greet(self, session: Session, hello: session_pb2.Hello, ended: Callable[[Session], None]) -> None:
+        """Take a hello; once the ledger knows the store's incarnation, the session counts.
+
+        Args:
+            session: That says hello.
+            hello: As received.
+            ended: Told of the session that is replaced.
 
         Raises:
             RefusedError: Another federation, manifest, rules version or epoch.
@@ -136,17 +147,51 @@ class Roster:
         if session.greeted:
             raise ProtocolError("a session says hello once")
         self._accept(hello)
-        session.greeted, session.epochs = True, frozenset(hello.epochs)
-        # A ledger that was restored numbers its notices anew (C10).
-        same = not hello.ledger_incarnation or hello.ledger_incarnation == self.shared.ledger_incarnation
-        session.sent_cursor = session.acked_cursor = hello.notice_cursor if same else 0
+        session.greeted, session.epochs, session.incarnation = True, frozenset(hello.epochs), hello.incarnation
+
+        def known(*, durable: bool) -> None:
+            if self._sessions.get(session.number) is not session:
+                # It ended, or was refused as superseded.
+                return
+            if not durable:
+                self.close(session)
+                return
+            replaced = self._replace(session)
+            # A ledger that was restored numbers its notices anew (C10).
+            same = not hello.ledger_incarnation or hello.ledger_incarnation == self.shared.ledger_incarnation
+            session.sent_cursor = session.acked_cursor = hello.notice_cursor if same else 0
+            if replaced is not None:
+                ended(replaced)
+            self._read(session)
+
+        knows = (hello.ledger_incarnation, hello.notice_cursor, hello.published_sequence)
+        self.shared.out.write([Incarnated(session.party, hello.incarnation, *knows)], known)
+
+    def _replace(self, session: Session) -> Session | None:
         replaced = self._current.get(session.party)
         if replaced is not None:
             self.shared.out.put(Close(replaced.number, "session_replaced"))
             self.end(replaced)
         self._current[session.party] = session
-        self._read(session)
         return replaced
+
+    def of_incarnation(self, party: str, incarnation: bytes) -> list[Session]:
+        """Return a party's sessions, also those that wait to count, of one incarnation."""
+        mine = [one for one in self._sessions.values() if one.party == party and one.greeted]
+        return [session for session in mine if session.incarnation == incarnation]
+
+    def outdated(self, incarnations: Mapping[str, bytes]) -> list[Session]:
+        """Return the sessions that count and whose store was replaced by one that the ledger knows (I9)."""
+        if not self.shared.rules.fence_incarnations:
+            return []
+        return [one for one in self.sessions() if incarnations.get(one.party, one.incarnation) != one.incarnation]
+
+    def follow_ledger(self, incarnation: bytes) -> list[Session]:
+        """Go on with another ledger; return the sessions that began with the one before."""
+        self.shared.ledger_incarnation = incarnation
+        # Its lists are shorter than what was sent of the ones before.
+        self._latest.clear()
+        return list(self._current.values())
 
     def _accept(self, hello: session_pb2.Hello) -> None:
         manifest = self.shared.manifest
@@ -160,25 +205,26 @@ class Roster:
                 raise RefusedError("hello: rules versions that are not in force", code="stale_rules")
         if not hello.epochs or not set(hello.epochs) <= set(manifest.live_epochs):
             raise RefusedError("hello: an epoch that is not in force", code="stale_epoch")
-        if len(hello.incarnation) != ID_BYTES:
-            raise ProtocolError("hello: field incarnation has not 16 bytes")
+        if len(hello.incarnation) != ID_BYTES or len(hello.ledger_incarnation) not in (0, ID_BYTES):
+            raise ProtocolError("hello: an incarnation has not 16 bytes")
+        _require_sequence(max(hello.notice_cursor, hello.published_sequence))
 
-    def read(self, session: Session, *, sequence: int, notices: list[LedgerNotice], now_ms: int) -> None:
+    def read(self, session: Session, *, sequence: int, notices: list[LedgerNotice], highest: int, now_ms: int) -> None:
         """Take what the ledger holds for a session: greet the node, then send its notices in order."""
         session.reading = False
         if not session.welcomed:
             # Step 3.2 (2): welcome first, then every notice above the cursor.
-            session.welcomed = True
+            session.welcomed, session.due_cursor = True, highest
             # Whatever plane a former session left is not known to be whole.
             self.shared.table.touch(session.party)
-            self.shared.out.send(session.number, welcome=self._welcome(sequence, now_ms))
+            self.shared.out.send(session.number, welcome=self._welcome(sequence, highest, now_ms))
         for notice in notices:
             self._send_notice(session, notice)
         session.behind = len(notices) == _PAGE or bool(notices and notices[-1].cursor > session.sent_cursor)
         if session.behind or self._latest.get(session.party, 0) > session.sent_cursor:
             self._read(session)
 
-    def _welcome(self, sequence: int, now_ms: int) -> session_pb2.Welcome:
+    def _welcome(self, sequence: int, highest: int, now_ms: int) -> session_pb2.Welcome:
         return session_pb2.Welcome(
             gateway=self.shared.identity,
             manifest_hash=self.shared.manifest.hash,
@@ -190,6 +236,7 @@ class Roster:
             max_items=self.shared.limits.max_items,
             presence=session_pb2.Presence(attached=self.attached_parties()),
             tick=self.tick,
+            notice_cursor=highest,
         )
 
     def deliver(self, notices: Iterable[LedgerNotice]) -> None:
@@ -217,6 +264,7 @@ class Roster:
         if cursor > session.sent_cursor:
             raise ProtocolError("a notice was acknowledged that was not sent")
         session.acked_cursor = max(session.acked_cursor, cursor)
+        self._attach(session)
         if session.behind or self._latest.get(session.party, 0) > session.sent_cursor:
             self._read(session)
 
@@ -280,14 +328,20 @@ class Roster:
         def installed(*, durable: bool) -> None:
             if not self._alive(session, durable=durable):
                 return
-            fresh = not session.complete
             session.complete = True
             self.shared.table.touch(session.party)
             self.shared.out.send(session.number, snapshot_installed=session_pb2.SnapshotInstalled(sequence=sequence))
-            if fresh:
-                self.announce()
+            self._attach(session)
 
         self.shared.out.write([PublishedSequence(session.party, sequence)], installed)
+
+    def _attach(self, session: Session) -> None:
+        """Let a party be asked once its plane is whole and it has taken what its list had for it (I9)."""
+        caught_up = session.acked_cursor >= session.due_cursor or not self.shared.rules.catch_up_before_answers
+        if session.complete and caught_up and not session.ready:
+            session.ready = True
+            self.shared.table.touch(session.party)
+            self.announce()
 
     def publish(self, session: Session, publish: session_pb2.Publish) -> None:
         """Merge a delta into the live plane, and into the one that is being built.
@@ -333,7 +387,7 @@ class Roster:
         del self._current[session.party]
         # Items that were routed to this session are routed again to the next one.
         self.shared.table.touch(session.party)
-        if session.complete:
+        if session.ready:
             self.announce()
         return True
 

@@ -36,6 +36,14 @@ class Rules:
     """Only the session that carried all of a tick's questions can make its party covered."""
     wait_for_edges: bool = True
     """Nobody is covered where an edge of the tick is not durable at the window's end."""
+    catch_up_before_answers: bool = True
+    """I9: nobody is covered before it has taken every notice that its list had when it attached."""
+    fence_incarnations: bool = True
+    """I9: a store that a newer one of its party has replaced may not attach, nor stay attached."""
+    free_withdrawn_keys: bool = True
+    """C12: a withdrawal makes its edges void, so that a value which is submitted again may be told of again."""
+    renew_restored_ledger: bool = True
+    """C10: a ledger that holds less than a node knows of it becomes another one, and everything is asked again."""
 
 
 class Limits(Settings):
@@ -59,6 +67,11 @@ class Limits(Settings):
         ge=2000,
         description="Items of one partner's queries that have not expired, each query counting 16 more; holders"
         " remember them as long.",
+    )
+    withdrawals_in_flight: int = Field(
+        default=1 << 17,
+        ge=4096,
+        description="References that one party withdraws, with its receipts and feedback, before they are durable.",
     )
     delta_slots: int = Field(default=1 << 18, ge=1, description="Slots in one delta of a plane.")
     chunk_bytes: int = Field(default=4 << 20, ge=1024, description="Bytes in one chunk of a snapshot.")

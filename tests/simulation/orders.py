@@ -60,6 +60,8 @@ class DisklessParty(parties.Party):
         self.path.write_bytes(self.copy)
         self.path.chmod(0o600)
         self.store = self._open()
+        # Whoever restores a store says so: in the copy's own incarnation it could be one that was replaced (I9).
+        self.store.renew_incarnation(self.rng.randbytes)
         self.core = self._core()
 
     def _open(self) -> Store:
@@ -272,11 +274,12 @@ class HubProcess:
     def _result(self, effect: ReadSequences | ReadNotices) -> Callable[[], None]:
         exchange, ledger = self.exchange, self.ledger
         if isinstance(effect, ReadSequences):
-            tick, sequences = effect.tick, ledger.sequences()
-            return lambda: exchange.sequences_read(tick, sequences)
+            tick, state = effect.tick, ledger.tick_state()
+            return lambda: exchange.sequences_read(tick, state.sequences, state=state)
         session, sequence = effect.session, ledger.sequence_of(effect.party)
         notices = ledger.notices_above(effect.party, effect.above, limit=effect.limit)
-        return lambda: exchange.notices_read(session, sequence=sequence, notices=notices)
+        highest = ledger.last_cursor(effect.party)
+        return lambda: exchange.notices_read(session, sequence=sequence, notices=notices, highest=highest)
 
     def hand_back(self) -> None:
         """Bring one answer of the ledger back."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.ledger import PublishedSequence
 from gateway.rules import Rules
 
 if TYPE_CHECKING:
@@ -94,7 +95,9 @@ def c3(make_live: Callable[..., Live], rules: Rules | None = None) -> Live:
     de.submit(PHONE)
     live.run(0.75)
     assert de.party.pending()
+    # At another gateway.
     nl.party.publish()
+    live.world.ledger.write([PublishedSequence(nl.id, nl.party.published_through())])
     with nl.party.store.write() as db:
         db.execute("DELETE FROM to_check")
     live.heal()

@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("withdrawer", _ordered(400), nullable=False),
         sa.Column("reference", sa.LargeBinary(16), nullable=False),
         sa.Column("owed_since_ms", sa.BigInteger, nullable=False),
+        sa.Column("forward", sa.Boolean, nullable=False),
         sa.Column("message", sa.LargeBinary),
         sa.PrimaryKeyConstraint("edge_id", "signer"),
     )

@@ -112,11 +112,13 @@ def test_a_closed_row_of_the_opt_in_table_is_outside_before_any_look_up(make_wor
     world.window()
     assert nl.states(check_id) == {"DE": "outside", "FR": "offline", "RO": "offline"}
     assert "question" not in de.link.kinds()
-    # The row says who may ask the holder, not whom it may ask.
+    # LB-26: to ask is to hand over, so whoever lets nobody ask is asked by nobody and asks nobody.
     back = de.check("x")
     world.window()
-    assert de.states(back)["NL"] == "covered"
-    assert told_once(nl, de)
+    assert set(de.states(back).values()) == {"outside"}
+    assert "question" not in nl.link.kinds()
+    assert not nl.told
+    assert not de.told
 
 
 def test_only_the_named_holders_are_asked_and_certified(world: World) -> None:

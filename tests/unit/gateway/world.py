@@ -94,12 +94,14 @@ class Hub:
         elif isinstance(effect, Write):
             self._write(effect)
         elif isinstance(effect, ReadSequences):
-            self.exchange.sequences_read(effect.tick, self.ledger.sequences())
+            state = self.ledger.tick_state()
+            self.exchange.sequences_read(effect.tick, state.sequences, state=state)
         elif isinstance(effect, ReadNotices):
             self.exchange.notices_read(
                 effect.session,
                 sequence=self.ledger.sequence_of(effect.party),
                 notices=self.ledger.notices_above(effect.party, effect.above, limit=effect.limit),
+                highest=self.ledger.last_cursor(effect.party),
             )
         elif isinstance(effect, Forget):
             for link in self.links.values():
@@ -164,6 +166,8 @@ class Node:
     clock: ManualClock
     values: dict[str, bytes] = field(default_factory=dict)
     sequence: int = 0
+    published: int = 0
+    """Acknowledged as durable."""
     index_sequence: int | None = None
     links: list[Link] = field(default_factory=list)
     sent: dict[bytes, Sent] = field(default_factory=dict)
@@ -172,6 +176,9 @@ class Node:
     voided: list[bytes] = field(default_factory=list)
     certificates: dict[bytes, check_pb2.CertificateBody] = field(default_factory=dict)
     cursor: int = 0
+    incarnation: bytes = b"i" * 16
+    ledger: bytes = b""
+    """Incarnation of the ledger as last seen."""
     decision: int = BOTH
     bad_mac: bool = False
     secret_of: Callable[[str], bytes] = secret
@@ -201,10 +208,12 @@ class Node:
         return session_pb2.Hello(
             federation=manifest.federation,
             manifest_hash=manifest.hash,
-            incarnation=b"i" * 16,
+            incarnation=self.incarnation,
             rules_versions={name: window.current for name, window in manifest.rules_versions.items()},
             epochs=list(manifest.live_epochs),
             notice_cursor=self.cursor,
+            ledger_incarnation=self.ledger,
+            published_sequence=self.published,
         )
 
     def keep(self, *values: str) -> list[str]:
@@ -302,7 +311,9 @@ class Node:
         link.seen.append(frame)
         kind = frame.WhichOneof("frame")
         if kind == "welcome":
-            self.sequence = max(self.sequence, frame.welcome.ledger_sequence)
+            self._welcomed(frame.welcome)
+        elif kind in ("published", "snapshot_installed"):
+            self.published = max(self.published, getattr(frame, kind).sequence)
         elif kind == "question":
             self._answer(link, frame.question)
         elif kind == "barrier" and not link.mute_barrier:
@@ -314,6 +325,13 @@ class Node:
             self._notice(link, frame.notice)
         elif kind == "certificate":
             self._certificate(frame.certificate)
+
+    def _welcomed(self, welcome: session_pb2.Welcome) -> None:
+        self.sequence = max(self.sequence, welcome.ledger_sequence)
+        if self.ledger not in (b"", welcome.ledger_incarnation):
+            # C10: its list begins anew; what was told before may be told again, and shows once.
+            self.cursor, self.told = 0, []
+        self.ledger = welcome.ledger_incarnation
 
     def _answer(self, link: Link, question: check_pb2.Question) -> None:
         header = parse_header(question.header, question.signature)
