@@ -144,6 +144,81 @@ def edges_are_not_durable_at_the_window_s_end(world: World) -> Outcome:
     return outcome(asker, holder, check_id)
 
 
+def i9_a_restored_holder_has_not_caught_up(world: World) -> Outcome:
+    holder, asker = world.attached("DE", "x", "y"), world.attached("NL", "x", "y")
+    asker.check("y")
+    world.window()
+    # Its disk is an older one: until it has taken its list again, it answers nothing.
+    holder.cursor, holder.catching_up = 0, True
+    link = holder.dial(world.hubs[0])
+    world.settle()
+    holder.snapshot(link)
+    world.settle()
+    check_id = asker.check("x")
+    world.window()
+    told = asker.times_told(holder)[asker.values["x"]]
+    return Outcome(asker.states(check_id)["DE"], told)
+
+
+def i9_an_old_process_beside_a_restored_one(world: World) -> Outcome:
+    old, asker = world.attached("DE", "x"), world.attached("NL", "x", "y")
+    holder = world.node("DE")
+    holder.incarnation = b"n" * 16
+    link = holder.dial(world.hubs[0])
+    world.settle()
+    holder.snapshot(link)
+    holder.publish("y")
+    world.settle()
+    link = old.dial(world.hubs[0])
+    world.settle()
+    if link.closed is None:
+        old.snapshot(link)
+        world.settle()
+    check_id = asker.check("y")
+    world.window()
+    return outcome(asker, holder, check_id)
+
+
+def c12_a_value_is_withdrawn_and_submitted_again(world: World) -> Outcome:
+    asker, holder = world.attached("DE", "x"), world.attached("NL", "x")
+    asker.check("x")
+    world.window()
+    holder.withdraw("x")
+    world.settle()
+    before = len(asker.told)
+    holder.publish("x")
+    check_id = asker.check("x")
+    world.window()
+    return Outcome(asker.states(check_id)["NL"], len(asker.told) - before)
+
+
+def c10_a_ledger_is_put_back_to_a_copy(world: World) -> Outcome:
+    holder, asker = world.attached("DE", "x"), world.attached("NL", "x")
+    copy = world.back_up()
+    # The notice is durable in the ledger, and does not reach the holder before the ledger forgets it.
+    holder.deaf_to_notices = True
+    asker.check("x")
+    world.window()
+    assert len(asker.told) == 1
+    assert not holder.told
+    world.restore(copy)
+    world.hub()
+    holder.deaf_to_notices = False
+    for node in (holder, asker, holder, asker):
+        if node.link.closed is not None:
+            link = node.dial(world.hubs[0])
+            world.settle()
+            if link.closed is None:
+                node.snapshot(link)
+                world.settle()
+    if not asker.told:
+        # It follows another ledger, and so asks everything again.
+        asker.check("x")
+    world.window()
+    last = list(asker.certificates)[-1]
+    return Outcome(asker.states(last)["DE"], sum(holder.times_told(asker).values()))
+
+
 TRACES: dict[str, Callable[[World], Outcome]] = {
     "require_complete_plane": c1_gateway_restarts_and_the_snapshot_is_on_its_way,
     "compare_with_ledger": c2_published_at_one_replica_only,
@@ -154,6 +229,10 @@ TRACES: dict[str, Callable[[World], Outcome]] = {
     "refuse_dead_references": c12_a_withdrawal_beside_an_answer,
     "same_session_answers": a_half_open_session_took_the_question,
     "wait_for_edges": edges_are_not_durable_at_the_window_s_end,
+    "catch_up_before_answers": i9_a_restored_holder_has_not_caught_up,
+    "fence_incarnations": i9_an_old_process_beside_a_restored_one,
+    "free_withdrawn_keys": c12_a_value_is_withdrawn_and_submitted_again,
+    "renew_restored_ledger": c10_a_ledger_is_put_back_to_a_copy,
 }
 
 

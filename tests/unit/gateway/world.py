@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,9 @@ from concordat.errors import UnavailableError
 from concordat.planes import bitmap, pack_slots, slots_of
 from concordat.protocol.certificate import WRONG_ANSWER_MAC, accept_certificate, sign_refusal
 from concordat.protocol.check import SignedHeader, audience_hash, parse_header, sign_header
+from concordat.protocol.feedback import sign_feedback
 from concordat.protocol.macs import ASKER_TOLD, HOLDER_TOLD, answer_mac, ask_macs
+from concordat.protocol.withdrawal import accept_receipt, sign_receipt, sign_withdraw
 from concordat.tokens import column
 from concordat.wire.v1 import check_pb2, session_pb2
 from gateway.effects import Answered, Close, Effect, Forget, Note, ReadNotices, ReadSequences, Send, Write
@@ -174,6 +178,15 @@ class Node:
     told: list[check_pb2.Told] = field(default_factory=list)
     refused: list[bytes] = field(default_factory=list)
     voided: list[bytes] = field(default_factory=list)
+    withdrawn: list[check_pb2.Withdrawn] = field(default_factory=list)
+    """Withdrawals of others, and the node's own as its list has them."""
+    receipts: list[check_pb2.ReceiptBody] = field(default_factory=list)
+    feedback: list[check_pb2.FeedbackFor] = field(default_factory=list)
+    notices: list[check_pb2.Notice] = field(default_factory=list)
+    """All of them, as they came."""
+    catching_up: bool = False
+    """Restored: it takes no notice yet, and so answers nothing."""
+    deaf_to_notices: bool = False
     certificates: dict[bytes, check_pb2.CertificateBody] = field(default_factory=dict)
     cursor: int = 0
     incarnation: bytes = b"i" * 16
@@ -181,6 +194,7 @@ class Node:
     """Incarnation of the ledger as last seen."""
     decision: int = BOTH
     bad_mac: bool = False
+    gives_receipts: bool = True
     secret_of: Callable[[str], bytes] = secret
     _counter: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -334,6 +348,8 @@ class Node:
         self.ledger = welcome.ledger_incarnation
 
     def _answer(self, link: Link, question: check_pb2.Question) -> None:
+        if self.catching_up:
+            return
         header = parse_header(question.header, question.signature)
         held = {token(value): value for value in self.values}
         answer = check_pb2.Answer(check_id=header.fields.check_id)
@@ -357,13 +373,54 @@ class Node:
             link.send(answer=answer)
 
     def _notice(self, link: Link, notice: check_pb2.Notice) -> None:
+        if self.catching_up or self.deaf_to_notices:
+            return
         assert notice.cursor == self.cursor + 1, "notices come in order and without gaps"
         self.cursor = notice.cursor
+        self.notices.append(notice)
         link.send(notice_ack=check_pb2.NoticeAck(cursor=notice.cursor))
-        if notice.WhichOneof("content") == "voided":
+        kind = notice.WhichOneof("content")
+        if kind == "voided":
             self.voided.append(notice.voided.edge_id)
-            return
-        told = notice.told
+        elif kind == "withdrawn":
+            self._withdrawn(link, notice.withdrawn)
+        elif kind == "receipt":
+            receipt = notice.receipt.receipt
+            signer = check_pb2.ReceiptBody.FromString(receipt.body).signer
+            self.receipts.append(accept_receipt(receipt, signer=signer, manifest=self.federation.manifest))
+        elif kind == "feedback":
+            self.feedback.append(notice.feedback)
+        elif kind == "told":
+            self._told(link, notice.told)
+
+    def _withdrawn(self, link: Link, withdrawn: check_pb2.Withdrawn) -> None:
+        self.withdrawn.append(withdrawn)
+        if withdrawn.party == self.id:
+            # Also what a restored store does not know any more.
+            self.values = {value: ref for value, ref in self.values.items() if ref != withdrawn.reference}
+        elif self.gives_receipts:
+            body = check_pb2.ReceiptBody(
+                withdrawer=withdrawn.party, reference=withdrawn.reference, edge_id=withdrawn.edge_id, signer=self.id
+            )
+            link.send(receipt=sign_receipt(body, self.federation.keys[self.name]))
+
+    def withdraw(self, *values: str, link: Link | None = None) -> list[bytes]:
+        """Take values back; return their references."""
+        references = [self.values.pop(value) for value in values]
+        (link or self.link).send(withdraw=self.withdrawal(references))
+        return references
+
+    def withdrawal(self, references: list[bytes]) -> check_pb2.Withdraw:
+        """Sign a withdrawal."""
+        federation, key = self.federation.manifest.federation, self.federation.keys[self.name]
+        return sign_withdraw(references, federation=federation, party=self.id, issued_at_ms=1, key=key)
+
+    def say_false_hit(self, told: check_pb2.Told, reason: str = "other_person") -> None:
+        """Give feedback on a told edge."""
+        body = check_pb2.FeedbackBody(edge_id=told.edge_id, other=told.other, reason=reason, signer=self.id)
+        self.link.send(feedback=sign_feedback(body, self.federation.keys[self.name]))
+
+    def _told(self, link: Link, told: check_pb2.Told) -> None:
         if told.asked and not self._verified(told):
             self.refused.append(told.edge_id)
             self.refuse(link, told, WRONG_ANSWER_MAC)
@@ -439,6 +496,23 @@ class World:
         self.hubs.remove(hub)
         for link in hub.links.values():
             link.closed = "unavailable"
+
+    def back_up(self) -> sqlite3.Connection:
+        """Keep a copy of the ledger."""
+        copy = sqlite3.connect(":memory:")
+        with closing(self._database()) as database:
+            database.backup(copy)
+        return copy
+
+    def restore(self, copy: sqlite3.Connection) -> None:
+        """Put the ledger back to a copy, as its operator would: with no hub running."""
+        for hub in list(self.hubs):
+            self.stop(hub)
+        with closing(self._database()) as database:
+            copy.backup(database)
+
+    def _database(self) -> sqlite3.Connection:
+        return sqlite3.connect(str(self.ledger._engine.url.database))
 
     def node(self, name: str) -> Node:
         """Make a node that is not attached."""
