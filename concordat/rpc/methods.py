@@ -3,7 +3,7 @@
 A method without a row is refused to everybody; a row lets in the roles that it names and no other. The gRPC servers of
 gateway and custodian take their authorisation from here, the gateway's HTTPS API its scopes and its open routes. A
 condition is what the service behind the shell still checks of a caller whose role is let in; it stands here in words,
-and tests/unit/rpc breaks each of them once. docs/protocol.md has the same table: `scripts/method-table` writes it.
+and tests break each of them once. docs/protocol.md has the same table: `scripts/method-table` writes it.
 
 What travels inside an open stream (frames of Attach and Sweep) are no methods: its rules are in docs/protocol.md 3.
 """
