@@ -20,7 +20,8 @@ from concordat.wire.v1.session_pb2 import OperationEvent
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.operations_store import Operation, OperationStore
+    from gateway.operations_rows import Operation
+    from gateway.operations_store import OperationStore
 
 SWEEP_ID_BYTES: Final = 16
 
@@ -84,6 +85,7 @@ class OperationServicer(OperationServiceServicer):
                 title=one.charter.title,
                 state=wire.OperationState.ValueType(one.state),
                 unsigned=one.unsigned,
+                exercise=one.charter.exercise,
             )
             for one in found
         ]
@@ -115,9 +117,9 @@ class OperationServicer(OperationServiceServicer):
 
     @override
     async def GetReport(self, request: wire.GetReportRequest, context: Any) -> wire.GetReportResponse:
-        """Return the frozen report, exactly as signed."""
-        report, signature = await asyncio.to_thread(self._store.report, _caller(), request.operation)
-        return wire.GetReportResponse(report=report, signature=signature)
+        """Return a version of the frozen report, exactly as signed."""
+        found = await asyncio.to_thread(self._store.report, _caller(), request.operation, request.version)
+        return wire.GetReportResponse(report=found.report, signature=found.signature, versions=found.versions)
 
     async def events_for(self, party: str) -> list[OperationEvent]:
         """Return what still matters to a party that has just attached."""

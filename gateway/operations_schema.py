@@ -17,8 +17,7 @@ operation_table: Final = Table(
     Column("opener", ordered(400), nullable=False),
     Column("state", Integer, nullable=False),  # wire OperationState
     Column("sweep_id", LargeBinary(16)),
-    Column("report", LargeBinary),
-    Column("report_signature", LargeBinary(64)),
+    Column("number", Integer),  # in the order in which all had signed; empty before
 )
 
 # participants; the signature comes later
@@ -31,4 +30,15 @@ participant_table: Final = Table(
     Column("key_ciphertext", LargeBinary, nullable=False),
     Column("key_signature", LargeBinary(64), nullable=False),
     PrimaryKeyConstraint("operation", "party"),
+)
+
+# every version of a report, as signed; none is ever changed
+report_table: Final = Table(
+    "operation_report",
+    metadata,
+    Column("operation", ordered(64), ForeignKey("operation.operation"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("report", LargeBinary, nullable=False),
+    Column("signature", LargeBinary(64), nullable=False),
+    PrimaryKeyConstraint("operation", "version"),
 )

@@ -4,23 +4,25 @@
     digest = store.propose(opener, charter, signature, keys)
 
 Whoever is no participant gets the same refusal as for an operation that does not exist (I8). Every change is one
-transaction and repeating it changes nothing; there is one charter an id and one report a charter. The store blocks; the
-service calls it from a thread.
+transaction and repeating it changes nothing; there is one charter an id and one report a charter, in versions of which
+each is kept. A charter that is near to an earlier one needs a second officer (3.6 (7)). The store blocks; the service
+calls it from a thread.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from concordat.errors import ConcordatError, ProtocolError, RefusedError
 from concordat.identity.names import Role
-from concordat.protocol.charter import accept_charter, accept_sealed_key, accept_signature, charter_hash
+from concordat.protocol.charter import accept_charter, accept_sealed_key, accept_signature
+from concordat.protocol.near import require_four_eyes
 from concordat.wire.v1 import operations_pb2 as wire
+from gateway import operations_rows as rows
 from gateway.database import READ_ONLY
 from gateway.operations_schema import operation_table, participant_table
 from gateway.schema_versions import ensure_schema
@@ -33,34 +35,15 @@ if TYPE_CHECKING:
 
     from concordat.clock import Clock
     from concordat.identity.manifest import Manifest
+    from gateway.operations_rows import Frozen, Operation
+    from gateway.report import ReportBasis
 
 T = TypeVar("T")
 
-REPORT_VERSION: Final = 1
+MAX_VERSIONS: Final = 100
+WIPE_GRACE_S: Final = 900.0
+"""A sweep that began in time may run this long after the end of its exercise."""
 MAX_CIPHERTEXT: Final = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """An operation as the database holds it."""
-
-    charter: wire.Charter
-    raw: bytes
-    state: int
-    sweep_id: bytes
-    signatures: tuple[wire.PartySignature, ...]
-    keys: tuple[wire.SealedKey, ...]
-
-    @property
-    def hash(self) -> bytes:
-        """Return the SHA-256 of the charter."""
-        return charter_hash(self.raw)
-
-    @property
-    def unsigned(self) -> tuple[str, ...]:
-        """Return the participants whose signature is missing, ascending."""
-        signed = {one.party for one in self.signatures}
-        return tuple(party for party in self.charter.participants if party not in signed)
 
 
 class OperationStore:
@@ -92,7 +75,8 @@ class OperationStore:
         Raises:
             ProtocolError: The charter is out of its limits, or the keys are not one a participant.
             IdentityError: A signature does not fit.
-            RefusedError: The caller is not the opener, or the id belongs to another charter.
+            RefusedError: The caller is not the opener, the id belongs to another charter, or, with code
+                `near_duplicate`, the charter is near to one that all have signed and names no second officer.
         """
         manifest = self._manifest()
         charter = accept_charter(raw, signature, manifest=manifest)
@@ -107,14 +91,15 @@ class OperationStore:
         _check_keys(raw, charter, keys, manifest)
 
         def work(connection: Connection) -> tuple[Operation, bool]:
-            held = _find(connection, charter.operation)
+            held = rows.find(connection, charter.operation)
             if held is not None:
                 if held.raw != raw:
                     raise RefusedError("the operation's id belongs to another charter")
                 return held, False
-            _insert(connection, raw, charter, keys)
-            _sign(connection, charter.operation, charter.opener, signature)
-            return _get(connection, charter.operation, caller), True
+            require_four_eyes(charter, [one.charter for one in rows.near_ones(connection, charter)])
+            rows.add(connection, raw, charter, keys)
+            rows.sign(connection, charter.operation, charter.opener, signature)
+            return rows.get(connection, charter.operation, caller), True
 
         return self._write(work)
 
@@ -125,7 +110,7 @@ class OperationStore:
             RefusedError: With code `operation_unknown`, where there is none or the caller takes no part.
         """
         with _translated(), self._reader.begin() as connection:
-            return _get(connection, operation, caller)
+            return rows.get(connection, operation, caller)
 
     def listed(self, caller: str) -> tuple[Operation, ...]:
         """Return the operations in which the caller takes part, ascending by id."""
@@ -135,29 +120,31 @@ class OperationStore:
             .order_by(participant_table.c.operation)
         )
         with _translated(), self._reader.begin() as connection:
-            return tuple(_get(connection, name, caller) for name in connection.scalars(query).all())
+            return tuple(rows.get(connection, name, caller) for name in connection.scalars(query).all())
 
     def countersign(self, caller: str, operation: str, signature: bytes) -> tuple[Operation, bool]:
         """Add a participant's signature; return the operation, and whether it became active now.
 
         Raises:
-            RefusedError: Unknown to the caller, or ended.
+            RefusedError: Unknown to the caller, or ended; `near_duplicate` where a charter that is near was signed by
+                all since this one was proposed.
             IdentityError: The signature does not fit.
         """
 
         def work(connection: Connection) -> tuple[Operation, bool]:
-            held = _get(connection, operation, caller)
+            held = rows.get(connection, operation, caller)
             accept_signature(held.raw, caller, signature, manifest=self._manifest())
             if caller not in held.unsigned:
                 return held, False
             if held.charter.ends_at < self._clock.now():
                 raise RefusedError("the charter has ended", code="expired")
-            _sign(connection, operation, caller, signature)
-            signed = _get(connection, operation, caller)
+            require_four_eyes(held.charter, [one.charter for one in rows.near_ones(connection, held.charter)])
+            rows.sign(connection, operation, caller, signature)
+            signed = rows.get(connection, operation, caller)
             active = not signed.unsigned
             if active:
-                _set_state(connection, operation, wire.OPERATION_STATE_ACTIVE)
-            return _get(connection, operation, caller), active
+                rows.activate(connection, operation)
+            return rows.get(connection, operation, caller), active
 
         return self._write(work)
 
@@ -165,20 +152,24 @@ class OperationStore:
         """Note that a sweep runs; one that a stopped gateway left behind gives way to the new one.
 
         Raises:
-            RefusedError: Unknown to the caller, not its opener, not signed by all, reported already, or out of time.
+            RefusedError: Unknown to the caller, not its opener, not signed by all, or out of time; `near_duplicate`
+                where one that is near was signed before, may still be swept, and has no report to round against.
         """
 
         def work(connection: Connection) -> Operation:
-            held = _get(connection, operation, caller)
+            held = rows.get(connection, operation, caller)
             if held.charter.opener != caller:
                 raise RefusedError("a sweep is started by the operation's opener")
-            if held.state not in (wire.OPERATION_STATE_ACTIVE, wire.OPERATION_STATE_SWEEPING):
-                raise RefusedError("the operation is not signed by all, or has its report", public_detail="not active")
+            if held.state not in rows.SIGNED_BY_ALL:
+                raise RefusedError("the operation is not signed by all", public_detail="not active")
             now, skew_s = self._clock.now(), self._manifest().max_skew_s
             if not held.charter.starts_at - skew_s <= now <= held.charter.ends_at + skew_s:
                 raise RefusedError("the operation has not begun or has ended", code="expired")
-            _set_state(connection, operation, wire.OPERATION_STATE_SWEEPING, sweep_id=sweep_id)
-            return _get(connection, operation, caller)
+            if rows.versions(connection, operation) >= MAX_VERSIONS:
+                raise RefusedError("the operation has too many reports", code="too_large")
+            _require_basis(connection, held, now - skew_s)
+            rows.set_state(connection, operation, wire.OPERATION_STATE_SWEEPING, sweep_id=sweep_id)
+            return rows.get(connection, operation, caller)
 
         return self._write(work)
 
@@ -186,50 +177,92 @@ class OperationStore:
         """Note that a sweep ended without a report, so that it may be started again."""
 
         def work(connection: Connection) -> None:
-            held = _find(connection, operation)
+            held = rows.find(connection, operation)
             if held is not None and _runs(held, sweep_id):
-                _set_state(connection, operation, wire.OPERATION_STATE_ACTIVE)
+                reported = rows.versions(connection, operation)
+                state = wire.OPERATION_STATE_REPORTED if reported else wire.OPERATION_STATE_ACTIVE
+                rows.set_state(connection, operation, state)
 
         self._write(work)
 
+    def basis(self, operation: str) -> ReportBasis:
+        """Return what the next version of a report is held against; it stays so while the sweep runs.
+
+        Raises:
+            ConcordatError: There is no such operation any more.
+        """
+        with _translated(), self._reader.begin() as connection:
+            held = rows.find(connection, operation)
+            if held is None:
+                raise ConcordatError("an operation that is gone has no report")
+            return rows.basis_of(connection, held)
+
     def freeze(self, operation: str, sweep_id: bytes, report: bytes, signature: bytes) -> int:
-        """Write the report of a sweep, once and for all; return its version.
+        """Write the report of a sweep, once and for all, as the next version; return its number.
 
         Raises:
             ConcordatError: The sweep is not the one that runs; its report is not taken.
         """
 
         def work(connection: Connection) -> int:
-            held = _find(connection, operation)
+            held = rows.find(connection, operation)
             if held is None or not _runs(held, sweep_id):
                 raise ConcordatError("a sweep that no longer runs has no report")
-            _set_state(connection, operation, wire.OPERATION_STATE_REPORTED, report=report, report_signature=signature)
-            return REPORT_VERSION
+            rows.set_state(connection, operation, wire.OPERATION_STATE_REPORTED)
+            return rows.add_report(connection, operation, report, signature)
 
         return self._write(work)
 
-    def report(self, caller: str, operation: str) -> tuple[bytes, bytes]:
-        """Return the frozen report and its signature.
+    def report(self, caller: str, operation: str, version: int = 0) -> Frozen:
+        """Return a version of the frozen report; 0 is the newest.
 
         Raises:
-            RefusedError: Unknown to the caller, or there is no report yet.
+            RefusedError: Unknown to the caller, no report yet, or no such version.
         """
         with _translated(), self._reader.begin() as connection:
-            return _frozen(connection, _get(connection, operation, caller))
+            rows.get(connection, operation, caller)
+            return rows.frozen(connection, operation, version)
 
-    def report_for_reader(self, reader: str, operation: str) -> tuple[bytes, bytes]:
-        """Return the frozen report and its signature to a partner that the charter names as a reader.
+    def report_for_reader(self, reader: str, operation: str, version: int = 0) -> Frozen:
+        """Return a version of the frozen report to a partner that the charter names as a reader.
 
         Raises:
             RefusedError: With code `operation_unknown` where there is none, where not all participants have signed,
-                or where the reader is not named (I8); with `refused`, where there is no report yet.
+                or where the reader is not named (I8); with `refused`, where there is no report or version yet.
         """
         with _translated(), self._reader.begin() as connection:
-            held = _find(connection, operation)
+            held = rows.find(connection, operation)
             # Before all have signed, the readers are what the opener alone wants.
             if held is None or reader not in held.charter.readers or held.unsigned:
                 raise RefusedError("no such operation, or the caller is no reader of it", code="operation_unknown")
-            return _frozen(connection, held)
+            return rows.frozen(connection, operation, version)
+
+    def runs_exercise(self, party: str, operation: str) -> bool:
+        """Tell whether a party takes part in an exercise that all have signed and that has not ended."""
+        with _translated(), self._reader.begin() as connection:
+            held = rows.find(connection, operation)
+        if held is None or held.state not in rows.SIGNED_BY_ALL or party not in held.charter.participants:
+            return False
+        now, skew_s = self._clock.now(), self._manifest().max_skew_s
+        return held.charter.exercise and held.charter.starts_at - skew_s <= now <= held.charter.ends_at + skew_s
+
+    def ended_exercises(self) -> tuple[str, ...]:
+        """Return the exercises that are to be wiped, ascending by id."""
+        before = self._clock.now() - self._manifest().max_skew_s - WIPE_GRACE_S
+        query = select(operation_table.c.operation, operation_table.c.charter).order_by(operation_table.c.operation)
+        with _translated(), self._reader.begin() as connection:
+            found = [(row.operation, wire.Charter.FromString(row.charter)) for row in connection.execute(query)]
+        return tuple(name for name, charter in found if charter.exercise and charter.ends_at < before)
+
+    def wipe(self, operation: str) -> None:
+        """Delete an exercise that has ended: charter, keys, signatures, all versions of its report.
+
+        Raises:
+            ConcordatError: It is no exercise, or has not ended.
+        """
+        if operation not in self.ended_exercises():
+            raise ConcordatError("only exercises that have ended are wiped")
+        self._write(lambda connection: rows.remove(connection, operation))
 
     def _write(self, work: Callable[[Connection], T]) -> T:
         with _translated():
@@ -256,79 +289,16 @@ def _check_keys(raw: bytes, charter: wire.Charter, keys: Sequence[wire.SealedKey
         accept_sealed_key(key, raw, manifest=manifest)
 
 
-def _insert(connection: Connection, raw: bytes, charter: wire.Charter, keys: Sequence[wire.SealedKey]) -> None:
-    connection.execute(
-        insert(operation_table).values(
-            operation=charter.operation,
-            charter=raw,
-            charter_hash=charter_hash(raw),
-            opener=charter.opener,
-            state=wire.OPERATION_STATE_PROPOSED,
-        )
-    )
-    rows = [
-        {
-            "operation": charter.operation,
-            "party": key.recipient,
-            "key_ciphertext": key.ciphertext,
-            "key_signature": key.signature,
-        }
-        for key in keys
-    ]
-    connection.execute(insert(participant_table), rows)
-
-
-def _sign(connection: Connection, operation: str, party: str, signature: bytes) -> None:
-    table = participant_table
-    connection.execute(
-        update(table).where(table.c.operation == operation, table.c.party == party).values(signature=signature)
-    )
-
-
-def _set_state(connection: Connection, operation: str, state: int, **columns: bytes) -> None:
-    table = operation_table
-    connection.execute(update(table).where(table.c.operation == operation).values(state=state, **columns))
+def _require_basis(connection: Connection, held: Operation, now: float) -> None:
+    """Have what is near and was signed before report first: held against each other later, both would be exact."""
+    for one in rows.near_ones(connection, held.charter):
+        if one.number < held.number and not one.versions and one.charter.ends_at >= now:
+            raise RefusedError(
+                "an earlier operation that is nearly the same has no report yet",
+                code="near_duplicate",
+                public_detail="the earlier operation has no report yet",
+            )
 
 
 def _runs(held: Operation, sweep_id: bytes) -> bool:
     return held.state == wire.OPERATION_STATE_SWEEPING and held.sweep_id == sweep_id
-
-
-def _get(connection: Connection, operation: str, caller: str) -> Operation:
-    held = _find(connection, operation)
-    # I8: one refusal, whether the operation does not exist or is not the caller's.
-    if held is None or caller not in held.charter.participants:
-        raise RefusedError("no such operation, or the caller takes no part in it", code="operation_unknown")
-    return held
-
-
-def _frozen(connection: Connection, held: Operation) -> tuple[bytes, bytes]:
-    if held.state != wire.OPERATION_STATE_REPORTED:
-        raise RefusedError("the operation has no report yet", public_detail="no report yet")
-    table = operation_table.c
-    query = select(table.report, table.report_signature).where(table.operation == held.charter.operation)
-    row = connection.execute(query).one()
-    return row.report, row.report_signature
-
-
-def _find(connection: Connection, operation: str) -> Operation | None:
-    row = connection.execute(select(operation_table).where(operation_table.c.operation == operation)).first()
-    if row is None:
-        return None
-    table = participant_table.c
-    parties = connection.execute(
-        select(participant_table).where(table.operation == operation).order_by(table.party)
-    ).all()
-    return Operation(
-        charter=wire.Charter.FromString(row.charter),
-        raw=row.charter,
-        state=row.state,
-        sweep_id=row.sweep_id or b"",
-        signatures=tuple(
-            wire.PartySignature(party=one.party, signature=one.signature) for one in parties if one.signature
-        ),
-        keys=tuple(
-            wire.SealedKey(recipient=one.party, ciphertext=one.key_ciphertext, signature=one.key_signature)
-            for one in parties
-        ),
-    )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from concordat.api.operator import MAX_OPERATIONS, FrozenReport, OperationPhase, OperationState
 from concordat.protocol.report import TOTALS
 from concordat.wire.v1 import operations_pb2 as wire
-from gateway.operations_schema import operation_table, participant_table
+from gateway.operations_schema import operation_table, participant_table, report_table
 from gateway.transactions import unavailable
 
 if TYPE_CHECKING:
@@ -42,8 +42,17 @@ def operation_states(reader: Engine) -> tuple[OperationState, ...]:
         .group_by(participant_table.c.operation)
         .subquery()
     )
-    query = select(table.charter, table.state, table.report, signed.c.signed).join(
-        signed, signed.c.operation == table.operation
+    newest = (
+        select(report_table.c.operation, func.max(report_table.c.version).label("version"))
+        .group_by(report_table.c.operation)
+        .subquery()
+    )
+    newest_report = and_(report_table.c.operation == newest.c.operation, report_table.c.version == newest.c.version)
+    query = (
+        select(table.charter, table.state, report_table.c.report, signed.c.signed)
+        .join(signed, signed.c.operation == table.operation)
+        .outerjoin(newest, newest.c.operation == table.operation)
+        .outerjoin(report_table, newest_report)
     )
     try:
         with reader.begin() as connection:

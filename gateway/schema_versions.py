@@ -23,7 +23,7 @@ from gateway.transactions import unavailable
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """The names of all steps, the newest last."""
 LEDGER_VERSION: Final = b"1"
 _SCRIPTS: Final = Path(__file__).parent / "migrations"

@@ -58,12 +58,14 @@ class SweepSettings:
 class Participation:
     """How one participant of the charter took part.
 
-    The state is `included`, `absent` or `dropped:CODE`; the size is there only where it is included.
+    The state is `included`, `absent` or `dropped:CODE`; size and commitment (hexadecimal) are there only where it is
+    included.
     """
 
     party: str
     state: str
-    size: int | None
+    size: int | None = None
+    commitment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,10 +408,11 @@ class SweepHub:
     def _participation(self, party: str) -> Participation:
         member = self._members.get(party)
         if member is not None:
-            return Participation(party, "included", member.declaration.size)
+            declared = member.declaration
+            return Participation(party, "included", declared.size, declared.commitment.hex())
         if party in self._dropped:
-            return Participation(party, f"dropped:{self._dropped[party]}", None)
-        return Participation(party, "absent", None)
+            return Participation(party, f"dropped:{self._dropped[party]}")
+        return Participation(party, "absent")
 
     def _indices(self) -> list[int]:
         return [member.index for member in self._members.values()]

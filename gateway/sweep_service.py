@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from concordat.clock import Clock
     from concordat.identity.keys import SigningKey
-    from gateway.operations_store import Operation, OperationStore
+    from gateway.operations_rows import Operation
+    from gateway.operations_store import OperationStore
     from gateway.sweep import Effect
     from gateway.sweep_pairs import Pair, ProvenPair
 
@@ -234,8 +235,14 @@ class RunningSweep:
         candidates = [self._candidate(proven) for proven in conclude.edges]
         for at in range(0, len(candidates), EDGES_A_WRITE):
             await context.ledger.open_edges(candidates[at : at + EDGES_A_WRITE])
+        basis = await asyncio.to_thread(context.store.basis, name)
         report = build_report(
-            self.operation, conclude.result, gateway=context.identity, frozen_at=int(context.clock.now())
+            self.operation,
+            conclude.result,
+            basis,
+            gateway=context.identity,
+            key=context.key,
+            frozen_at=int(context.clock.now()),
         )
         signature = sign_report(report, context.key)
         version = await asyncio.to_thread(context.store.freeze, name, self.sweep_id, report, signature)

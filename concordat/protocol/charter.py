@@ -22,6 +22,7 @@ KEY_DOMAIN: Final = "operation-key"
 OPERATION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_TITLE: Final = 200
 MAX_READERS: Final = 64
+MAX_OFFICER: Final = 200
 
 
 def charter_hash(raw: bytes) -> bytes:
@@ -57,7 +58,21 @@ def parse_charter(raw: bytes) -> wire.Charter:
         raise ProtocolError("charter: field operation_key_hash is no SHA-256")
     if len(charter.justification_hash) != hashlib.sha256().digest_size or not charter.purpose:
         raise RefusedError("charter: field justification_hash or purpose is missing", code="justification_missing")
+    _check_officers(charter)
     return charter
+
+
+def _check_officers(charter: wire.Charter) -> None:
+    for officer in (charter.officer, charter.second_officer):
+        if len(officer) > MAX_OFFICER or officer != officer.strip() or not officer.isprintable():
+            raise ProtocolError(f"charter: an officer's pseudonym is over {MAX_OFFICER} characters, or not printable")
+    if charter.second_officer and same_officer(charter.officer, charter.second_officer):
+        raise ProtocolError("charter: field second_officer must be another than officer, who must be named")
+
+
+def same_officer(first: str, second: str) -> bool:
+    """Tell whether two pseudonyms are of one person as far as one can see; nobody is a second one beside no one."""
+    return not first.strip() or first.strip().casefold() == second.strip().casefold()
 
 
 def accept_charter(raw: bytes, signature: bytes, *, manifest: Manifest) -> wire.Charter:

@@ -100,6 +100,33 @@ def listed(counts: Mapping[int, int]) -> dict[str, int]:
     return result
 
 
+def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a version of a report changes against the one before it: numbers that differ, and whose set did.
+
+    That a participant's set is another shows in its commitment only; what was added or taken out is not said.
+    """
+    old = {one["party"]: one for one in before["participants"]}
+    changed = []
+    for one in after["participants"]:
+        was = old.get(one["party"], {})
+        if one["state"] != was.get("state"):
+            changed.append({"party": one["party"], "change": "state"})
+        elif one["commitment"] != was.get("commitment"):
+            changed.append({"party": one["party"], "change": "set"})
+    return {
+        "from": before["version"],
+        "totals": _changes(before["totals"], after["totals"]),
+        "per_namespace": _changes(before["per_namespace"], after["per_namespace"]),
+        "matches": after["matches"] - before["matches"],
+        "participants": changed,
+    }
+
+
+def _changes(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    changes = {name: after.get(name, 0) - before.get(name, 0) for name in {*before, *after}}
+    return {name: number for name, number in changes.items() if number}
+
+
 def encode_report(report: Mapping[str, Any]) -> bytes:
     """Return the canonical JSON that a gateway signs."""
     return json.dumps(report, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concordat.errors import ConcordatError, IdentityError, ProtocolError, RefusedError
+from concordat.protocol.charter import charter_hash
 from concordat.wire.v1 import operations_pb2 as wire
-from gateway.operations_store import OperationStore
-from tests.unit.operations.charters import Proposed, proposed, sign
+from gateway.operations_rows import Frozen
+from gateway.operations_store import WIPE_GRACE_S, OperationStore
+from tests.unit.operations.charters import NOW, Proposed, proposed, sign
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,17 +191,33 @@ def test_a_sweep_left_behind_by_a_stopped_gateway_gives_way_to_a_new_one(
     assert restarted.freeze("action-day", OTHER_SWEEP, b"{}", bytes(64)) == 1
 
 
-def test_a_report_is_frozen_once(store: OperationStore, homes: Homes) -> None:
+def test_a_report_is_frozen_and_each_further_sweep_makes_the_next_version(store: OperationStore, homes: Homes) -> None:
     activate(store, homes)
     with pytest.raises(RefusedError):
         store.report(who(homes, "BE"), "action-day")
     store.start_sweep(who(homes, "AT"), "action-day", SWEEP)
-    store.freeze("action-day", SWEEP, b"{}", bytes(64))
+    assert store.freeze("action-day", SWEEP, b"{}", bytes(64)) == 1
     with pytest.raises(ConcordatError):
         store.freeze("action-day", SWEEP, b"{1}", bytes(64))
-    with pytest.raises(RefusedError):
-        store.start_sweep(who(homes, "AT"), "action-day", OTHER_SWEEP)
-    assert store.report(who(homes, "BE"), "action-day") == (b"{}", bytes(64))
+    assert store.report(who(homes, "BE"), "action-day") == Frozen(b"{}", bytes(64), 1)
+    store.start_sweep(who(homes, "AT"), "action-day", OTHER_SWEEP)
+    assert store.report(who(homes, "BE"), "action-day") == Frozen(b"{}", bytes(64), 1), "it stays while a sweep runs"
+    assert store.basis("action-day").previous == b"{}"
+    assert store.freeze("action-day", OTHER_SWEEP, b"{2}", bytes(64)) == 2
+    found = [store.report(who(homes, "BE"), "action-day", version) for version in (0, 1, 2)]
+    assert [(one.report, one.versions) for one in found] == [(b"{2}", 2), (b"{}", 2), (b"{2}", 2)]
+    with pytest.raises(RefusedError, match="no such version"):
+        store.report(who(homes, "BE"), "action-day", 3)
+
+
+def test_an_abandoned_further_sweep_leaves_the_report_as_it_was(store: OperationStore, homes: Homes) -> None:
+    activate(store, homes)
+    store.start_sweep(who(homes, "AT"), "action-day", SWEEP)
+    store.freeze("action-day", SWEEP, b"{}", bytes(64))
+    store.start_sweep(who(homes, "AT"), "action-day", OTHER_SWEEP)
+    store.abandon_sweep("action-day", OTHER_SWEEP)
+    assert store.get(who(homes, "AT"), "action-day").state == wire.OPERATION_STATE_REPORTED
+    assert store.report(who(homes, "AT"), "action-day").report == b"{}"
 
 
 def test_an_abandoned_sweep_may_be_started_again(store: OperationStore, homes: Homes) -> None:
@@ -209,3 +227,133 @@ def test_an_abandoned_sweep_may_be_started_again(store: OperationStore, homes: H
     assert store.get(who(homes, "AT"), "action-day").state == wire.OPERATION_STATE_SWEEPING
     store.abandon_sweep("action-day", SWEEP)
     assert store.get(who(homes, "AT"), "action-day").state == wire.OPERATION_STATE_ACTIVE
+
+
+FOUR_EYES = {"officer": "officer-1", "second_officer": "officer-2"}
+NEAR: dict[str, dict[str, object]] = {
+    "one participant more": {"participants": ["AT", "BE", "CZ", "DE"]},
+    "one participant less": {"participants": ["AT", "BE"]},
+    "the same participants": {},
+    "other kinds, one of them the same": {"namespaces": ["e164", "iban"]},
+    "29 days later": {"starts_at": int(NOW) + 29 * 86_400, "ends_at": int(NOW) + 40 * 86_400},
+}
+FAR: dict[str, dict[str, object]] = {
+    "another purpose": {"purpose": "investigation"},
+    "no kind in common": {"namespaces": ["iban"]},
+    "31 days later": {"starts_at": int(NOW) + 31 * 86_400, "ends_at": int(NOW) + 40 * 86_400},
+    "an exercise": {"exercise": True},
+}
+
+
+def second(homes: Homes, changes: dict[str, object], **more: object) -> Proposed:
+    given = {**changes, **more}
+    if "participants" in given:
+        given["participants"] = [who(homes, name) for name in given["participants"]]  # type: ignore[attr-defined]
+    return proposed(homes, "AT", operation="second", **given)
+
+
+@pytest.mark.parametrize("case", NEAR)
+def test_a_charter_near_to_an_earlier_one_needs_a_second_officer(
+    store: OperationStore, homes: Homes, case: str
+) -> None:
+    activate(store, homes)
+    with pytest.raises(RefusedError) as refusal:
+        propose(store, homes, second(homes, NEAR[case]))
+    assert refusal.value.code == "near_duplicate"
+    assert "action-day" not in f"{refusal.value.message}{refusal.value.public_detail}", "whose it is, is not said (I8)"
+    propose(store, homes, second(homes, NEAR[case], **FOUR_EYES))
+
+
+@pytest.mark.parametrize("case", FAR)
+def test_a_charter_that_is_not_near_needs_none(store: OperationStore, homes: Homes, case: str) -> None:
+    activate(store, homes)
+    propose(store, homes, second(homes, FAR[case]))
+
+
+def test_a_charter_that_was_never_signed_by_all_makes_none_near(store: OperationStore, homes: Homes) -> None:
+    propose(store, homes)
+    propose(store, homes, second(homes, {}))
+
+
+def test_of_two_near_charters_that_wait_for_signatures_only_the_first_becomes_active_without_four_eyes(
+    store: OperationStore, homes: Homes
+) -> None:
+    late = propose(store, homes, second(homes, {}))
+    activate(store, homes)
+    with pytest.raises(RefusedError) as refusal:
+        store.countersign(who(homes, "BE"), "second", sign(homes["BE"], late.raw))
+    assert refusal.value.code == "near_duplicate"
+
+
+def activate_second(store: OperationStore, homes: Homes) -> None:
+    given = propose(store, homes, second(homes, {}, **FOUR_EYES))
+    for name in ("BE", "CZ"):
+        store.countersign(who(homes, name), "second", sign(homes[name], given.raw))
+
+
+def test_a_near_charter_is_swept_after_the_earlier_one_and_held_against_its_first_report(
+    store: OperationStore, homes: Homes
+) -> None:
+    first = activate(store, homes)
+    activate_second(store, homes)
+    with pytest.raises(RefusedError) as refusal:
+        store.start_sweep(who(homes, "AT"), "second", OTHER_SWEEP)
+    assert refusal.value.code == "near_duplicate"
+    for report in (b"{1}", b"{2}"):
+        store.start_sweep(who(homes, "AT"), "action-day", SWEEP)
+        store.freeze("action-day", SWEEP, report, bytes(64))
+    store.start_sweep(who(homes, "AT"), "second", OTHER_SWEEP)
+    basis = store.basis("second")
+    assert (basis.near, basis.earlier, basis.family) == (True, b"{1}", charter_hash(first.raw))
+    assert not store.basis("action-day").near, "the earlier one is exact, whatever came later"
+
+
+def test_a_near_charter_waits_no_longer_for_one_that_has_ended(
+    store: OperationStore, homes: Homes, clock: ManualClock
+) -> None:
+    activate(store, homes)
+    given = propose(store, homes, second(homes, {"ends_at": int(NOW) + 86_400}, **FOUR_EYES))
+    for name in ("BE", "CZ"):
+        store.countersign(who(homes, name), "second", sign(homes[name], given.raw))
+    clock.advance(3600 + 121)
+    store.start_sweep(who(homes, "AT"), "second", OTHER_SWEEP)
+    assert (store.basis("second").near, store.basis("second").earlier) == (True, None)
+
+
+def exercise(store: OperationStore, homes: Homes) -> None:
+    given = propose(store, homes, proposed(homes, exercise=True))
+    for name in ("BE", "CZ"):
+        store.countersign(who(homes, name), "action-day", sign(homes[name], given.raw))
+
+
+def test_an_exercise_runs_for_its_participants_between_its_dates(
+    store: OperationStore, homes: Homes, clock: ManualClock
+) -> None:
+    """I8: whoever takes no part gets the answer of an operation that does not exist."""
+    exercise(store, homes)
+    propose(store, homes, second(homes, {}))
+    asked = [("AT", "action-day"), ("DE", "action-day"), ("AT", "second"), ("AT", "no-such-day")]
+    assert [store.runs_exercise(who(homes, name), operation) for name, operation in asked] == [True, *[False] * 3]
+    clock.advance(3600 + 121)
+    assert not store.runs_exercise(who(homes, "AT"), "action-day")
+
+
+def test_an_exercise_that_has_ended_is_wiped_with_its_reports_and_nothing_else_is(
+    store: OperationStore, homes: Homes, clock: ManualClock
+) -> None:
+    exercise(store, homes)
+    propose(store, homes, second(homes, {}))
+    store.start_sweep(who(homes, "AT"), "action-day", SWEEP)
+    store.freeze("action-day", SWEEP, b"{}", bytes(64))
+    assert store.ended_exercises() == ()
+    with pytest.raises(ConcordatError):
+        store.wipe("action-day")
+    clock.advance(3600 + 120 + WIPE_GRACE_S + 1)
+    assert store.ended_exercises() == ("action-day",)
+    store.wipe("action-day")
+    assert [one.charter.operation for one in store.listed(who(homes, "AT"))] == ["second"]
+    with pytest.raises(RefusedError):
+        store.report(who(homes, "AT"), "action-day")
+    assert store.ended_exercises() == ()
+    with pytest.raises(ConcordatError):
+        store.wipe("second")
