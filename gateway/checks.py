@@ -145,6 +145,8 @@ class Checks:
         accept_audience(header, message.audience_salt, list(message.audience_sets), message.items.audiences)
         if max(len(header.fields.purpose), len(header.fields.operation)) > MAX_WORD:
             raise ProtocolError("the check's purpose or operation is too long", code="too_large")
+        if header.fields.exercise and not header.fields.operation:
+            raise ProtocolError("a check of an exercise names its operation")
         named = {*message.only_holders, *(party for one in message.audience_sets for party in one.parties)}
         if not named <= set(self.shared.table.parties):
             raise RefusedError("the check names a holder that is no node")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from concordat import telemetry
 from concordat.errors import ConcordatError, UnavailableError
 from gateway.effects import Answered, Close, Forget, ReadNotices, ReadSequences, Send, Write
+from gateway.ledger import WipeExercise
 from gateway.metrics import HubMetrics
 from gateway.session import Channel
 from gateway.writer import LedgerWriter
@@ -174,6 +175,14 @@ class Hub:
             UnavailableError: They are not known to be durable.
         """
         await self._writer.write(candidates)
+
+    async def wipe_exercise(self, operation: str) -> None:
+        """Let the ledger forget an exercise that is over; it has when this returns.
+
+        Raises:
+            UnavailableError: It is not known to have.
+        """
+        await self._writer.write([WipeExercise(operation)])
 
     def _carry_out(self) -> None:
         """Do what the exchange wants, in order."""

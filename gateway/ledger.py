@@ -23,6 +23,7 @@ from gateway import ledger_schema as schema
 from gateway.database import READ_ONLY
 from gateway.edges import EdgeBook, EdgeCandidate, Telling
 from gateway.ledger_drafts import Draft
+from gateway.ledger_exercises import wipe_exercise
 from gateway.ledger_incarnations import (
     INCARNATION_BYTES,
     Renewal,
@@ -54,6 +55,7 @@ from gateway.ledger_writes import (
     TickState,
     Tombstone,
     VoidEdge,
+    WipeExercise,
 )
 from gateway.rules import Rules
 from gateway.schema_versions import LEDGER_VERSION, ensure_schema
@@ -78,6 +80,7 @@ __all__ = [
     "TickState",
     "Tombstone",
     "VoidEdge",
+    "WipeExercise",
 ]
 
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -240,7 +243,7 @@ class Ledger:
         """
         edge, count = schema.edge, func.count()
         with self._reading() as connection:
-            by_state = select(edge.c.state, count).group_by(edge.c.state)
+            by_state = select(edge.c.state, count).where(edge.c.exercise == "").group_by(edge.c.state)
             states = {state: number for state, number in connection.execute(by_state)}  # noqa: C416 -- as in sequences
             sizes = {one.name: connection.scalar(select(count).select_from(one)) or 0 for one in _COUNTED}
             position = read_number(connection, "position")
@@ -309,6 +312,8 @@ class Ledger:
         take_feedback(connection, [write for write in writes if isinstance(write, FeedbackGiven)], draft)
         incarnate(connection, [write for write in writes if isinstance(write, Incarnated)], draft, self._renewal())
         for write in writes:
+            if isinstance(write, WipeExercise):
+                wipe_exercise(connection, write.operation)
             if isinstance(write, VoidEdge):
                 self._void(connection, write, draft)
         candidates = [write for write in writes if isinstance(write, EdgeCandidate)]
@@ -359,9 +364,9 @@ class Ledger:
         """Make an edge void, with all that were merged with it, free its keys and tell the other told recipients."""
         edge, told = schema.edge, schema.told
         row = connection.execute(
-            select(edge.c.edge_id, edge.c.merged_into, edge.c.state, edge.c.party_a, edge.c.party_b).where(
-                edge.c.edge_id == write.edge_id
-            )
+            select(
+                *(edge.c.edge_id, edge.c.merged_into, edge.c.state, edge.c.party_a, edge.c.party_b, edge.c.exercise)
+            ).where(edge.c.edge_id == write.edge_id)
         ).first()
         if row is None or row.state == "void" or {row.party_a, row.party_b} != {write.refuser, write.other}:
             return
@@ -377,7 +382,8 @@ class Ledger:
         draft.refused.append(write)
         now_ms = self._now_ms()
         for recipient, edge_id in sorted({(r, e) for r, e in rows if r != write.refuser}):
-            draft.notices.append((recipient, wire.Notice(voided=wire.Voided(edge_id=edge_id, voided_at_ms=now_ms))))
+            voided = wire.Voided(edge_id=edge_id, voided_at_ms=now_ms)
+            draft.tell(recipient, wire.Notice(voided=voided), row.exercise)
 
     def _open_edges(self, connection: Connection, candidates: list[EdgeCandidate], draft: Draft) -> None:
         references = sorted({r for candidate in candidates for r in (candidate.reference_a, candidate.reference_b)})
@@ -399,7 +405,8 @@ class Ledger:
         now_ms = self._now_ms()
         store_edges(connection, book, now_ms)
         draft.visible = show_edges(connection, book) or draft.visible
-        draft.notices += [(telling.recipient, self._notice(telling, now_ms)) for telling in book.tellings]
+        for telling in book.tellings:
+            draft.tell(telling.recipient, self._notice(telling, now_ms), telling.exercise)
 
     def _notice(self, telling: Telling, now_ms: int) -> wire.Notice:
         candidate = telling.candidate
@@ -418,6 +425,7 @@ class Ledger:
             decision=candidate.decision,
             answer_mac=candidate.answer_mac if telling.asked else b"",
             look_once=candidate.look_once,
+            exercise=bool(telling.exercise),
         )
         return wire.Notice(told=told)
 

@@ -14,10 +14,15 @@ if TYPE_CHECKING:
 class Draft:
     """What a transaction is going to append to recipients' lists, and what it found."""
 
-    notices: list[tuple[str, wire.Notice]] = field(default_factory=list)
+    notices: list[tuple[str, wire.Notice, str]] = field(default_factory=list)
+    """Recipient, content, and the operation of an exercise or nothing."""
     refused: list[VoidEdge] = field(default_factory=list)
     visible: bool = False
     dead: frozenset[tuple[str, bytes]] = frozenset()
     superseded: frozenset[tuple[str, bytes]] = frozenset()
     doubted: frozenset[tuple[str, bytes]] = frozenset()
     renewed_by: str = ""
+
+    def tell(self, recipient: str, notice: wire.Notice, exercise: str = "") -> None:
+        """Append to a recipient's list."""
+        self.notices.append((recipient, notice, exercise))

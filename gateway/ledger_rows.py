@@ -57,6 +57,7 @@ def _origin(row: Any) -> EdgeCandidate:
         grade=row.grade,
         check_id=row.check_id,
         sweep_id=row.sweep_id,
+        exercise=row.exercise,
     )
 
 
@@ -108,6 +109,7 @@ def _row(edge: Edge, merged_into: bytes | None, now_ms: int) -> dict[str, Any]:
         "state": "live" if merged_into is None else "merged",
         "merged_into": merged_into,
         "opened_at_ms": now_ms,
+        "exercise": origin.exercise,
         "visible": False,
     }
 
@@ -138,12 +140,13 @@ def has_list(party: str) -> bool:
         return True
 
 
-def append_notices(connection: Connection, drafts: list[tuple[str, wire.Notice]]) -> tuple[LedgerNotice, ...]:
+def append_notices(connection: Connection, drafts: list[tuple[str, wire.Notice, str]]) -> tuple[LedgerNotice, ...]:
     """Append to recipients' lists, each without gaps; who has no list is told in another way."""
     table = schema.notice
     last: dict[str, int] = {}
     notices: list[LedgerNotice] = []
-    for recipient, notice in drafts:
+    rows: list[dict[str, Any]] = []
+    for recipient, notice, exercise in drafts:
         if not has_list(recipient):
             continue
         if recipient not in last:
@@ -151,8 +154,9 @@ def append_notices(connection: Connection, drafts: list[tuple[str, wire.Notice]]
             last[recipient] = connection.execute(query).scalar() or 0
         last[recipient] += 1
         notice.cursor = last[recipient]
-        notices.append(LedgerNotice(recipient, notice.cursor, notice.SerializeToString(deterministic=True)))
-    if notices:
-        rows = [{"recipient": n.recipient, "cursor": n.cursor, "content": n.content} for n in notices]
+        content = notice.SerializeToString(deterministic=True)
+        notices.append(LedgerNotice(recipient, notice.cursor, content))
+        rows.append({"recipient": recipient, "cursor": notice.cursor, "content": content, "exercise": exercise})
+    if rows:
         connection.execute(insert(table), rows)
     return tuple(notices)

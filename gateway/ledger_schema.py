@@ -104,6 +104,7 @@ notice: Final = Table(
     Column("recipient", ordered(400), nullable=False),
     Column("cursor", BigInteger, nullable=False),
     Column("content", LargeBinary, nullable=False),
+    Column("exercise", ordered(64), nullable=False, server_default=text("''")),  # as of its edge
     PrimaryKeyConstraint("recipient", "cursor"),
 )
 

@@ -1,8 +1,9 @@
 """What of the ledger the hub operator may see: live edges that both sides were told of, counted, never listed (I11).
 
 An edge of which one side only was told is a silent holding of the other, and moves nothing here: no number, and no hint
-that a number may have changed. Edges that were merged count once, by whoever was told of any of them. What both know
-stays visible until the edge is void, so that a policy that is narrowed later takes back no number.
+that a number may have changed. Neither does an edge of an exercise. Edges that were merged count once, by whoever was
+told of any of them. What both know stays visible until the edge is void, so that a policy that is narrowed later takes
+back no number.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def show_edges(connection: Connection, book: EdgeBook) -> bool:
     roots.update(book.merged.values())
     shown = 0
     for some in in_chunks(sorted(roots)):
-        fresh = _edge.edge_id.in_(some) & (_edge.state == "live") & ~_edge.visible & _both_told()
+        real = (_edge.state == "live") & (_edge.exercise == "")
+        fresh = _edge.edge_id.in_(some) & real & ~_edge.visible & _both_told()
         shown += connection.execute(update(schema.edge).where(fresh).values(visible=True)).rowcount
     merged = sorted(book.merged)
     counted_twice = select(_edge.edge_id).where(_edge.edge_id.in_(merged), _edge.visible)

@@ -8,6 +8,7 @@ that was never told of an edge gets no receipt from the other side, whose silent
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, and_, insert, or_, select, update
@@ -22,10 +23,19 @@ if TYPE_CHECKING:
     from gateway.ledger_drafts import Draft
     from gateway.ledger_writes import FeedbackGiven, ReceiptTaken, Tombstone
 
-    Reference = tuple[str, bytes]
-    """A party and its reference."""
-    Tellings = dict[bytes, list[tuple[str, bytes, bytes]]]
-    """By live edge: recipient, its reference, and the edge of which it was told, which may have been merged since."""
+Reference = tuple[str, bytes]
+"""A party and its reference."""
+Telling = tuple[str, bytes, bytes]
+"""A recipient, its reference, and the edge of which it was told, which may have been merged since."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    """A live edge that a withdrawal makes void."""
+
+    by: Reference
+    visible: bool
+    exercise: str
 
 
 def withdraw(
@@ -49,7 +59,7 @@ def withdraw(
     edges = _close(connection, _live_with(connection, fresh), draft) if close else {}
     owed: dict[tuple[bytes, str], dict[str, Any]] = {}
     for party, reference in fresh:
-        for tellings in edges.get((party, reference), ()):
+        for tellings, exercise in edges.get((party, reference), ()):
             # Who was never told of the other side must not learn of it by the other side's receipt.
             knows = any(recipient == party for recipient, _, _ in tellings)
             for recipient, own_reference, edge_id in tellings:
@@ -62,11 +72,11 @@ def withdraw(
                     own_reference=own_reference,
                     withdrawn_at_ms=now_ms,
                 )
-                draft.notices.append((recipient, wire.Notice(withdrawn=notice)))
+                draft.tell(recipient, wire.Notice(withdrawn=notice), exercise)
                 row = {"edge_id": edge_id, "signer": recipient, "withdrawer": party, "reference": reference}
                 owed[edge_id, recipient] = row | {"owed_since_ms": now_ms, "forward": knows, "message": None}
         own = wire.Withdrawn(party=party, reference=reference, withdrawn_at_ms=now_ms)
-        draft.notices.append((party, wire.Notice(withdrawn=own)))
+        draft.tell(party, wire.Notice(withdrawn=own))
     if owed:
         connection.execute(insert(schema.receipt), list(owed.values()))
 
@@ -84,31 +94,32 @@ def _bury(connection: Connection, asked: list[Reference]) -> list[Reference]:
     return fresh
 
 
-def _live_with(connection: Connection, fresh: list[Reference]) -> dict[bytes, tuple[Reference, bool]]:
-    """Return the live edges in which one of the references stands, each with the one that closes it and its mark."""
+def _live_with(connection: Connection, fresh: list[Reference]) -> dict[bytes, _Closing]:
+    """Return the live edges in which one of the references stands, each with the one that closes it and its marks."""
     edge, order = schema.edge.c, {one: at for at, one in enumerate(fresh)}
-    found: dict[bytes, tuple[Reference, bool]] = {}
+    found: dict[bytes, _Closing] = {}
     for party, column in ((edge.party_a, edge.reference_a), (edge.party_b, edge.reference_b)):
         for some in in_chunks(sorted({reference for _, reference in fresh})):
-            query = select(edge.edge_id, party, column, edge.visible).where(column.in_(some), schema.LIVE)
-            for edge_id, name, reference, visible in connection.execute(query):
+            marks = (edge.visible, edge.exercise)
+            query = select(edge.edge_id, party, column, *marks).where(column.in_(some), schema.LIVE)
+            for edge_id, name, reference, visible, exercise in connection.execute(query):
                 mine = (name, reference)
                 # Where both sides withdraw at once, the first one closes the edge.
-                if mine in order and (edge_id not in found or order[mine] < order[found[edge_id][0]]):
-                    found[edge_id] = mine, visible
+                if mine in order and (edge_id not in found or order[mine] < order[found[edge_id].by]):
+                    found[edge_id] = _Closing(mine, visible, exercise)
     return found
 
 
 def _close(
-    connection: Connection, edges: dict[bytes, tuple[Reference, bool]], draft: Draft
-) -> dict[Reference, list[list[tuple[str, bytes, bytes]]]]:
+    connection: Connection, edges: dict[bytes, _Closing], draft: Draft
+) -> dict[Reference, list[tuple[list[Telling], str]]]:
     """Make edges void with all that were merged with them; return who had been told of them, by withdrawn reference."""
     edge, told = schema.edge, schema.told.c
     root_of = {edge_id: edge_id for edge_id in edges}
     for some in in_chunks(sorted(edges)):
         merged = select(edge.c.edge_id, edge.c.merged_into).where(edge.c.merged_into.in_(some))
         root_of.update((edge_id, root) for edge_id, root in connection.execute(merged))
-    tellings: Tellings = {edge_id: [] for edge_id in edges}
+    tellings: dict[bytes, list[Telling]] = {edge_id: [] for edge_id in edges}
     for some in in_chunks(sorted(root_of)):
         known = select(told.recipient, told.reference, told.edge_id).where(told.edge_id.in_(some))
         for recipient, reference, edge_id in connection.execute(known):
@@ -116,10 +127,11 @@ def _close(
         connection.execute(update(edge).where(edge.c.edge_id.in_(some)).values(state="void"))
         # The keys are free: a value that is submitted again has another reference, and may be told of again.
         connection.execute(schema.told.delete().where(told.edge_id.in_(some)))
-    draft.visible = draft.visible or any(visible for _, visible in edges.values())
-    by_reference: dict[Reference, list[list[tuple[str, bytes, bytes]]]] = defaultdict(list)
+    draft.visible = draft.visible or any(closing.visible for closing in edges.values())
+    by_reference: dict[Reference, list[tuple[list[Telling], str]]] = defaultdict(list)
     for edge_id in sorted(edges):
-        by_reference[edges[edge_id][0]].append(sorted(tellings[edge_id]))
+        closing = edges[edge_id]
+        by_reference[closing.by].append((sorted(tellings[edge_id]), closing.exercise))
     return by_reference
 
 
@@ -134,13 +146,16 @@ def take_receipts(connection: Connection, writes: Iterable[ReceiptTaken], draft:
             table.c.reference == write.reference,
             table.c.message.is_(None),
         )
-        forward = connection.execute(select(table.c.forward).where(owed)).scalar()
-        if forward is None:
+        edge = schema.edge.c
+        marks = select(table.c.forward, edge.exercise).join(schema.edge, edge.edge_id == table.c.edge_id).where(owed)
+        found = connection.execute(marks).first()
+        if found is None:
             continue
+        forward, exercise = found
         connection.execute(update(table).where(owed).values(message=write.message))
         if forward:
             content = wire.ReceiptFor(receipt=wire.Receipt.FromString(write.message))
-            draft.notices.append((write.withdrawer, wire.Notice(receipt=content)))
+            draft.tell(write.withdrawer, wire.Notice(receipt=content), exercise)
 
 
 def take_feedback(connection: Connection, writes: Iterable[FeedbackGiven], draft: Draft) -> None:
@@ -148,7 +163,9 @@ def take_feedback(connection: Connection, writes: Iterable[FeedbackGiven], draft
     edge, told, table = schema.edge, schema.told, schema.feedback
     for write in writes:
         row = connection.execute(
-            select(edge.c.edge_id, edge.c.merged_into).where(edge.c.edge_id == write.edge_id, edge.c.state != "void")
+            select(edge.c.edge_id, edge.c.merged_into, edge.c.exercise).where(
+                edge.c.edge_id == write.edge_id, edge.c.state != "void"
+            )
         ).first()
         if row is None:
             continue
@@ -166,4 +183,4 @@ def take_feedback(connection: Connection, writes: Iterable[FeedbackGiven], draft
         feedback = wire.Feedback.FromString(write.message)
         for reference in sorted(theirs):
             content = wire.FeedbackFor(feedback=feedback, own_reference=reference)
-            draft.notices.append((write.other, wire.Notice(feedback=content)))
+            draft.tell(write.other, wire.Notice(feedback=content), row.exercise)

@@ -81,8 +81,23 @@ class Incarnated:
     published_sequence: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class WipeExercise:
+    """An exercise is over: what the ledger holds of it goes, but for empty entries in recipients' lists."""
+
+    operation: str
+
+
 LedgerWrite = (
-    PublishedSequence | LoggedCheck | VoidEdge | Tombstone | ReceiptTaken | FeedbackGiven | Incarnated | EdgeCandidate
+    PublishedSequence
+    | LoggedCheck
+    | VoidEdge
+    | Tombstone
+    | ReceiptTaken
+    | FeedbackGiven
+    | Incarnated
+    | WipeExercise
+    | EdgeCandidate
 )
 
 

@@ -16,8 +16,9 @@ def _ordered(length: int) -> sa.String:
 
 
 def upgrade() -> None:
-    """Add the tables, and mark every edge as of no exercise."""
-    op.add_column("edge", sa.Column("exercise", _ordered(64), nullable=False, server_default=sa.text("''")))
+    """Add the tables, and mark every edge and notice as of no exercise."""
+    for table in ("edge", "notice"):
+        op.add_column(table, sa.Column("exercise", _ordered(64), nullable=False, server_default=sa.text("''")))
     op.create_table(
         "receipt",
         sa.Column("edge_id", sa.LargeBinary(16), nullable=False),
