@@ -261,6 +261,7 @@ class RunningSweep:
             told_a=proven.told[0],
             told_b=proven.told[1],
             sweep_id=self.sweep_id,
+            exercise=self.operation.charter.operation if self.operation.charter.exercise else "",
         )
 
 

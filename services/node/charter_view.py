@@ -13,6 +13,7 @@ from concordat.identity.names import short
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from concordat.wire.v1 import operations_pb2 as wire
     from services.node.operations import Proposal
 
 
@@ -32,7 +33,8 @@ def render_charter(proposal: Proposal) -> RenderableType:
         ("namespaces", ", ".join(charter.namespaces)),
         ("from", _time(charter.starts_at)),
         ("to", _time(charter.ends_at)),
-        ("exercise", "yes" if charter.exercise else "no"),
+        ("exercise", "EXERCISE: its values are never compared with real ones" if charter.exercise else "no"),
+        ("near to an earlier one", _officers(charter)),
         ("SHA-256", proposal.held.hash.hex()),
         ("signed by", ", ".join(short(party) for party in proposal.signed)),
     )
@@ -40,6 +42,12 @@ def render_charter(proposal: Proposal) -> RenderableType:
         # A title is an opener's text: Text keeps it from being read as markup.
         table.add_row(name, Text(value))
     return table
+
+
+def _officers(charter: wire.Charter) -> str:
+    if not charter.second_officer:
+        return "not as far as its opener says"
+    return f"{charter.officer} and {charter.second_officer} of the opener agree; its report is rounded"
 
 
 def _time(seconds: int) -> str:

@@ -347,10 +347,10 @@ def _warn_of_operation(console: Console, submitter: Submitter) -> None:
     """Say that an operation has no charter here: records that are marked for a mistyped one would be in no sweep."""
     if not submitter.operation:
         return
-    from services.node.operations import load_operation  # noqa: PLC0415 -- brings in gRPC, seldom needed here
+    from services.node.held import load_operation  # noqa: PLC0415 -- seldom needed here
 
     try:
-        load_operation(submitter.home, submitter.operation)
+        load_operation(submitter.home.path, submitter.operation)
     except ConcordatError:
         text = f"This node has signed no charter of {submitter.operation}; its records are in no sweep before it has."
         console.print(Text(text, style="yellow"), soft_wrap=True)

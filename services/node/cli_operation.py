@@ -27,6 +27,8 @@ from concordat.rpc.client import channel
 from concordat.wire.v1 import operations_pb2 as wire
 from services.node.case import load_case
 from services.node.charter_view import render_charter
+from services.node.exercise_view import show_banner
+from services.node.held import exercise_of
 from services.node.operations import (
     OperationPlan,
     Proposal,
@@ -66,6 +68,7 @@ def open_(  # noqa: PLR0913 -- each parameter is an option of the command line
     readers: Annotated[str, Parameter(name="--reader")] = "",
     days: int = 5,
     exercise: Annotated[bool, Parameter(negative=())] = False,
+    second_officer: str = "",
     as_json: AsJson = False,
 ) -> None:
     """Propose an operation: sign its charter and seal a fresh key to each participant.
@@ -90,7 +93,9 @@ def open_(  # noqa: PLR0913 -- each parameter is an option of the command line
     days
         How long it runs, from now.
     exercise
-        Mark it as an exercise.
+        Mark it as an exercise: its values are never compared with real ones, and are wiped at its end.
+    second_officer
+        Pseudonym of another officer who agrees to it; needed where the charter is nearly that of an earlier operation.
     """
     profile = load_case(case, today=datetime.fromtimestamp(_CLOCK.now(), UTC).date())
     now = int(_CLOCK.now())
@@ -109,6 +114,8 @@ def open_(  # noqa: PLR0913 -- each parameter is an option of the command line
                 justification_hash=profile.justification_hash(salt),
                 exercise=exercise,
                 readers=_split(readers),
+                officer=profile.officer,
+                second_officer=second_officer.strip(),
             )
             return await open_operation(loaded, link, plan, random_bytes=secrets.token_bytes)
 
@@ -116,6 +123,7 @@ def open_(  # noqa: PLR0913 -- each parameter is an option of the command line
     if as_json:
         _print_json({"operation": operation, "charter": digest.hex()})
     else:
+        show_banner(exercise=exercise)
         Console().print(Text(f"{operation} is proposed; its charter has SHA-256 {digest.hex()}"))
 
 
@@ -155,6 +163,7 @@ def sign(
     if as_json:
         _print_json({"operation": operation, "charter": proposal.held.hash.hex(), "state": state})
     else:
+        show_banner(exercise=proposal.held.charter.exercise)
         Console().print(Text(f"{operation} is signed and {state}"))
 
 
@@ -184,22 +193,25 @@ def start_sweep_(operation: str, /, *, home: HomeFolder, as_json: AsJson = False
     if as_json:
         _print_json({"operation": operation, "sweep": sweep_id.hex()})
     else:
+        show_banner(exercise=bool(exercise_of(home, operation)))
         Console().print(Text(f"the sweep of {operation} has started; see: concordat node operation report {operation}"))
 
 
 @app.command
-def report(operation: str, /, *, home: HomeFolder, as_json: AsJson = False) -> None:
+def report(operation: str, /, *, home: HomeFolder, version: int = 0, as_json: AsJson = False) -> None:
     """Show the frozen report of an operation, after checking its signature.
 
     Parameters
     ----------
     operation
         Its id.
+    version
+        Version of the report, from 1; the newest by default.
     """
 
     async def do() -> dict[str, Any]:
         async with _gateway(home) as (loaded, link):
-            return await fetch_report(loaded, link, operation)
+            return await fetch_report(loaded, link, operation, version=version)
 
     found = asyncio.run(do())
     if as_json:
@@ -218,11 +230,14 @@ def list_(*, home: HomeFolder, as_json: AsJson = False) -> None:
 
     found = asyncio.run(do())
     if as_json:
-        _print_json({"operations": [{"operation": one.operation, "state": _state(one.state)} for one in found]})
+        listed = [{"operation": one.operation, "state": _state(one.state), "exercise": one.exercise} for one in found]
+        _print_json({"operations": listed})
         return
+    show_banner(exercise=any(one.exercise for one in found))
     table = Table("operation", "title", "state")
     for one in found:
-        table.add_row(Text(one.operation), Text(one.title), _state(one.state))
+        name = f"{one.operation} (EXERCISE)" if one.exercise else one.operation
+        table.add_row(Text(name), Text(one.title), _state(one.state))
     Console().print(table)
 
 

@@ -33,7 +33,7 @@ from services.node.events import Attached, Detached, EventWriter, Waiting
 from services.node.exchange.core import NodeCore
 from services.node.exchange.identity import Identity
 from services.node.exchange.session import Hooks, Session
-from services.node.operations import join_sweep
+from services.node.joining import join_sweep
 from services.node.store.store import FILE_NAME, Store
 from services.node.submit import WAKE_SOCKET
 from services.node.sweeping import Sweeps

@@ -35,6 +35,8 @@ from gateway.sweep import SweepSettings
 from gateway.sweep_service import SweepContext, SweepRunner, SweepServicer
 from services.node import operations
 from services.node.charter_view import render_charter
+from services.node.held import load_operation
+from services.node.joining import join_sweep, set_query
 from services.node.operations import OperationPlan
 from services.node.store.rows import PairRow
 from services.node.store.store import Store
@@ -185,7 +187,7 @@ async def test_an_operation_runs_from_charter_to_report(homes: Homes, stores: di
         sweep_id = await operations.start_sweep(channels[0], "action-day")
         done = await asyncio.gather(
             *(
-                operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
+                join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
                 for name, one in zip(PARTICIPANTS, channels, strict=True)
             )
         )
@@ -244,15 +246,15 @@ async def test_the_gateways_disk_holds_references_and_no_token(
         sweep_id = await operations.start_sweep(channels[0], "action-day")
         await asyncio.gather(
             *(
-                operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
+                join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
                 for name, one in zip(PARTICIPANTS, channels, strict=True)
             )
         )
         # While the gateway runs, so that the write-ahead log is there too.
         disk = _database(tmp_path)
-    held = operations.load_operation(homes["AT"], "action-day")
+    held = load_operation(homes["AT"].path, "action-day")
     with stores["AT"].read() as db:
-        own = read_sweep_set(db, operations.set_query(homes["AT"], held.charter, today=TODAY))
+        own = read_sweep_set(db, set_query(homes["AT"], held.charter, today=TODAY))
         shared = db.execute("SELECT reference FROM value WHERE namespace = 'e164'").fetchone()[0]
     assert shared in disk
     for packed, width in ((own.labels, 16), (own.secrets, 32), (held.key.apply(own.labels), 16)):
@@ -275,7 +277,7 @@ async def test_a_second_sweep_after_a_failed_one_makes_the_report(
             sweep_id = await operations.start_sweep(channels[0], "action-day")
             return sweep_id, await asyncio.gather(
                 *(
-                    operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
+                    join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
                     for name, one in zip(PARTICIPANTS, channels, strict=True)
                 )
             )
@@ -312,9 +314,7 @@ async def test_a_participant_whose_stream_breaks_is_named_and_the_others_finish(
         join = sweep_pb2.SweepJoin(operation="action-day", sweep_id=sweep_id, set_root=bytes(32), salt=bytes(32))
         await stream.write(sweep_pb2.SweepUp(join=join))
         others = [
-            asyncio.create_task(
-                operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
-            )
+            asyncio.create_task(join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY))
             for name, one in zip(PARTICIPANTS[:2], channels[:2], strict=True)
         ]
         await stream.read()
@@ -334,7 +334,7 @@ async def test_an_absent_participant_is_in_the_coverage(homes: Homes, stores: di
         sweep_id = await operations.start_sweep(channels[0], "action-day")
         await asyncio.gather(
             *(
-                operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
+                join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
                 for name, one in zip(PARTICIPANTS[:2], channels[:2], strict=True)
             )
         )
@@ -379,7 +379,7 @@ async def test_a_node_that_did_not_sign_does_not_take_part(
 ) -> None:
     async with running(homes, tmp_path) as hub, dialled(hub, homes, "BE") as (one,):
         with pytest.raises(ConfigError):
-            await operations.join_sweep(homes["BE"], one, stores["BE"], "action-day", bytes(16), today=TODAY)
+            await join_sweep(homes["BE"], one, stores["BE"], "action-day", bytes(16), today=TODAY)
         assert hub.runner.running("action-day") is None
 
 
@@ -391,7 +391,7 @@ async def test_a_node_takes_no_part_before_all_have_signed_whatever_the_gateway_
         proposal = await operations.fetch_operation(homes["BE"], other, "action-day")
         await operations.sign_operation(homes["BE"], other, proposal)
         with pytest.raises(RefusedError, match=r"not signed by .*/node/CZ"):
-            await operations.join_sweep(homes["BE"], other, stores["BE"], "action-day", bytes(16), today=TODAY)
+            await join_sweep(homes["BE"], other, stores["BE"], "action-day", bytes(16), today=TODAY)
 
 
 async def test_an_operation_opened_again_is_refused_and_its_first_key_stays(homes: Homes, tmp_path: Path) -> None:
@@ -402,7 +402,7 @@ async def test_an_operation_opened_again_is_refused_and_its_first_key_stays(home
             await operations.open_operation(homes["AT"], channels[0], PLAN, random_bytes=secrets.token_bytes)
     assert key == (homes["AT"].path / "operations" / "action-day.key").read_bytes()
     assert (homes["AT"].path / "operations" / "action-day.key").stat().st_mode & 0o777 == 0o600
-    held = {name: operations.load_operation(homes[name], "action-day") for name in PARTICIPANTS}
+    held = {name: load_operation(homes[name].path, "action-day") for name in PARTICIPANTS}
     assert len({one.key.hash for one in held.values()}) == 1
 
 
@@ -425,7 +425,7 @@ async def test_a_charter_that_was_signed_is_not_replaced_by_another(homes: Homes
 @pytest.mark.parametrize("name", ["../x", "", ".hidden", "a/b"])
 def test_an_operations_id_never_leaves_its_folder(homes: Homes, name: str) -> None:
     with pytest.raises(ConcordatError):
-        operations.load_operation(homes["AT"], name)
+        load_operation(homes["AT"].path, name)
 
 
 async def test_a_report_that_no_gateway_signed_is_refused(
@@ -436,7 +436,7 @@ async def test_a_report_that_no_gateway_signed_is_refused(
         sweep_id = await operations.start_sweep(channels[0], "action-day")
         await asyncio.gather(
             *(
-                operations.join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
+                join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
                 for name, one in zip(PARTICIPANTS, channels, strict=True)
             )
         )

@@ -1,0 +1,111 @@
+"""The operations that this node has opened or signed: charter and key in its folder (3.6 (1)).
+
+    operations/ID.charter   as signed
+    operations/ID.key       the operation key, 0600
+
+A node acts on what it keeps here, never on what the gateway says of an operation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from concordat.errors import ConfigError, IdentityError, InputError
+from concordat.identity.files import read_private, read_public, write_private, write_public
+from concordat.protocol.charter import OPERATION_ID, charter_hash, parse_charter
+from concordat.tokens import MASK_KEY_BYTES, MaskKey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from concordat.wire.v1 import operations_pb2 as wire
+
+FOLDER: Final = "operations"
+_CHARTER: Final = ".charter"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOperation:
+    """An operation whose charter this node has checked, with its key."""
+
+    raw: bytes
+    charter: wire.Charter
+    key: MaskKey
+
+    @property
+    def hash(self) -> bytes:
+        """Return the SHA-256 of the charter."""
+        return charter_hash(self.raw)
+
+
+def load_operation(home: Path, operation: str) -> HeldOperation:
+    """Return an operation that this node has opened or signed.
+
+    Raises:
+        ConfigError: There is none, or its key file is too open or another than the charter names.
+    """
+    raw = read_public(charter_path(home, operation))
+    charter = parse_charter(raw)
+    key = read_private(_key_path(home, operation))
+    if len(key) != MASK_KEY_BYTES or MaskKey(key).hash != charter.operation_key_hash:
+        raise ConfigError(f"{_key_path(home, operation)}: not the key that the charter names")
+    return HeldOperation(raw, charter, MaskKey(key))
+
+
+def held_charters(home: Path) -> list[wire.Charter]:
+    """Return all charters that this node has opened or signed, ascending by id."""
+    return [parse_charter(read_public(path)) for path in sorted((home / FOLDER).glob(f"*{_CHARTER}"))]
+
+
+def exercise_of(home: Path, operation: str) -> str:
+    """Return the domain of values that are submitted for an operation: its id in an exercise, else ''.
+
+    A charter that is not here makes nothing an exercise: what is submitted for it is real, and stays out of its sweep
+    should it turn out to be one.
+    """
+    if not operation or not OPERATION_ID.fullmatch(operation) or not charter_path(home, operation).exists():
+        return ""
+    return operation if parse_charter(read_public(charter_path(home, operation))).exercise else ""
+
+
+def forget_operation(home: Path, operation: str) -> None:
+    """Delete an operation's charter and key, as at the end of an exercise; again changes nothing."""
+    # The key first: a charter without its key cannot be used, a key without its charter would stay for ever.
+    _key_path(home, operation).unlink(missing_ok=True)
+    charter_path(home, operation).unlink(missing_ok=True)
+
+
+def keep_operation(home: Path, held: HeldOperation) -> None:
+    """Keep a charter and its key before its signature leaves.
+
+    Raises:
+        IdentityError: Another charter was signed under this id before.
+    """
+    operation = held.charter.operation
+    path = charter_path(home, operation)
+    if path.exists() and read_public(path) != held.raw:
+        raise IdentityError("another charter was signed under this operation's id before")
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    write_private(_key_path(home, operation), held.key.secret())
+    write_public(path, held.raw)
+
+
+def charter_path(home: Path, operation: str) -> Path:
+    """Return where a charter is kept.
+
+    Raises:
+        InputError: The id is none; it would become a file name.
+    """
+    return _folder(home, operation) / f"{operation}{_CHARTER}"
+
+
+def _key_path(home: Path, operation: str) -> Path:
+    return _folder(home, operation) / f"{operation}.key"
+
+
+def _folder(home: Path, operation: str) -> Path:
+    # The id comes from the gateway and becomes a file name.
+    if not OPERATION_ID.fullmatch(operation):
+        raise InputError("an operation's id has at most 64 letters, digits, dots, hyphens and underscores")
+    return home / FOLDER

@@ -1,0 +1,111 @@
+"""This node's part in a sweep that the gateway has announced (docs/protocol.md 3.6 (2) to (5))."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from concordat.errors import IdentityError, RefusedError, UnavailableError
+from services.node.held import HeldOperation, load_operation
+from services.node.operations import fetch_operation
+from services.node.policy import About, Policy, may_tell
+from services.node.store.sweep_set import SetQuery, read_sweep_set, still_in_set
+from services.node.sweep import SweepParty, SweepRows, run_sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    import grpc.aio
+
+    from concordat.identity.home import Home
+    from concordat.wire.v1 import operations_pb2 as wire
+    from concordat.wire.v1 import sweep_pb2
+    from services.node.store.store import Store
+
+SALT_DOMAIN: Final = "sweep-salt"
+TOKENS_WAIT_S: Final = 8.0
+_POLL_S: Final = 0.2
+
+
+async def join_sweep(
+    home: Home, channel: grpc.aio.Channel, store: Store, operation: str, sweep_id: bytes, *, today: date
+) -> sweep_pb2.SweepDone:
+    """Take part in a sweep that the gateway has announced, with the charter and key that this node keeps.
+
+    Raises:
+        ConfigError: This node has not signed such an operation.
+        RefusedError: A participant has not signed; names it.
+        IdentityError: The gateway shows another charter, or a signature that does not fit.
+        UnavailableError: Values still wait for tokens, or the stream broke.
+    """
+    held = load_operation(home.path, operation)
+    await _require_all_signed(home, channel, held)
+    query = set_query(home, held.charter, today=today)
+    party = SweepParty(
+        str(home.identity),
+        sweep_id,
+        operation=operation,
+        participants=held.charter.participants,
+        rows=await _rows(store, held, query),
+        salt=set_salt(home, held),
+    )
+
+    def may_prove(references: Sequence[bytes]) -> bool:
+        with store.read() as db:
+            return still_in_set(db, query, references)
+
+    return await run_sweep(channel, party, store=store.verified_pairs, may_prove=may_prove)
+
+
+def set_query(home: Home, charter: wire.Charter, *, today: date) -> SetQuery:
+    """Return which records this node puts into a sweep: those that all other participants may be told of."""
+    manifest, about = home.manifest, About(charter.purpose, charter.operation)
+    own = manifest.party_by_id(home.identity)
+    others = [manifest.party_by_id(party) for party in charter.participants if party != own.id]
+
+    def tells_all(policy: Policy) -> bool:
+        return all(may_tell(policy, one, own=own, manifest=manifest, about=about) for one in others)
+
+    return SetQuery(
+        operation=charter.operation,
+        tells_all=tells_all,
+        today=today,
+        epoch=charter.epoch,
+        rules_versions={name: manifest.rules_versions[name].current for name in charter.namespaces},
+        domain=charter.operation if charter.exercise else "",
+    )
+
+
+def set_salt(home: Home, held: HeldOperation) -> bytes:
+    """Return the salt of this node's commitments under a charter: the same in each sweep."""
+    return hashlib.sha256(home.signing_key.sign(SALT_DOMAIN, held.hash)).digest()
+
+
+async def _require_all_signed(home: Home, channel: grpc.aio.Channel, held: HeldOperation) -> None:
+    # Step 3.6 (1): that all have signed is not taken from the gateway's word.
+    shown = await fetch_operation(home, channel, held.charter.operation)
+    if shown.held.raw != held.raw:
+        raise IdentityError("the gateway shows another charter than the one that was signed here")
+    if missing := sorted(set(held.charter.participants) - set(shown.signed)):
+        raise RefusedError(f"the charter is not signed by {', '.join(missing)}")
+
+
+async def _rows(store: Store, held: HeldOperation, query: SetQuery) -> SweepRows:
+    """Return the node's set; values that were submitted a moment ago are given time to get their tokens."""
+    waited_s = 0.0
+    while True:
+        try:
+            return await asyncio.to_thread(_read_rows, store, held, query)
+        except UnavailableError:
+            if waited_s >= TOKENS_WAIT_S:
+                raise
+        await asyncio.sleep(_POLL_S)
+        waited_s += _POLL_S
+
+
+def _read_rows(store: Store, held: HeldOperation, query: SetQuery) -> SweepRows:
+    with store.read() as db:
+        found = read_sweep_set(db, query)
+    return SweepRows.of(found, held.key)
