@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from concordat.errors import InputError
 from concordat.justification import Day, Justification, load_justification, parse_justification, word_field
@@ -23,10 +23,13 @@ from concordat.vocabulary import (
     Purpose,
     SourceEvaluation,
     SubjectCategory,
+    Tlp,
+    Visibility,
     parse_region,
     words,
 )
-from services.node.record import RowDefaults
+from services.node.policy import MAX_NAMES
+from services.node.record import RowDefaults, Sharing
 
 if TYPE_CHECKING:
     from datetime import date
@@ -43,6 +46,11 @@ def _region(value: Any) -> str:
 Region = Annotated[str, BeforeValidator(_region)]
 
 
+Names = Annotated[
+    tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")], ...], Field(max_length=MAX_NAMES)
+]
+
+
 class CaseDefaults(BaseModel):
     """What a record of the case has where neither its row nor the command line says it."""
 
@@ -57,6 +65,19 @@ class CaseDefaults(BaseModel):
     information_evaluation: Annotated[InformationEvaluation, BeforeValidator(word_field(InformationEvaluation))] = (
         InformationEvaluation.FOUR
     )
+    visibility: Annotated[Visibility, BeforeValidator(word_field(Visibility))] | None = None
+    """Visible, silent or local only; visible where it is not given."""
+    tlp: Annotated[Tlp, BeforeValidator(word_field(Tlp))] | None = None
+    tell: Names | None = None
+    """Parties and classes that may be told; the classes of this node's row of the opt-in table without it."""
+    not_tell: Names | None = None
+    purposes: tuple[Annotated[Purpose, BeforeValidator(word_field(Purpose))], ...] | None = None
+    """Purposes of the party that would be told; any without it."""
+    operations: Names | None = None
+
+    def sharing(self) -> Sharing:
+        """Return who may be told, as a record takes it over."""
+        return Sharing(self.visibility, self.tlp, self.tell, self.not_tell, self.purposes, self.operations)
 
 
 class CaseProfile(Justification):
@@ -64,8 +85,10 @@ class CaseProfile(Justification):
 
     TITLE: ClassVar[str] = "Case profile"
     MADE_BY: ClassVar[str] = "concordat node case new FILE"
-    NOT_HASHED: ClassVar[frozenset[str]] = frozenset({"defaults"})
+    NOT_HASHED: ClassVar[frozenset[str]] = frozenset({"defaults", "named_parties"})
 
+    named_parties: Names = ()
+    """Parties named in the case: they alone may be told of its victims and witnesses by default."""
     defaults: CaseDefaults = Field(default_factory=CaseDefaults)
 
     def left_from_template(self) -> tuple[str, ...]:
@@ -137,14 +160,27 @@ aim = "identify"
 # Last day of the case. After it nothing is asked any more. (This version deletes no record by itself.)
 valid_until = {valid_until}
 
+# Parties named in the case: they alone are told of its victims and witnesses, if no line says otherwise.
+# named_parties = ["DE"]
+
 # What a record has where its line in the file does not say it. All of these may be left out.
 [defaults]
 # Country in which national phone numbers are read; without it, that of your node.
 # region = "NL"
 # Day after which records are to be deleted; without it, the last day of the case.
 # keep_until = {valid_until}
-# H0 combat crime only, H1 not in court, H2 no dissemination, H3 other restrictions.
+# H0 combat crime only, H1 not in court, H2 no dissemination, H3 other restrictions (only parties that `tell` names).
 handling = "H0"
+# Who may be told of a record: visible (who may be told is), silent (you are told, others are not), local_only.
+# visibility = "visible"
+# Parties and classes that may be told; without it, the classes that your node has opted in for.
+# tell = ["eu_state", "IJM"]
+# not_tell = ["third_country"]
+# Of TLP red records only parties are told that `tell` names: red, amber_strict, amber, green, clear.
+# tlp = "amber"
+# Only who has one of these purposes is told, or takes part in one of these operations.
+# purposes = ["investigation"]
+# operations = ["EMPACT-2026"]
 # Source: A reliable, B mostly, C mostly not, X cannot be assessed.
 # Information: 1 certain, 2 known to the source, 3 hearsay but corroborated, 4 cannot be assessed.
 source_evaluation = "X"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dataclasses import field as attribute
 from typing import TYPE_CHECKING, Final
 
-from concordat.vocabulary import Handling, InformationEvaluation, Role, SourceEvaluation
+from concordat.vocabulary import Handling, InformationEvaluation, Purpose, Role, SourceEvaluation, Tlp, Visibility
 
 if TYPE_CHECKING:
     from datetime import date
@@ -39,6 +39,24 @@ class Assessments:
     csa: Assessment | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """What a line or a case says of who may be told; None and () where it says nothing (services.node.handling)."""
+
+    visibility: Visibility | None = None
+    tlp: Tlp | None = None
+    tell: tuple[str, ...] | None = None
+    not_tell: tuple[str, ...] | None = None
+    purposes: tuple[Purpose, ...] | None = None
+    operations: tuple[str, ...] | None = None
+
+    def over(self, other: Sharing) -> Sharing:
+        """Return this, with what the other says where this says nothing."""
+        pairs = ((name, getattr(self, name)) for name in self.__slots__)
+        return Sharing(**{name: getattr(other, name) if value is None else value for name, value in pairs})
+
+
+NO_SHARING: Final = Sharing()
 NO_CONTEXT: Final = RecordContext()
 NO_ASSESSMENTS: Final = Assessments()
 
@@ -65,6 +83,7 @@ class Row:
     keep_until: date | None = None
     assessment: Assessments = NO_ASSESSMENTS
     handling: Handling = Handling.H0
+    sharing: Sharing = NO_SHARING
     notes: str | None = attribute(default=None, repr=False)
     client_ref: str | None = attribute(default=None, repr=False)
 

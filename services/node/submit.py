@@ -14,12 +14,15 @@ import secrets
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from concordat.canon import RULES_VERSIONS, Context, Grade, read
+from concordat.clock import MS
 from concordat.errors import InputError
 from concordat.vocabulary import Assessment
+from services.node.handling import Desk, Handled
 from services.node.importers import FileFacts, Refusal, Row, open_file
 from services.node.store import cases, records
 from services.node.store.records import FileCounts, FileRow, NewRecord, RefusedLine
@@ -143,7 +146,15 @@ class Submitter:
             case_id = cases.put_case(db, self.case, now)
             file = records.begin_file(db, facts, case_id=case_id, operation=self.operation, at=now, reading=reading)
         epochs = self.home.manifest.epochs.in_force
-        asking = Asking(case_id, self.case.purpose.value, self.operation, self.look_once, epochs)
+        asking = Asking(
+            case_id,
+            self.case.purpose.value,
+            self.operation,
+            self.look_once,
+            epochs,
+            officer=self.case.officer,
+            at_ms=int(now * MS),
+        )
         if file.complete:
             again = not self._keep(file, asking)
         else:
@@ -161,9 +172,9 @@ class Submitter:
         asking: Asking,
         progress: Callable[[int], None] | None,
     ) -> None:
-        region = self.home.manifest.party_by_id(self.home.identity).region or ""
+        desk = self._desk()
         numbered = enumerate(items, start=1)
-        fresh = (self._record(number, item, region) for number, item in numbered if number > file.items)
+        fresh = (self._record(number, item, desk) for number, item in numbered if number > file.items)
         done = file.items
         while chunk := list(islice(fresh, CHUNK_ROWS)):
             with self.store.write() as db:
@@ -182,11 +193,15 @@ class Submitter:
         with self.store.write() as db:
             return records.keep_file(db, file.id, asking, self.random_bytes)
 
-    def _record(self, number: int, item: Row | Refusal, home_region: str) -> NewRecord:
+    def _desk(self) -> Desk:
+        manifest, today = self.home.manifest, datetime.fromtimestamp(self.clock.now(), UTC).date()
+        return Desk(self.case, own=manifest.party_by_id(self.home.identity), manifest=manifest, today=today)
+
+    def _record(self, number: int, item: Row | Refusal, desk: Desk) -> NewRecord:
         if isinstance(item, Refusal):
             return NewRecord(item=number, line=item.line, typed=item.typed, code=item.code, reason=item.reason)
         context = Context(
-            home_region=home_region,
+            home_region=desk.own.region or "",
             region=item.region,
             origin=item.context.origin,
             destination=item.context.destination,
@@ -194,9 +209,10 @@ class Submitter:
         )
         try:
             reading = self.reader(item.kind, item.typed, context)
+            handled = desk.handle(item)
         except InputError as error:
             return _refused(number, item, error)
-        return _accepted(number, item, reading)
+        return _accepted(number, item, reading, handled)
 
 
 def _refused(number: int, row: Row, error: InputError) -> NewRecord:
@@ -212,7 +228,7 @@ def _refused(number: int, row: Row, error: InputError) -> NewRecord:
     )
 
 
-def _accepted(number: int, row: Row, reading: Reading) -> NewRecord:
+def _accepted(number: int, row: Row, reading: Reading, handled: Handled) -> NewRecord:
     return NewRecord(
         item=number,
         line=row.line,
@@ -224,6 +240,10 @@ def _accepted(number: int, row: Row, reading: Reading) -> NewRecord:
         trafficking=_ASSESSED[row.assessment.thb],
         abuse=_ASSESSED[row.assessment.csa],
         row=_details(row),
+        policy=handled.policy.content(),
+        proposed=None if handled.proposed is None else handled.proposed.content(),
+        role=row.role.value,
+        keep_until=handled.keep_until.isoformat(),
         values=tuple(
             CanonicalValue(one.namespace.value, RULES_VERSIONS[one.namespace], one.canonical, _GRADES[one.grade])
             for one in reading.values

@@ -24,16 +24,20 @@ from concordat.vocabulary import (
     Handling,
     InformationEvaluation,
     PlatformCategory,
+    Purpose,
     Role,
     SourceEvaluation,
+    Tlp,
     Use,
+    Visibility,
     Word,
     parse_region,
     parse_word,
     words,
 )
 from services.node.importers.refusals import LineCode, RefusedValue
-from services.node.record import Assessments, RecordContext, Row
+from services.node.policy import MAX_NAMES
+from services.node.record import Assessments, RecordContext, Row, Sharing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +69,12 @@ class Field(StrEnum):
     THB = "thb"
     CSA = "csa"
     HANDLING = "handling"
+    VISIBILITY = "visibility"
+    TLP = "tlp"
+    TELL = "tell"
+    NOT_TELL = "not_tell"
+    PURPOSES = "purposes"
+    OPERATIONS = "operations"
     NOTES = "notes"
     CLIENT_REF = "client_ref"
 
@@ -93,6 +103,12 @@ _ALIASES: Final[Mapping[Field, str]] = MappingProxyType(
         Field.THB: "trafficking assessmentthb thbassessment",
         Field.CSA: "childsexualabuse assessmentcsa csaassessment",
         Field.HANDLING: "handlingcode handlingcodes",
+        Field.VISIBILITY: "visible silent visibilité sichtbarkeit zichtbaarheid",
+        Field.TLP: "trafficlight trafficlightprotocol",
+        Field.TELL: "maybetold share sharewith audience",
+        Field.NOT_TELL: "donottell donotshare except",
+        Field.PURPOSES: "forpurposes",
+        Field.OPERATIONS: "foroperations",
         Field.NOTES: "note comment comments remarks notiz bemerkung remarques notas uwagi примечание",
         Field.CLIENT_REF: "ref reference clientreference rowid id recordid",
     }
@@ -132,6 +148,7 @@ _ISO_DATE: Final = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[T ].{0,40})?")
 _DOTTED_DATE: Final = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})")
 _LIST_GAPS: Final = re.compile(r"[\s,;|/]+")
 _EVALUATION: Final = re.compile(r"([ABCXabcx])\s*[-/]?\s*([1-4])")
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _REGIONS_AT_MOST: Final = 16
 _AT_RISK_CHARACTERS: Final = 80
 
@@ -193,6 +210,7 @@ class RowReader:
             keep_until=_date(fields, Field.KEEP_UNTIL) or defaults.keep_until,
             assessment=Assessments(_word(fields, Field.THB, Assessment), _word(fields, Field.CSA, Assessment)),
             handling=_word(fields, Field.HANDLING, Handling) or defaults.handling,
+            sharing=_sharing(fields),
             notes=fields.get(Field.NOTES) or None,
             client_ref=fields.get(Field.CLIENT_REF) or None,
         )
@@ -246,6 +264,37 @@ def _context(fields: Mapping[Field, str]) -> RecordContext:
         origin=_regions(fields, Field.ORIGIN),
         destination=_regions(fields, Field.DESTINATION),
     )
+
+
+def _sharing(fields: Mapping[Field, str]) -> Sharing:
+    purposes = None
+    if (listed := _names(fields, Field.PURPOSES)) is not None:
+        found = [parse_word(Purpose, one) for one in listed]
+        if None in found:
+            reason = f"the word is none of: {words(Purpose)}"
+            raise RefusedValue(LineCode.WORD_UNKNOWN, field=Field.PURPOSES, reason=reason)
+        purposes = tuple(one for one in found if one is not None)
+    return Sharing(
+        visibility=_word(fields, Field.VISIBILITY, Visibility),
+        tlp=_word(fields, Field.TLP, Tlp),
+        tell=_names(fields, Field.TELL),
+        not_tell=_names(fields, Field.NOT_TELL),
+        purposes=purposes,
+        operations=_names(fields, Field.OPERATIONS),
+    )
+
+
+def _names(fields: Mapping[Field, str], field: Field) -> tuple[str, ...] | None:
+    """Return a list of names; the word 'none' is an empty list, an empty cell says nothing."""
+    text = fields.get(field)
+    if not text:
+        return None
+    found = tuple(dict.fromkeys(one for one in _LIST_GAPS.split(text.strip()) if one))
+    if found == ("none",):
+        return ()
+    if len(found) > MAX_NAMES or not all(_NAME.fullmatch(one) for one in found):
+        raise RefusedValue(LineCode.NAMES_UNREADABLE, field=field)
+    return found
 
 
 def _word(fields: Mapping[Field, str], field: Field, vocabulary: type[Word]) -> Word | None:

@@ -29,6 +29,7 @@ class LineCode(StrEnum):
     KIND_MISSING = "kind_missing"
     LINE_BREAK_IN_FIELD = "line_break_in_field"
     LINE_TOO_LONG = "line_too_long"
+    NAMES_UNREADABLE = "names_unreadable"
     NOT_AN_OBJECT = "not_an_object"
     NOTHING_READABLE = "nothing_readable"
     NUL_BYTE = "nul_byte"
@@ -82,6 +83,7 @@ _REASONS: Final[Mapping[LineCode, str]] = MappingProxyType(
         LineCode.KIND_MISSING: "no kind is given; add a column 'kind', or give one kind for the whole file (--kind)",
         LineCode.LINE_BREAK_IN_FIELD: "the cell holds a line break; write one identifier a line",
         LineCode.LINE_TOO_LONG: "the line is longer than the limit",
+        LineCode.NAMES_UNREADABLE: "a list of names or classes is written as DE;FR;third_country, at most 128",
         LineCode.NOT_AN_OBJECT: "the entry is JSON but no object in braces",
         LineCode.NOTHING_READABLE: "no identifier could be read out of the text",
         LineCode.NUL_BYTE: "the line holds a NUL character; the file is damaged or no text",

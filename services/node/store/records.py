@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from services.node.policy import DEFAULT, Policy
+from services.node.store.policies import add_proposal, put_policy
 from services.node.store.values import STRONG, Asking, CanonicalValue, add_value
 
 if TYPE_CHECKING:
@@ -14,9 +16,11 @@ if TYPE_CHECKING:
     from services.node.record import FileFacts
 
 UID_BYTES: Final = 16
+FOR_EVER: Final = "9999-12-31"
+DEFAULT_POLICY: Final = DEFAULT.content()
 _COLUMNS: Final = (
     "uid, file_id, item, line, typed, status, code, reason, kind, region, region_assumed, notes, trafficking, abuse,"
-    " row, look_once, known"
+    " row, look_once, policy_id, role, keep_until, known"
 )
 
 
@@ -44,6 +48,13 @@ class NewRecord:
     trafficking: int = 0
     abuse: int = 0
     row: str = field(default="{}", repr=False)
+    policy: str = DEFAULT_POLICY
+    """Content of its policy (`services.node.policy`)."""
+    proposed: str | None = None
+    """Content of the policy that it is to have once a second person has approved it."""
+    role: str = "unknown"
+    keep_until: str = FOR_EVER
+    """Last day, ISO 8601."""
     values: tuple[CanonicalValue, ...] = field(default=(), repr=False)
 
 
@@ -129,26 +140,24 @@ def add_records(
 ) -> None:
     """Write records with their values and all that is to be done for these."""
     for record in records:
-        value_ids = [add_value(db, value, asking, random_bytes) for value in record.values]
+        placed = asking if Policy.of(record.policy).compared else asking._replace(compared=False)
+        value_ids = [add_value(db, value, placed, random_bytes) for value in record.values]
         known = bool(value_ids) and _held_elsewhere(db, value_ids[0], file_id)
+        uid = random_bytes(UID_BYTES)
         cursor = db.execute(
-            f"INSERT INTO record ({_COLUMNS}) VALUES ({','.join('?' * 17)})",  # noqa: S608 -- constants
+            f"INSERT INTO record ({_COLUMNS}) VALUES ({','.join('?' * 20)})",  # noqa: S608 -- constants
             (
-                *(
-                    random_bytes(UID_BYTES),
-                    file_id,
-                    record.item,
-                    record.line,
-                    record.typed,
-                    "refused" if record.code else "accepted",
-                ),
+                *(uid, file_id, record.item, record.line, record.typed, "refused" if record.code else "accepted"),
                 *(record.code, record.reason, record.kind, record.region, record.region_assumed, record.notes),
-                *(record.trafficking, record.abuse, record.row, asking.look_once, known),
+                *(record.trafficking, record.abuse, record.row, asking.look_once),
+                *(put_policy(db, record.policy), record.role, record.keep_until, known),
             ),
         )
         db.executemany(
             "INSERT OR IGNORE INTO record_value VALUES (?, ?)", [(cursor.lastrowid, one) for one in value_ids]
         )
+        if record.proposed is not None:
+            add_proposal(db, uid, record.proposed, officer=asking.officer, at_ms=asking.at_ms)
 
 
 def _held_elsewhere(db: sqlite3.Connection, value_id: int, file_id: int) -> bool:

@@ -37,6 +37,14 @@ class Asking(NamedTuple):
     operation: str
     look_once: bool
     epochs: tuple[int, ...]
+    domain: str = ""
+    """Of the exercise whose values they are; '' is real."""
+    officer: str = ""
+    """Pseudonym of who submits."""
+    at_ms: int = 0
+    """Unix milliseconds."""
+    compared: bool = True
+    """False for a record that is local only: its values are neither tokenised, published nor asked about."""
 
 
 def add_value(
@@ -48,29 +56,40 @@ def add_value(
     submitted to be kept, and is then asked about again: a party that submitted it in between could not find it.
     """
     row = db.execute(
-        "SELECT id, kept FROM value WHERE namespace = ? AND rules_version = ? AND canonical = ? AND grade = ?", value
+        "SELECT id, kept FROM value WHERE namespace = ? AND rules_version = ? AND canonical = ? AND grade = ?"
+        " AND domain = ?",
+        (*value, asking.domain),
     ).fetchone()
-    keep = not asking.look_once
+    keep = asking.compared and not asking.look_once
     if row is None:
         cursor = db.execute(
-            "INSERT INTO value (namespace, rules_version, canonical, grade, reference, kept) VALUES (?, ?, ?, ?, ?, ?)",
-            (*value, random_bytes(REFERENCE_BYTES), keep),
+            "INSERT INTO value (namespace, rules_version, canonical, grade, reference, kept, domain)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*value, random_bytes(REFERENCE_BYTES), keep, asking.domain),
         )
         assert cursor.lastrowid is not None
         value_id = cursor.lastrowid
-        key_class = "strong" if value.grade == STRONG else "weak"
-        db.executemany(
-            "INSERT INTO to_tokenise VALUES (?, ?, ?, ?)",
-            [(epoch, key_class, value_id, asking.case_id) for epoch in asking.epochs],
-        )
     else:
         value_id = row[0]
         if keep and not row[1]:
             db.execute("UPDATE value SET kept = 1 WHERE id = ?", (value_id,))
-            _forget_batches(db, value_id)
+            forget_batches(db, value_id)
         _prolong(db, value_id, asking)
-    _ask_about(db, value_id, asking)
+    if asking.compared:
+        _tokenise(db, value_id, value.grade, asking)
+        _ask_about(db, value_id, asking)
     return value_id
+
+
+def _tokenise(db: sqlite3.Connection, value_id: int, grade: int, asking: Asking) -> None:
+    """Have tokens made that neither are there nor wait to be made."""
+    key_class = "strong" if grade == STRONG else "weak"
+    db.executemany(
+        "INSERT INTO to_tokenise SELECT :epoch, :class, :value, :case WHERE NOT EXISTS (SELECT 1 FROM token t"
+        " WHERE t.epoch = :epoch AND t.value_id = :value) AND NOT EXISTS (SELECT 1 FROM to_tokenise u"
+        " WHERE u.value_id = :value AND u.epoch = :epoch)",
+        [{"epoch": epoch, "class": key_class, "value": value_id, "case": asking.case_id} for epoch in asking.epochs],
+    )
 
 
 def _prolong(db: sqlite3.Connection, value_id: int, asking: Asking) -> None:
@@ -87,10 +106,10 @@ def _prolong(db: sqlite3.Connection, value_id: int, asking: Asking) -> None:
         {**names, "purpose": asking.purpose},
     ).fetchone()
     if waits is not None:
-        _forget_batches(db, value_id, purpose=asking.purpose)
+        forget_batches(db, value_id, purpose=asking.purpose)
 
 
-def _forget_batches(db: sqlite3.Connection, value_id: int, *, purpose: str | None = None) -> None:
+def forget_batches(db: sqlite3.Connection, value_id: int, *, purpose: str | None = None) -> None:
     """Take a value out of its batches, so that it is asked about anew."""
     which = "value_id = :value AND (:purpose IS NULL OR purpose = :purpose)"
     names = {"value": value_id, "purpose": purpose}

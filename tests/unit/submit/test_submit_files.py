@@ -50,7 +50,8 @@ def state(store: Store) -> dict[str, list[tuple[object, ...]]]:
     """Return all that matters of a store and is not drawn at random."""
     with store.read() as db:
         return {
-            "record": db.execute("SELECT * FROM record ORDER BY id").fetchall(),
+            # Ids of records are drawn anew each time.
+            "record": [row[:1] + row[2:] for row in db.execute("SELECT * FROM record ORDER BY id")],
             "value": db.execute("SELECT id, namespace, rules_version, canonical, grade, kept FROM value").fetchall(),
             "link": db.execute("SELECT * FROM record_value ORDER BY 1, 2").fetchall(),
             "to_tokenise": db.execute("SELECT * FROM to_tokenise").fetchall(),
