@@ -39,8 +39,9 @@ def candidates(
         ProtocolError: Columns that do not fit, or an answer to what was not asked.
     """
     for position, reference, decision, mac, namespace in _rows(answer):
-        # Only what this party was asked, only strong, and each item once.
-        if position >= check.count or not check.sent[position] & bit or not check.strong(position):
+        # Only what this party was asked, and each item once. Whether a weak coincidence is confirmed is for the holder
+        # to judge: the hub cannot read group tags.
+        if position >= check.count or not check.sent[position] & bit:
             raise ProtocolError("an answer to an item that was not asked")
         if check.answered[position] & bit:
             continue
@@ -64,6 +65,7 @@ def candidates(
                 party_b=holder,
                 reference_b=reference,
                 namespace=namespace,
+                grade=check.grade(position),
                 told_a=bool(decision & ASKER_TOLD),
                 told_b=bool(decision & HOLDER_TOLD),
                 check_id=check.check_id,
@@ -71,6 +73,7 @@ def candidates(
                 answer_mac=mac,
                 look_once=check.header.fields.look_once,
                 asked_as=asked_as,
+                exercise=check.header.fields.operation if check.header.fields.exercise else "",
             ),
         )
 

@@ -42,6 +42,8 @@ class EdgeCandidate:
     look_once: bool = False
     asked_as: bytes = b""
     """What the asker called its value, where the ledger has its own name for that (`gateway.answers`)."""
+    exercise: str = ""
+    """The operation, where it is an exercise: its edges are in no count, and go at its end."""
 
     def __post_init__(self) -> None:
         if self.party_a == self.party_b:
@@ -75,6 +77,8 @@ class Telling:
     edge_id: bytes
     asked: bool
     candidate: EdgeCandidate
+    exercise: str
+    """Of the edge."""
 
 
 @dataclass(slots=True)
@@ -101,8 +105,8 @@ class EdgeBook:
         a, b = (candidate.party_a, candidate.reference_a), (candidate.party_b, candidate.reference_b)
         if a in self.dead or b in self.dead:
             return
-        # A lone weak coincidence tells nobody, and an edge of which nobody may know is none.
-        if candidate.grade != wire.GRADE_STRONG or not (candidate.told_a or candidate.told_b):
+        # An edge of which nobody may know is none.
+        if not (candidate.told_a or candidate.told_b):
             return
         edge = self._edge(candidate)
         if candidate.told_a:
@@ -154,7 +158,7 @@ class EdgeBook:
             return
         self.told.add(key)
         asked = bool(candidate.check_id) and own[0] == candidate.party_a
-        self.tellings.append(Telling(*own, *other, edge.edge_id, asked, candidate))
+        self.tellings.append(Telling(*own, *other, edge.edge_id, asked, candidate, edge.origin.exercise))
 
     def _index(self, edge: Edge) -> None:
         for side in edge.sides():

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from opentelemetry.trace import INVALID_SPAN, Span
 
-from concordat.protocol.macs import MAC_BYTES
+from concordat.protocol.check import may_have
+from concordat.protocol.macs import MAC_BYTES, TAG_BYTES
 from concordat.tokens import REFERENCE_BYTES, TOKEN_BYTES
 from concordat.wire.v1 import check_pb2 as wire
 
@@ -67,15 +68,14 @@ class LiveCheck:
         """Return the asker's reference of an item."""
         return self.message.items.references[position * REFERENCE_BYTES : (position + 1) * REFERENCE_BYTES]
 
-    def strong(self, position: int) -> bool:
-        """Tell whether an item is the thing itself."""
-        return self.message.items.grades[position] == wire.GRADE_STRONG
+    def grade(self, position: int) -> int:
+        """Return the grade of an item (wire Grade)."""
+        return self.message.items.grades[position]
 
     def audience_has(self, position: int, holder: str) -> bool:
-        """Tell whether a holder may be told of the asker's record."""
+        """Tell whether a holder may be told of the asker's record, if only on conditions that it tests itself."""
         audiences = self.message.items.audiences
-        audience = self.message.audience_sets[audiences[position] if audiences else 0]
-        return audience.everyone or holder in audience.parties
+        return may_have(self.message.audience_sets[audiences[position] if audiences else 0], holder)
 
     def question(self, positions: NDArray[np.intp]) -> wire.Question:
         """Return the question with the items at some positions."""
@@ -90,6 +90,7 @@ class LiveCheck:
                 ask_macs=_rows(items.ask_macs, MAC_BYTES, positions),
                 grades=_rows(items.grades, 1, positions),
                 audiences=_rows(items.audiences, 1, positions) if items.audiences else b"",
+                group_tags=_rows(items.group_tags, TAG_BYTES, positions) if items.group_tags else b"",
             ),
             positions=positions.astype("<u4").tobytes(),
             audience_salt=message.audience_salt,

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from concordat.clock import MS
 from concordat.errors import IdentityError, ProtocolError, RefusedError
-from concordat.protocol.macs import MAC_BYTES
+from concordat.protocol.macs import MAC_BYTES, TAG_BYTES
 from concordat.tokens import REFERENCE_BYTES, TOKEN_BYTES, length_prefixed
 from concordat.wire.v1 import check_pb2 as wire
 
@@ -24,6 +24,7 @@ DOMAIN: Final = "check"
 CHECK_ID_BYTES: Final = 16
 MAX_ITEMS: Final = 4096
 MAX_AUDIENCE_SETS: Final = 255
+MAX_CLAUSES: Final = 1024
 # What a check costs beside its items, counted as items, so that many small checks are bounded too.
 CHECK_COST: Final = 16
 EVERYONE: Final = (wire.AudienceSet(everyone=True),)
@@ -161,6 +162,8 @@ def accept_items(items: wire.CheckItems, *, count: int, exact: bool) -> None:
     )
     if any(size != number * width for size, width in sizes) or len(items.audiences) not in (0, number):
         raise ProtocolError("the columns of a check differ in length")
+    if len(items.group_tags) not in (0, number * TAG_BYTES):
+        raise ProtocolError("the columns of a check differ in length")
     if number > count or (exact and number != count) or number == 0:
         raise ProtocolError("the check has another number of items than its header says")
     if set(items.grades) - {wire.GRADE_STRONG, wire.GRADE_WEAK}:
@@ -173,13 +176,20 @@ def audience_hash(salt: bytes, sets: Iterable[wire.AudienceSet]) -> bytes:
     return hashlib.sha256(length_prefixed(b"audience", salt, *encoded)).digest()
 
 
+def may_have(audience: wire.AudienceSet, party: str) -> bool:
+    """Tell whether an audience set names a party, with or without conditions, which only the party can test."""
+    return audience.everyone or party in audience.parties or any(party in clause.parties for clause in audience.clauses)
+
+
 def accept_audience(header: SignedHeader, salt: bytes, sets: list[wire.AudienceSet], indexes: bytes) -> None:
     """Check the audience sets against the header, and that every item names one of them.
 
     Raises:
-        ProtocolError: A set missing, too many, or another hash than the header's.
+        ProtocolError: A set missing, too many or too large, or another hash than the header's.
     """
     if not 1 <= len(sets) <= MAX_AUDIENCE_SETS or max(indexes, default=0) >= len(sets):
         raise ProtocolError("an item names an audience set that is not there")
+    if any(len(one.clauses) > MAX_CLAUSES for one in sets):
+        raise ProtocolError("an audience set has more clauses than policies can make")
     if audience_hash(salt, sets) != header.fields.audience_hash:
         raise ProtocolError("the audience sets are not the ones that the header names")

@@ -13,6 +13,9 @@ from concordat.errors import ProtocolError
 from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES, TOKEN_BYTES, column, length_prefixed
 
 MAC_BYTES: Final = 32
+TAG_BYTES: Final = 16
+"""Of a pair of group tags: line tag and record tag, 8 bytes each."""
+_PAD_END: Final = MAC_BYTES + TAG_BYTES
 # Bits of a holder's decision in an answer.
 ASKER_TOLD: Final = 1
 HOLDER_TOLD: Final = 2
@@ -28,18 +31,37 @@ def _columns(*packed: tuple[bytes, int]) -> list[list[bytes]]:
     return columns
 
 
-def ask_macs(secrets: bytes, header_hash: bytes, tokens: bytes, references: bytes) -> bytes:
-    """Return MAC(match secret, "ask" | header hash | token | the asker's reference) an entry."""
+def ask_proofs(secrets: bytes, header_hash: bytes, tokens: bytes, references: bytes) -> tuple[bytes, bytes]:
+    """Return the ask MACs, 32 bytes an entry, and the pads of the group tags, 16 bytes an entry.
+
+    Both are parts of one MAC(match secret, "ask" | header hash | token | the asker's reference) of 64 bytes: the first
+    32 prove the ask; the next 16 hide the group tags from whoever has no match secret.
+    """
     prefix = length_prefixed(b"ask", header_hash)
     digest = hmac.digest
-    return b"".join(
-        [
-            digest(secret, prefix + token + reference, "sha256")
-            for secret, token, reference in zip(
-                *_columns((secrets, SECRET_BYTES), (tokens, TOKEN_BYTES), (references, REFERENCE_BYTES)), strict=True
-            )
-        ]
-    )
+    whole = [
+        digest(secret, prefix + token + reference, "sha512")
+        for secret, token, reference in zip(
+            *_columns((secrets, SECRET_BYTES), (tokens, TOKEN_BYTES), (references, REFERENCE_BYTES)), strict=True
+        )
+    ]
+    return b"".join([one[:MAC_BYTES] for one in whole]), b"".join([one[MAC_BYTES:_PAD_END] for one in whole])
+
+
+def ask_macs(secrets: bytes, header_hash: bytes, tokens: bytes, references: bytes) -> bytes:
+    """Return the ask MACs alone, where no group tags go with them."""
+    return ask_proofs(secrets, header_hash, tokens, references)[0]
+
+
+def masked_tags(tags: bytes, pads: bytes) -> bytes:
+    """Hide a column of group tags under its pads, or read one that is hidden.
+
+    Raises:
+        ProtocolError: The columns differ in length.
+    """
+    if len(tags) != len(pads):
+        raise ProtocolError("the columns of a batch differ in length")
+    return (int.from_bytes(tags, "big") ^ int.from_bytes(pads, "big")).to_bytes(len(tags), "big")
 
 
 def answer_mac(secret: bytes, header_hash: bytes, holder: str, references: tuple[bytes, bytes], decision: int) -> bytes:

@@ -20,7 +20,7 @@ from gateway.answers import partner_reference
 from gateway.effects import Answered, Close, Effect, Forget, Note, ReadNotices, ReadSequences, Send, Write
 from gateway.exchange import Exchange, Signer
 from services.node.events import Told
-from services.node.store import cases, values
+from services.node.store import cases
 from services.node.store.database import Database
 from services.node.store.store import Store
 from services.node.store.values import STRONG, WEAK, Asking, CanonicalValue
@@ -157,7 +157,9 @@ class Actor:
         with self.party.store.write() as db:
             case_id = cases.put_case(db, parties.TEMPLATE_CASE, self.party.clock.now())
             asking = Asking(case_id, purpose, operation, look_once, epochs)
-            values.add_value(db, CanonicalValue("e164", 1, value, grade), asking, self.party.rng.randbytes)
+            parties.put_record(
+                db, [CanonicalValue("e164", 1, value, grade)], asking, random_bytes=self.party.rng.randbytes
+            )
 
     def tokenise(self) -> None:
         """Give one batch of values its tokens."""

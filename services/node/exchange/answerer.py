@@ -1,34 +1,37 @@
 """The holder's side of a live check: a question in, an answer out (docs/protocol.md 3.4 step 2).
 
 The hub is not trusted: it names no asker here. The header speaks for its signer by the manifest, and the ask MAC speaks
-for each item. A hit is worth nothing without it, so that a token that somebody only saw opens nothing.
+for each item. A hit is worth nothing without it, so that a token that somebody only saw opens nothing. An answer that
+was not given yet is decided by the policies of now; one that was given stays, whatever they became since.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from concordat.clock import MS
 from concordat.errors import ConcordatError, ProtocolError, RefusedError
 from concordat.protocol import macs
 from concordat.protocol.check import accept_audience, accept_header, accept_items, parse_header
 from concordat.tokens import NAMESPACE_NUMBERS, REFERENCE_BYTES, TOKEN_BYTES, column
 from concordat.wire.v1 import check_pb2 as wire
+from services.node.exchange import coincidence
+from services.node.exchange.coincidence import Discreet
+from services.node.exchange.decision import Decider
 from services.node.exchange.partners import accept_role, allowed_hits
 from services.node.exchange.seen import Item, SeenCheck, SeenChecks
-from services.node.store.rows import WitnessRow
+from services.node.store.rows import CoincidenceRow, Hit, WitnessRow
 
 if TYPE_CHECKING:
     from concordat.clock import Clock
     from concordat.identity.manifest import Manifest
     from concordat.identity.names import SpiffeId
     from concordat.protocol.check import SignedHeader
-    from services.node.store.rows import Hit
     from services.node.store.store import Store
 
 POSITION_BYTES: Final = 4
-HIDDEN: Final = 0
 
 
 class Answerer:
@@ -40,6 +43,7 @@ class Answerer:
         self._store = store
         self._clock = clock
         self._seen = SeenChecks()
+        self._discreet = Discreet()
 
     def use_manifest(self, manifest: Manifest) -> None:
         """Judge all further questions by another manifest."""
@@ -48,6 +52,7 @@ class Answerer:
     def forget(self) -> None:
         """Forget all answers, where what they assert was not kept."""
         self._seen = SeenChecks()
+        self._discreet = Discreet()
 
     def answer(self, question: wire.Question) -> wire.Answer:
         """Return the hits of a question, or a refusal of the whole of it; rows are durable before this returns.
@@ -81,8 +86,8 @@ class Answerer:
         party = self._manifest.party_by_id(asker)
         if party.spiffe == self._own:
             raise ProtocolError("the question is this node's own")
-        if not self._manifest.may_ask(party.party_class, self._own.name):
-            raise RefusedError("the opt-in table does not let this class ask here")
+        if not self._manifest.agreed(party, self._manifest.party_by_id(self._own)):
+            raise RefusedError("the opt-in table does not let these two be compared")
         accept_role(header, party, question, manifest=self._manifest)
         items = question.items
         accept_items(items, count=header.fields.count, exact=False)
@@ -100,33 +105,84 @@ class Answerer:
         hits = self._store.lookup(_chosen(items.tokens, TOKEN_BYTES, fresh), header.fields.epoch)
         hits = allowed_hits(hits, header, manifest=self._manifest)
         proven = _proven(items, header, hits=hits, fresh=fresh)
-        told, own, header_hash = self._told(question), str(self._own), header.hash
-        witnesses: list[WitnessRow] = []
-        coincidences: list[WitnessRow] = []
-        found: dict[int, Item] = {}
+        if not proven:
+            return
+        found = self._decided(question, header, proven)
+        confirmed = self._confirmed(header, found)
+        answered = [one for one in found if one.hit.grade == wire.GRADE_STRONG or one.sides in confirmed]
+        self._keep(header, found, answered=answered)
         positions = np.frombuffer(question.positions, dtype="<u4")
-        for at, hit in proven:
-            reference = items.references[at * REFERENCE_BYTES : (at + 1) * REFERENCE_BYTES]
-            row = WitnessRow(hit.reference, header.fields.asker, reference, header.fields.check_id)
-            is_told = told[items.audiences[at] if items.audiences else 0]
-            if hit.grade == wire.GRADE_STRONG:
-                decision = macs.ASKER_TOLD | (macs.HOLDER_TOLD if is_told else HIDDEN)
-                mac = macs.answer_mac(hit.secret, header_hash, own, (reference, hit.reference), decision)
-                position = int(positions[at])
-                found[position] = Item(position, hit.reference, decision, mac, NAMESPACE_NUMBERS[hit.namespace])
-            if is_told:
-                # An audience that leaves this node out is answered in memory and leaves nothing on its disk.
-                (witnesses if hit.grade == wire.GRADE_STRONG else coincidences).append(row)
-        if witnesses:
-            self._store.witness(witnesses)
-        if coincidences:
-            self._store.weak_coincidences(coincidences)
-        check.answers.update(found)
+        own, header_hash = str(self._own), header.hash
+        for one in answered:
+            # Of whom nobody may know there is no answer, and nothing on any disk.
+            if one.decision:
+                hit, references, position = one.hit, (one.theirs, one.hit.reference), int(positions[one.at])
+                mac = macs.answer_mac(hit.secret, header_hash, own, references, one.decision)
+                namespace = NAMESPACE_NUMBERS[hit.namespace]
+                check.answers[position] = Item(position, hit.reference, one.decision, mac, namespace)
 
-    def _told(self, question: wire.Question) -> list[bool]:
-        """Tell for each audience set whether this node is in it."""
-        own = str(self._own)
-        return [audience.everyone or own in audience.parties for audience in question.audience_sets]
+    def _decided(
+        self, question: wire.Question, header: SignedHeader, proven: list[tuple[int, Hit, bytes]]
+    ) -> list[_Found]:
+        """Decide every proven hit of a value that has live records, by the policies as they are now."""
+        own = self._manifest.party_by_id(self._own)
+        decider = Decider(header, question.audience_sets, own=own, manifest=self._manifest)
+        holdings = self._store.holdings({hit.value_id for _, hit, _ in proven})
+        items, width, found = question.items, REFERENCE_BYTES, list[_Found]()
+        for at, hit, pad in proven:
+            held = holdings.get(hit.value_id)
+            if held is None:
+                continue
+            decision = decider.decide(held, items.audiences[at] if items.audiences else 0)
+            hidden = items.group_tags[at * macs.TAG_BYTES : (at + 1) * macs.TAG_BYTES]
+            tags = macs.masked_tags(hidden, pad) if hidden else b""
+            found.append(_Found(at, hit, items.references[at * width : (at + 1) * width], decision, tags))
+        return found
+
+    def _confirmed(self, header: SignedHeader, found: list[_Found]) -> set[tuple[bytes, bytes]]:
+        """Return the sides of the weak coincidences that a second one confirms."""
+        rows = [_coincidence(one, header) for one in found if one.tags]
+        asker, lines = header.fields.asker, {row.line_tag for row in rows if row.grade == wire.GRADE_WEAK}
+        if not lines:
+            return set()
+        known = self._store.known_coincidences(asker, lines)
+        known += self._discreet.of(asker, now=self._clock.now())
+        places = self._store.places({row.own_reference for row in (*rows, *known) if row.line_tag in lines})
+        return coincidence.confirmed(rows, known, places)
+
+    def _keep(self, header: SignedHeader, found: list[_Found], *, answered: list[_Found]) -> None:
+        """Keep the asks that this node is told of; one whose audience leaves it out leaves nothing on its disk."""
+        asker, check_id = header.fields.asker, header.fields.check_id
+        witnesses = [
+            WitnessRow(one.hit.reference, asker, one.theirs, check_id)
+            for one in answered
+            if one.decision & macs.HOLDER_TOLD
+        ]
+        told = [one for one in found if one.tags and one.decision & macs.HOLDER_TOLD]
+        discreet = [one for one in found if one.tags and not one.decision & macs.HOLDER_TOLD]
+        if witnesses or told:
+            self._store.witness(witnesses, [_coincidence(one, header) for one in told])
+        self._discreet.add([_coincidence(one, header) for one in discreet], until=header.fields.expires_at_ms / MS)
+
+
+class _Found(NamedTuple):
+    """A proven hit, its place in the question, the asker's reference, the decision, and the asker's group tags."""
+
+    at: int
+    hit: Hit
+    theirs: bytes
+    decision: int
+    tags: bytes
+
+    @property
+    def sides(self) -> tuple[bytes, bytes]:
+        return self.hit.reference, self.theirs
+
+
+def _coincidence(one: _Found, header: SignedHeader) -> CoincidenceRow:
+    line, record = one.tags[: coincidence.LINE_TAG_BYTES], one.tags[coincidence.LINE_TAG_BYTES :]
+    fields = header.fields
+    return CoincidenceRow(one.hit.reference, fields.asker, one.theirs, fields.check_id, one.hit.grade, line, record)
 
 
 def _chosen(packed: bytes, width: int, chosen: list[int]) -> bytes:
@@ -137,26 +193,23 @@ def _chosen(packed: bytes, width: int, chosen: list[int]) -> bytes:
 
 def _proven(
     items: wire.CheckItems, header: SignedHeader, *, hits: list[Hit], fresh: list[int]
-) -> list[tuple[int, Hit]]:
-    """Return the hits whose ask MAC fits, with their place in the question; the others show nothing."""
+) -> list[tuple[int, Hit, bytes]]:
+    """Return the hits whose ask MAC fits, with place in the question and pad of the tags; the others show nothing."""
     # A weak token that is presented as strong would otherwise tell somebody.
     placed = [(fresh[hit.index], hit) for hit in hits if hit.kept]
     placed = [(at, hit) for at, hit in placed if items.grades[at] == hit.grade]
     places = [at for at, _ in placed]
-    expected = column(
-        macs.ask_macs(
-            b"".join([hit.secret for _, hit in placed]),
-            header.hash,
-            b"".join([items.tokens[at * TOKEN_BYTES : (at + 1) * TOKEN_BYTES] for at in places]),
-            b"".join([items.references[at * REFERENCE_BYTES : (at + 1) * REFERENCE_BYTES] for at in places]),
-        ),
-        macs.MAC_BYTES,
+    expected, pads = macs.ask_proofs(
+        b"".join([hit.secret for _, hit in placed]),
+        header.hash,
+        b"".join([items.tokens[at * TOKEN_BYTES : (at + 1) * TOKEN_BYTES] for at in places]),
+        b"".join([items.references[at * REFERENCE_BYTES : (at + 1) * REFERENCE_BYTES] for at in places]),
     )
-    width = macs.MAC_BYTES
+    width, rows = macs.MAC_BYTES, column(expected, macs.MAC_BYTES)
     return [
-        one
-        for one, mac in zip(placed, expected, strict=True)
-        if macs.equal(mac, items.ask_macs[one[0] * width : (one[0] + 1) * width])
+        (at, hit, pad)
+        for (at, hit), mac, pad in zip(placed, rows, column(pads, macs.TAG_BYTES), strict=True)
+        if macs.equal(mac, items.ask_macs[at * width : (at + 1) * width])
     ]
 
 

@@ -21,16 +21,16 @@ from concordat.justification import Step, justification_salt
 from concordat.protocol.certificate import accept_certificate
 from concordat.protocol.check import (
     CHECK_ID_BYTES,
-    EVERYONE,
     MAX_ITEMS,
     SignedHeader,
     audience_hash,
     parse_header,
     sign_header,
 )
-from concordat.protocol.macs import ask_macs
+from concordat.protocol.macs import ask_proofs, masked_tags
 from concordat.wire.v1 import check_pb2 as wire
 from services.node.events import CaseEnded, CheckFailed
+from services.node.exchange.sayings import Said, Sayings
 from services.node.exchange.wakeups import Due, Wakeups
 from services.node.store import checks
 from services.node.traces import CaseTraces
@@ -96,10 +96,12 @@ class Asker:
         self._flights: dict[bytes, _Flight] = {}
         self._max_items = MAX_ITEMS
         self._items_in_flight = 0
+        self._said = Sayings(identity, store)
 
     def use_identity(self, identity: Identity) -> None:
         """Ask under another manifest from now on; what was outside the agreement is asked again."""
         self._identity = identity
+        self._said = Sayings(identity, self._store)
         self._wakeups.new_manifest()
 
     def attach(self, presence: Iterable[str], *, max_items: int) -> None:
@@ -216,33 +218,45 @@ class Asker:
             self._store.cover(due.batch_id, due.holders)
             self._emit(CaseEnded(due.batch_id))
             return None
-        audience_salt = self._random_bytes(SALT_BYTES)
-        header = self._header(batch, audience_salt)
+        said = self._said.of(batch)
+        if said.over:
+            # No audience set is left for these: they go out as a batch of their own.
+            self._wakeups.add(self._store.split_batch(batch.id, said.over), due.holders)
+        if not said.batch.count:
+            return None
+        return self._check(said, holders)
+
+    def _check(self, said: Said, holders: frozenset[str]) -> wire.Check:
+        batch, audience_salt = said.batch, self._random_bytes(SALT_BYTES)
+        header = self._header(batch, audience_hash(audience_salt, said.sets))
         self._store.record_sent(
-            header.fields.check_id, due.batch_id, header.raw, header.hash, header.fields.issued_at_ms / MS
+            header.fields.check_id, batch.id, header.raw, header.hash, header.fields.issued_at_ms / MS
         )
         parent = telemetry.incoming(self._traces.of(batch.case_id))
         span = telemetry.tracer().start_span("check", context=parent, kind=SpanKind.CLIENT)
-        self._flights[header.fields.check_id] = _Flight(due.batch_id, header, holders, self._clock.monotonic(), span)
+        self._flights[header.fields.check_id] = _Flight(batch.id, header, holders, self._clock.monotonic(), span)
         self._items_in_flight += batch.count
-        self._wakeups.underway(due.batch_id)
+        self._wakeups.underway(batch.id)
+        macs, pads = ask_proofs(batch.secrets, header.hash, batch.tokens, batch.references)
         items = wire.CheckItems(
             tokens=batch.tokens,
             references=batch.references,
-            ask_macs=ask_macs(batch.secrets, header.hash, batch.tokens, batch.references),
+            ask_macs=macs,
             grades=batch.grades,
+            audiences=said.audiences,
+            group_tags=masked_tags(said.tags, pads),
         )
         return wire.Check(
             header=header.raw,
             signature=header.signature,
             items=items,
             audience_salt=audience_salt,
-            audience_sets=EVERYONE,
+            audience_sets=said.sets,
             only_holders=[] if holders == self._identity.holders else sorted(holders),
             traceparent=telemetry.traceparent(span),
         )
 
-    def _header(self, batch: Batch, audience_salt: bytes) -> SignedHeader:
+    def _header(self, batch: Batch, audience: bytes) -> SignedHeader:
         manifest = self._identity.manifest
         check_id = self._random_bytes(CHECK_ID_BYTES)
         now_ms = int(self._clock.now() * MS)
@@ -259,7 +273,7 @@ class Asker:
             issued_at_ms=now_ms,
             expires_at_ms=now_ms + manifest.max_header_age_s * MS,
             epoch=batch.epoch,
-            audience_hash=audience_hash(audience_salt, EVERYONE),
+            audience_hash=audience,
             look_once=batch.look_once,
         )
         return sign_header(fields, self._identity.signing_key)

@@ -167,8 +167,9 @@ class Inbox:
             return NEVER_ASKED
         if party.spiffe == self._identity.spiffe:
             return NEVER_ASKED
-        # A lone weak coincidence is no match, whoever says so.
-        if told.grade != wire.GRADE_STRONG or self._store.grade_of(own) != wire.GRADE_STRONG:
+        # A weak coincidence is a match only where a holder has confirmed it and proves that, and in no sweep.
+        graded = told.grade in _GRADES and told.grade == self._store.grade_of(own)
+        if not graded or (told.sweep_id and told.grade != wire.GRADE_STRONG):
             return NEVER_ASKED
         if told.sweep_id:
             pair = PairRow(own, told.other, other, told.sweep_id)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from services.node.store import cases, meta
-from services.node.store.rows import Batch, PendingRow, SentCheck
+from services.node.store.rows import Batch, CoincidenceRow, PendingRow, SentCheck
 
 if TYPE_CHECKING:
     import random
     import sqlite3
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable
     from datetime import date
 
     from services.node.store.rows import PairRow, WitnessRow
 
 _FORM_AT_ONCE: Final = 100_000
+# An asker that calls its values ever anew must not make each question dearer than the last.
+_MAX_OF_LINE: Final = 1000
 _STATES: Final = frozenset({"new", "offline", "timed_out", "outside"})
 
 # A value may be asked about once its token is there and, where others shall find it, published: else two parties that
@@ -121,6 +123,22 @@ def load_batch(db: sqlite3.Connection, batch_id: int) -> Batch:
     )
 
 
+def split_batch(db: sqlite3.Connection, batch_id: int, references: Iterable[bytes]) -> int:
+    """Move values of a batch into a new one that waits for the same holders; return its id."""
+    head = "epoch, purpose, case_id, operation, look_once"
+    new_id = db.execute(f"INSERT INTO batch ({head}) SELECT {head} FROM batch WHERE id = ?", (batch_id,)).lastrowid  # noqa: S608 -- constants
+    assert new_id is not None
+    db.executemany(
+        "UPDATE batch_item SET batch_id = ? WHERE batch_id = ?"
+        " AND value_id = (SELECT id FROM value WHERE reference = ?)",
+        [(new_id, batch_id, one) for one in references],
+    )
+    db.execute(
+        "INSERT INTO pending SELECT ?, holder, state, attempts FROM pending WHERE batch_id = ?", (new_id, batch_id)
+    )
+    return new_id
+
+
 def record_sent(
     db: sqlite3.Connection, check_id: bytes, batch_id: int, *, header: bytes, header_hash: bytes, at: float
 ) -> None:
@@ -211,7 +229,7 @@ def reopen_all(db: sqlite3.Connection, holders: Iterable[str], today: date) -> N
 
 def add_witnesses(db: sqlite3.Connection, rows: Iterable[WitnessRow]) -> None:
     """Keep asks that were verified; the first check id of an ask stays."""
-    db.executemany("INSERT OR IGNORE INTO witness VALUES (?, ?, ?, ?)", _asks(rows))
+    db.executemany("INSERT OR IGNORE INTO witness VALUES (?, ?, ?, ?)", rows)
 
 
 def has_witness(db: sqlite3.Connection, own_reference: bytes, asker: str, asker_reference: bytes) -> bool:
@@ -220,16 +238,27 @@ def has_witness(db: sqlite3.Connection, own_reference: bytes, asker: str, asker_
     return db.execute(query, (own_reference, asker, asker_reference)).fetchone() is not None
 
 
-def add_weak_coincidences(db: sqlite3.Connection, rows: Iterable[WitnessRow]) -> None:
-    """Keep weak coincidences; alone they tell nobody."""
+def add_coincidences(db: sqlite3.Connection, rows: Iterable[CoincidenceRow]) -> None:
+    """Keep coincidences of both grades, each with the newest group tags; a lone weak one tells nobody."""
     db.executemany(
-        "INSERT OR IGNORE INTO weak_coincidence (own_reference, asker, asker_reference, check_id) VALUES (?, ?, ?, ?)",
-        _asks(rows),
+        "INSERT INTO weak_coincidence (own_reference, asker, asker_reference, check_id, grade, line_tag, record_tag)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (own_reference, asker, asker_reference)"
+        " DO UPDATE SET line_tag = excluded.line_tag, record_tag = excluded.record_tag",
+        rows,
     )
 
 
-def _asks(rows: Iterable[WitnessRow]) -> Iterator[tuple[bytes, str, bytes, bytes]]:
-    return ((row.own_reference, row.asker, row.asker_reference, row.check_id) for row in rows)
+def coincidences(db: sqlite3.Connection, asker: str, line_tags: Collection[bytes]) -> list[CoincidenceRow]:
+    """Return the coincidences with lines of an asker's that were kept."""
+    found: list[CoincidenceRow] = []
+    for tag in line_tags:
+        rows = db.execute(
+            "SELECT own_reference, asker, asker_reference, check_id, grade, line_tag, record_tag"
+            " FROM weak_coincidence WHERE asker = ? AND line_tag = ? LIMIT ?",
+            (asker, tag, _MAX_OF_LINE),
+        )
+        found += [CoincidenceRow(*row) for row in rows]
+    return found
 
 
 def add_verified_pairs(db: sqlite3.Connection, rows: Iterable[PairRow]) -> None:

@@ -96,12 +96,24 @@ class SentCheck:
 
 
 class WitnessRow(NamedTuple):
-    """An ask that this node verified as a holder, or a weak coincidence that it saw."""
+    """An ask that this node verified as a holder."""
 
     own_reference: bytes
     asker: str
     asker_reference: bytes
     check_id: bytes
+
+
+class CoincidenceRow(NamedTuple):
+    """A coincidence that this node saw as a holder, with the asker's group tags."""
+
+    own_reference: bytes
+    asker: str
+    asker_reference: bytes
+    check_id: bytes
+    grade: int
+    line_tag: bytes
+    record_tag: bytes
 
 
 class PairRow(NamedTuple):

@@ -203,6 +203,7 @@ CREATE TABLE weak_coincidence (
     record_tag BLOB NOT NULL DEFAULT x'',
     PRIMARY KEY (own_reference, asker, asker_reference)
 ) WITHOUT ROWID;
+CREATE INDEX coincidence_by_line ON weak_coincidence (asker, line_tag);
 
 -- the inbox: notices as they came; written in one transaction with what they mean and with the cursor
 CREATE TABLE notice (

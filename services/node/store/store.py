@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from concordat.clock import SystemClock
 from concordat.errors import ConfigError
-from services.node.store import checks, conditions, inbox, meta, publishing, values
+from services.node.store import checks, conditions, handling, inbox, meta, publishing, values
 from services.node.store.database import Database
 from services.node.store.schema import SCHEMA, VERSION
 
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
     from concordat.clock import Clock
     from services.node.store.conditions import Condition, Incident
+    from services.node.store.handling import AskedValue, Holding, Place
     from services.node.store.rows import (
         Batch,
+        CoincidenceRow,
         Hit,
         MatchRow,
         PairRow,
@@ -237,6 +239,21 @@ class Store:
         with self.read() as db:
             return checks.load_batch(db, batch_id)
 
+    def asked_values(self, batch: Batch) -> dict[bytes, AskedValue]:
+        """Return what the live records of a batch's values say, by reference; a value without any is not there."""
+        with self.read() as db:
+            return handling.asked_values(db, batch, self._today())
+
+    def split_batch(self, batch_id: int, references: Iterable[bytes]) -> int:
+        """Move values of a batch into a new one that waits for the same holders; return its id."""
+        with self.write() as db:
+            return checks.split_batch(db, batch_id, references)
+
+    def tag_key(self) -> bytes:
+        """Return the key of the group tags, which is drawn at first use."""
+        with self.write() as db:
+            return handling.tag_key(db)
+
     def record_sent(self, check_id: bytes, batch_id: int, header: bytes, header_hash: bytes, at: float) -> None:
         """Write what is about to leave, so that its answers can be verified after a crash."""
         with self.write() as db:
@@ -269,20 +286,31 @@ class Store:
 
     # -- what this node verified as a holder (3.4 step 2, 3.6 step 5)
 
-    def witness(self, rows: Iterable[WitnessRow]) -> None:
-        """Keep asks that were verified, before their answers leave."""
+    def witness(self, rows: Iterable[WitnessRow], coincidences: Iterable[CoincidenceRow] = ()) -> None:
+        """Keep asks that were verified, before their answers leave, and coincidences with the asker's group tags."""
         with self.write() as db:
             checks.add_witnesses(db, rows)
+            checks.add_coincidences(db, coincidences)
 
     def has_witness(self, own_reference: bytes, asker: str, asker_reference: bytes) -> bool:
         """Tell whether such an ask was verified."""
         with self.read() as db:
             return checks.has_witness(db, own_reference, asker, asker_reference)
 
-    def weak_coincidences(self, rows: Iterable[WitnessRow]) -> None:
-        """Keep weak coincidences; alone they tell nobody."""
-        with self.write() as db:
-            checks.add_weak_coincidences(db, rows)
+    def known_coincidences(self, asker: str, line_tags: Collection[bytes]) -> list[CoincidenceRow]:
+        """Return the coincidences with lines of an asker's that were kept."""
+        with self.read() as db:
+            return checks.coincidences(db, asker, line_tags)
+
+    def holdings(self, value_ids: Collection[int]) -> dict[int, list[Holding]]:
+        """Return what the live records of kept values say of who may be told."""
+        with self.read() as db:
+            return handling.holdings(db, value_ids, self._today())
+
+    def places(self, references: Collection[bytes]) -> dict[bytes, list[Place]]:
+        """Return where the live records of own references stand."""
+        with self.read() as db:
+            return handling.places(db, references, self._today())
 
     def verified_pairs(self, rows: Iterable[PairRow]) -> None:
         """Keep pairs that were verified in a sweep."""

@@ -145,9 +145,10 @@ def test_an_edge_of_which_nobody_may_know_is_none(ledger: Ledger) -> None:
     assert ledger.figures()["edges_live"] == 0
 
 
-def test_a_weak_coincidence_tells_nobody(ledger: Ledger) -> None:
-    assert ledger.open_edges([pair("A:x", "B:x", grade=check_pb2.GRADE_WEAK)]) == ()
-    assert ledger.figures()["edges_live"] == 0
+def test_a_weak_coincidence_that_was_confirmed_is_told_with_its_grade(ledger: Ledger) -> None:
+    notices = ledger.open_edges([pair("A:x", "B:x", grade=check_pb2.GRADE_WEAK)])
+    assert [check_pb2.Notice.FromString(one.content).told.grade for one in notices] == [check_pb2.GRADE_WEAK] * 2
+    assert ledger.figures()["edges_live"] == 1
 
 
 def test_a_new_reference_replaces_the_old_one_and_tells_nobody_else(ledger: Ledger) -> None:

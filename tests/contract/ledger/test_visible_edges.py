@@ -44,7 +44,6 @@ def test_an_edge_counts_once_both_were_told(ledger: Ledger) -> None:
 
 
 def test_what_nobody_is_told_of_leaves_no_trace(ledger: Ledger) -> None:
-    assert not ledger.write([edge(A, "a1", B, "b1", told="ab", grade=wire.GRADE_WEAK)]).visible
     assert not ledger.write([edge(A, "a1", B, "b1", told="")]).visible
     assert not ledger.write([Tombstone(A, ref("a1"))]).visible
     assert not ledger.write([edge(A, "a1", B, "b1", told="ab")]).visible

@@ -10,17 +10,19 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from concordat.protocol.check import EVERYONE, SignedHeader, audience_hash, sign_header
-from concordat.protocol.macs import ask_macs
+from concordat.protocol.macs import ask_proofs, masked_tags
 from concordat.wire.v1 import check_pb2
 from services.node.case import parse_case, template
 from services.node.exchange.core import NodeCore
 from services.node.exchange.identity import Identity
-from services.node.store import cases, meta
+from services.node.record import FileFacts
+from services.node.store import cases, meta, records
 from services.node.store.store import Store
-from services.node.store.values import STRONG, Asking, CanonicalValue, add_value
+from services.node.store.values import STRONG, Asking, CanonicalValue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import sqlite3
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from concordat.clock import ManualClock
@@ -28,9 +30,12 @@ if TYPE_CHECKING:
     from concordat.identity.manifest import Manifest
     from services.node.case import CaseProfile
     from services.node.events import Event
+    from services.node.policy import Policy
 
 START = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
 SALT = b"s" * 16
+OWN_LINES = 1_000_000
+"""Records for which a test names no line stand alone in lines above this one."""
 TEMPLATE_CASE = parse_case(template(date(2026, 12, 31)), today=date(2026, 11, 24))
 
 
@@ -48,6 +53,39 @@ def published_through(store: Store) -> int:
         return meta.get_int(db, meta.PUBLISHED_THROUGH)
 
 
+def put_record(
+    db: sqlite3.Connection,
+    values: Sequence[CanonicalValue],
+    asking: Asking,
+    *,
+    random_bytes: Callable[[int], bytes],
+    policy: Policy | None = None,
+    line: int | None = None,
+) -> int:
+    """Store one record of values; it stands alone in its line, unless a line is given. Return its row id."""
+    name = f"{asking.case_id} {asking.operation}"
+    facts = FileFacts(
+        name=name, sha256=hashlib.sha256(name.encode()).hexdigest(), size_bytes=1, format="csv", encoding=""
+    )
+    file = records.begin_file(db, facts, case_id=asking.case_id, operation=asking.operation, at=START)
+    item = file.items + 1
+    record = records.NewRecord(
+        item=item, line=line or OWN_LINES + item, typed=values[0].canonical, values=tuple(values)
+    )
+    records.add_records(db, file.id, [record], asking=asking, random_bytes=random_bytes)
+    record_id: int = db.execute("SELECT id FROM record WHERE file_id = ? AND item = ?", (file.id, item)).fetchone()[0]
+    if policy is not None:
+        set_policy(db, record_id, policy)
+    return record_id
+
+
+def set_policy(db: sqlite3.Connection, record_id: int, policy: Policy) -> None:
+    """Give a record a policy, in the store alone."""
+    db.execute("INSERT OR IGNORE INTO policy (content) VALUES (?)", (policy.content(),))
+    chosen = "(SELECT id FROM policy WHERE content = ?)"
+    db.execute(f"UPDATE record SET policy_id = {chosen} WHERE id = ?", (policy.content(), record_id))
+
+
 def put_values(
     store: Store,
     values: list[CanonicalValue],
@@ -62,7 +100,7 @@ def put_values(
         with store.write() as db:
             placed = asking._replace(case_id=cases.put_case(db, case, at))
             for value in values:
-                add_value(db, value, placed, random_bytes)
+                put_record(db, [value], placed, random_bytes=random_bytes)
         for epoch, key_class in itertools.product(asking.epochs, ("strong", "weak")):
             while (batch := store.untokenised(epoch, key_class, 500)) is not None:
                 rows = [
@@ -158,6 +196,13 @@ class Item:
     grade: int = check_pb2.GRADE_STRONG
     secret: bytes | None = None
     audience: int = 0
+    tags: bytes = b"line-one"
+    """Its group tags: of the line, and of a record that is its own unless the test says more."""
+
+    @property
+    def group_tags(self) -> bytes:
+        """Return line tag and record tag."""
+        return (self.tags + hashlib.sha256(self.reference).digest())[:16]
 
 
 @dataclass
@@ -199,6 +244,7 @@ class AskerByHand:
         references = b"".join(item.reference for item in items)
         secrets = b"".join(item.secret or secret(item.value) for item in items)
         places = range(len(items)) if positions is None else positions
+        proofs, pads = ask_proofs(secrets, header.hash, tokens, references)
         return check_pb2.Question(
             tick=1,
             header=header.raw,
@@ -206,9 +252,10 @@ class AskerByHand:
             items=check_pb2.CheckItems(
                 tokens=tokens,
                 references=references,
-                ask_macs=ask_macs(secrets, header.hash, tokens, references),
+                ask_macs=proofs,
                 grades=bytes(item.grade for item in items),
                 audiences=bytes(item.audience for item in items),
+                group_tags=masked_tags(b"".join(item.group_tags for item in items), pads),
             ),
             positions=b"".join(place.to_bytes(4, "little") for place in places),
             audience_salt=SALT,

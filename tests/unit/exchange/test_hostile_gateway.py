@@ -109,7 +109,7 @@ def test_a_welcome_of_a_gateway_that_the_manifest_does_not_name_is_no_welcome(ho
         )
 
 
-def test_a_weak_value_of_ones_own_never_shows_as_a_match(holder: Party) -> None:
+def test_a_weak_value_of_ones_own_never_shows_as_a_strong_match(holder: Party) -> None:
     """The grade is the value's own, whatever the gateway says."""
     holder.submit("skeleton", grade=WEAK)
     holder.publish()

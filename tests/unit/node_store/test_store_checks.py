@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concordat.vocabulary import Purpose
-from services.node.store.rows import PairRow, WitnessRow
+from services.node.store.rows import CoincidenceRow, PairRow, WitnessRow
 from tests.unit.node_store.conftest import case, token
 
 if TYPE_CHECKING:
@@ -170,13 +170,15 @@ def test_what_was_sent_is_there_after_a_crash_with_its_certificate(desk: Desk) -
 
 def test_asks_and_pairs_that_were_verified_are_known_again(desk: Desk) -> None:
     row = WitnessRow(b"o" * 16, HOLDERS[0], b"a" * 16, b"c" * 16)
-    desk.store.witness([row, row])
-    desk.store.weak_coincidences([WitnessRow(b"w" * 16, HOLDERS[0], b"a" * 16, b"c" * 16)])
+    weak = CoincidenceRow(b"w" * 16, HOLDERS[0], b"a" * 16, b"c" * 16, 2, b"l" * 8, b"r" * 8)
+    desk.store.witness([row, row], [weak])
     desk.store.verified_pairs([PairRow(b"o" * 16, HOLDERS[1], b"p" * 16, b"s" * 16)])
     desk.reopen()
     assert desk.store.has_witness(b"o" * 16, HOLDERS[0], b"a" * 16)
     assert not desk.store.has_witness(b"o" * 16, HOLDERS[1], b"a" * 16)
     assert not desk.store.has_witness(b"w" * 16, HOLDERS[0], b"a" * 16)
+    assert desk.store.known_coincidences(HOLDERS[0], [b"l" * 8, b"m" * 8]) == [weak]
+    assert desk.store.known_coincidences(HOLDERS[1], [b"l" * 8]) == []
     assert desk.store.has_verified_pair(PairRow(b"o" * 16, HOLDERS[1], b"p" * 16, b"s" * 16))
     assert not desk.store.has_verified_pair(PairRow(b"o" * 16, HOLDERS[1], b"p" * 16, b"t" * 16))
 
