@@ -100,7 +100,8 @@ def _live_records(db: sqlite3.Connection, value_id: int) -> list[tuple[int, str]
 def _tokenise(db: sqlite3.Connection, value_id: int, epochs: tuple[int, ...]) -> None:
     db.executemany(
         "INSERT OR IGNORE INTO to_tokenise"
-        " SELECT :epoch, CASE v.grade WHEN :strong THEN 'strong' ELSE 'weak' END, v.id," (SELECT f.case_id FROM record_value rv"
+        " SELECT :epoch, CASE v.grade WHEN :strong THEN 'strong' ELSE 'weak' END, v.id,"
+        " (SELECT f.case_id FROM record_value rv"
         "  JOIN record r ON r.id = rv.record_id JOIN file f ON f.id = r.file_id"
         "  JOIN case_profile c ON c.id = f.case_id WHERE rv.value_id = v.id AND r.status = 'accepted'"
         "  ORDER BY c.valid_until DESC, f.id LIMIT 1)"
