@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from concordat.errors import ConcordatError
 from concordat.wire.v1 import check_pb2
+from services.node.policy import DEFAULT
 from tests.unit.gateway.world import Hub, Link, Node, World
 
 if TYPE_CHECKING:
     from concordat.wire.v1 import session_pb2
+    from services.node.policy import Policy
     from tests.unit.exchange import parties
     from tests.unit.exchange.parties import Party
 
@@ -80,15 +82,15 @@ class RealNode(Node):
             self.link.deaf = True
         self.party.restart()
 
-    def submit(self, *values: str) -> None:
+    def submit(self, *values: str, policy: Policy = DEFAULT, operation: str = "", look_once: bool = False) -> None:
         """Submit values and wake the node."""
-        self.party.submit(*values)
+        self.party.submit(*values, policy=policy, operation=operation, look_once=look_once)
         self.poke()
 
     def times_told_of(self, value: str, other: RealNode) -> int:
         """Return how often this node was told that another holds a value."""
         with self.party.store.read() as db:
-            row = db.execute("SELECT reference FROM value WHERE canonical = ?", (value,)).fetchone()
+            row = db.execute("SELECT reference FROM value WHERE canonical = ?", (value,)).fetchone() or (b"",)
             notices = [check_pb2.Notice.FromString(one).told for (one,) in db.execute("SELECT content FROM notice")]
         # Notices are counted, as a node shows one match once however often the hub tells it.
         void = {one.edge_id for one in self.party.store.all_told() if one.state != "shown"}

@@ -15,14 +15,15 @@ from concordat.wire.v1 import check_pb2
 from services.node.case import parse_case, template
 from services.node.exchange.core import NodeCore
 from services.node.exchange.identity import Identity
+from services.node.policy import DEFAULT
 from services.node.record import FileFacts
-from services.node.store import cases, meta, records
+from services.node.store import cases, meta, policies, records
 from services.node.store.store import Store
 from services.node.store.values import STRONG, Asking, CanonicalValue
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from concordat.clock import ManualClock
@@ -43,6 +44,10 @@ def token(value: str, epoch: int = 1) -> bytes:
     return hashlib.sha256(f"token{epoch}{value}".encode()).digest()[:16]
 
 
+def label(value: str) -> bytes:
+    return hashlib.sha256(f"label{value}".encode()).digest()[:16]
+
+
 def secret(value: str, epoch: int = 1) -> bytes:
     return hashlib.sha256(f"secret{epoch}{value}".encode()).digest()
 
@@ -59,31 +64,24 @@ def put_record(
     asking: Asking,
     *,
     random_bytes: Callable[[int], bytes],
-    policy: Policy | None = None,
+    policy: Policy = DEFAULT,
     line: int | None = None,
-) -> int:
-    """Store one record of values; it stands alone in its line, unless a line is given. Return its row id."""
+) -> None:
+    """Store one record of values; it stands alone in its line, unless a line is given."""
     name = f"{asking.case_id} {asking.operation}"
-    facts = FileFacts(
-        name=name, sha256=hashlib.sha256(name.encode()).hexdigest(), size_bytes=1, format="csv", encoding=""
-    )
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    facts = FileFacts(name=name, sha256=digest, size_bytes=1, format="csv", encoding="utf-8")
     file = records.begin_file(db, facts, case_id=asking.case_id, operation=asking.operation, at=START)
     item = file.items + 1
     record = records.NewRecord(
-        item=item, line=line or OWN_LINES + item, typed=values[0].canonical, values=tuple(values)
+        item=item,
+        line=line or OWN_LINES + item,
+        typed=values[0].canonical,
+        kind="phone",
+        policy=policy.content(),
+        values=tuple(values),
     )
     records.add_records(db, file.id, [record], asking=asking, random_bytes=random_bytes)
-    record_id: int = db.execute("SELECT id FROM record WHERE file_id = ? AND item = ?", (file.id, item)).fetchone()[0]
-    if policy is not None:
-        set_policy(db, record_id, policy)
-    return record_id
-
-
-def set_policy(db: sqlite3.Connection, record_id: int, policy: Policy) -> None:
-    """Give a record a policy, in the store alone."""
-    db.execute("INSERT OR IGNORE INTO policy (content) VALUES (?)", (policy.content(),))
-    chosen = "(SELECT id FROM policy WHERE content = ?)"
-    db.execute(f"UPDATE record SET policy_id = {chosen} WHERE id = ?", (policy.content(), record_id))
 
 
 def put_values(
@@ -94,20 +92,26 @@ def put_values(
     case: CaseProfile,
     at: float,
     random_bytes: Callable[[int], bytes],
+    policy: Policy = DEFAULT,
 ) -> None:
     """Store values of a case and their tokens at once, as submit and a tokeniser would one after the other."""
     with store.group():
         with store.write() as db:
             placed = asking._replace(case_id=cases.put_case(db, case, at))
             for value in values:
-                put_record(db, [value], placed, random_bytes=random_bytes)
-        for epoch, key_class in itertools.product(asking.epochs, ("strong", "weak")):
-            while (batch := store.untokenised(epoch, key_class, 500)) is not None:
-                rows = [
-                    (row.value_id, b"l" * 16, secret(row.canonical, epoch), token(row.canonical, epoch))
-                    for row in batch.rows
-                ]
-                store.store_tokens(batch, rows)
+                put_record(db, [value], placed, random_bytes=random_bytes, policy=policy)
+        make_tokens(store, asking.epochs)
+
+
+def make_tokens(store: Store, epochs: Iterable[int]) -> None:
+    """Give all values their tokens, as a tokeniser would."""
+    for epoch, key_class in itertools.product(epochs, ("strong", "weak")):
+        while (batch := store.untokenised(epoch, key_class, 500)) is not None:
+            rows = [
+                (row.value_id, label(row.canonical), secret(row.canonical, epoch), token(row.canonical, epoch))
+                for row in batch.rows
+            ]
+            store.store_tokens(batch, rows)
 
 
 @dataclass(frozen=True)
@@ -162,12 +166,52 @@ class Party:
         self.store = self._open()
         self.core = self._core()
 
-    def submit(self, *values: str, look_once: bool = False, grade: int = STRONG, namespace: str = "e164") -> None:
+    def submit(
+        self,
+        *values: str,
+        look_once: bool = False,
+        grade: int = STRONG,
+        namespace: str = "e164",
+        policy: Policy = DEFAULT,
+        operation: str = "",
+    ) -> None:
         """Store values with all that is to be done for them, and tokenise them."""
         epochs = self.federation.manifest.live_epochs
-        asking = Asking(0, "investigation", "", look_once, epochs)
+        asking = Asking(0, "investigation", operation, look_once, epochs)
         rows = [CanonicalValue(namespace, 1, value, grade) for value in values]
-        put_values(self.store, rows, asking, case=TEMPLATE_CASE, at=self.clock.now(), random_bytes=self.rng.randbytes)
+        put_values(
+            self.store,
+            rows,
+            asking,
+            case=TEMPLATE_CASE,
+            at=self.clock.now(),
+            random_bytes=self.rng.randbytes,
+            policy=policy,
+        )
+
+    def submit_line(self, line: int, *rows: Sequence[CanonicalValue], policy: Policy = DEFAULT) -> None:
+        """Store the records of one line, each with its values, strong and weak."""
+        epochs = self.federation.manifest.live_epochs
+        with self.store.group():
+            with self.store.write() as db:
+                case_id = cases.put_case(db, TEMPLATE_CASE, self.clock.now())
+                asking = Asking(case_id, "investigation", "", False, epochs)
+                for values in rows:
+                    put_record(db, values, asking, random_bytes=self.rng.randbytes, policy=policy, line=line)
+            make_tokens(self.store, epochs)
+
+    def handle(self, value: str, policy: Policy, *, ask: bool = True) -> None:
+        """Give all records of a value another policy, and have it asked about again where that is wider."""
+        epochs = self.federation.manifest.live_epochs
+        with self.store.write() as db:
+            uids = db.execute(
+                "SELECT r.uid FROM record r JOIN record_value rv ON rv.record_id = r.id"
+                " JOIN value v ON v.id = rv.value_id WHERE v.canonical = ?",
+                (value,),
+            ).fetchall()
+            for (uid,) in uids:
+                policies.set_policy(db, uid, policy.content(), epochs=epochs, ask=ask)
+        make_tokens(self.store, epochs)
 
     def publish(self) -> None:
         """Give all tokens their sequence, as if a gateway had acknowledged them."""
