@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from concordat.tokens import MASK_KEY_BYTES, MaskKey
 from gateway.edges import EdgeCandidate
-from gateway.sweep import Conclude, Effect, Phase, Send, SweepHub, SweepSettings
+from gateway.sweep import Conclude, Effect, LookUp, Phase, Send, SweepHub, SweepSettings
 from services.node.policy import About, Policy, may_tell
 from services.node.store.sweep_set import SetQuery, read_sweep_set
 from services.node.sweep import SweepParty, SweepRows
@@ -103,7 +103,7 @@ class _Sweep:
             elif isinstance(effect, Conclude):
                 self._edges = list(effect.edges)
                 self._apply(self._hub.frozen(1))
-            else:
+            elif isinstance(effect, LookUp):
                 sides = [tuple(zip(pair.parties, pair.references, strict=True)) for pair in effect.pairs]
                 known = self._ledger.live_edges([(side[0], side[1]) for side in sides])
                 self._apply(self._hub.live_known([one is not None for one in known], self._now))
