@@ -15,12 +15,12 @@ import hashlib
 import json
 import logging
 import secrets
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
 from concordat.clock import MS
 from concordat.errors import BadProofError, ConcordatError, RefusedError, UnavailableError
-from concordat.identity.manifest import KeyClass
 from concordat.identity.names import Role
 from concordat.justification import Step, justification_salt
 from concordat.oprf.client import BadEvaluationError, blind, finalize, verify
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from concordat.clock import Clock
     from concordat.identity.home import Home
-    from concordat.identity.manifest import Custodian
+    from concordat.identity.manifest import Custodian, KeyClass
     from concordat.justification import Justification
     from concordat.oprf.client import Blinded, VerifiedEvaluation
 
@@ -58,20 +58,27 @@ class Liar:
     evidence: str
 
 
+class Budget(NamedTuple):
+    """What a request is charged to: a key class, or exercises in it (I7)."""
+
+    key_class: KeyClass
+    exercise: bool = False
+
+
 @dataclass(slots=True)
 class _Standing:
     """What the pool remembers of one custodian."""
 
     custodian: Custodian
-    asked: dict[KeyClass, int] = field(default_factory=lambda: dict.fromkeys(KeyClass, 0))
-    spent_until: dict[KeyClass, float] = field(default_factory=dict)
+    asked: Counter[Budget] = field(default_factory=Counter)
+    spent_until: dict[Budget, float] = field(default_factory=dict)
     rest_s: float = 0.0
     rests_until: float = 0.0
     why: str = ""
     excluded: bool = False
 
-    def blocked_until(self, key_class: KeyClass) -> float:
-        return max(self.rests_until, self.spent_until.get(key_class, 0.0))
+    def blocked_until(self, budget: Budget) -> float:
+        return max(self.rests_until, self.spent_until.get(budget, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +91,13 @@ class _Job:
     epoch: int
     case: Justification = field(repr=False)
     ends_at: float
+    exercise: str = ""
     requests: dict[int, wire.EvaluateRequest] = field(default_factory=dict, repr=False)
     verified: dict[int, VerifiedEvaluation] = field(default_factory=dict, repr=False)
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(self.key_class, bool(self.exercise))
 
 
 class Transport(Protocol):
@@ -165,7 +177,7 @@ class CustodianPool:
         self._standings = {one.index: _Standing(one) for one in home.manifest.custodians}
         self._transport = transport or Direct(home)
         self._keys: dict[KeyClass, GroupKey] = {}
-        self._unfinished: dict[KeyClass, _Job] = {}
+        self._unfinished: dict[Budget, _Job] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -183,10 +195,12 @@ class CustodianPool:
         return tuple(one.custodian.id for one in self._standings.values() if one.excluded)
 
     def asked(self, key_class: KeyClass) -> dict[int, int]:
-        """Return how many elements of a class each custodian has evaluated, or is evaluating."""
-        return {index: one.asked[key_class] for index, one in self._standings.items()}
+        """Return how many elements of a class each custodian has evaluated for real work, or is evaluating."""
+        return {index: one.asked[Budget(key_class)] for index, one in self._standings.items()}
 
-    async def evaluate(self, inputs: Sequence[bytes], *, key_class: KeyClass, epoch: int, case: Justification) -> bytes:
+    async def evaluate(
+        self, inputs: Sequence[bytes], *, key_class: KeyClass, epoch: int, case: Justification, exercise: str = ""
+    ) -> bytes:
         """Return the 64-byte outputs of the inputs, packed in their order.
 
         Args:
@@ -194,6 +208,7 @@ class CustodianPool:
             key_class: Whose key.
             epoch: Of the key.
             case: Why; each request carries its own salted hash of it (I5).
+            exercise: Operation id of the exercise that the inputs are for; empty for real work.
 
         Raises:
             UnavailableError: Fewer than t custodians answer now.
@@ -202,71 +217,75 @@ class CustodianPool:
         """
         # Before anybody is asked: shares that do not fit each other would cost quota at each attempt.
         key = self._group_key(key_class)
-        job = await self._job(tuple(inputs), key_class, epoch, case)
+        job = await self._job(tuple(inputs), key_class, epoch, case, exercise)
         tried = set(job.verified)
         while missing := self._manifest.threshold - len(job.verified):
-            subset = self._choose(key_class, missing, without=tried)
+            subset = self._choose(job.budget, missing, without=tried)
             if len(subset) < missing:
-                raise self._shortage(key_class)
+                raise self._shortage(job.budget)
             answers = await asyncio.gather(*(self._ask(one, job) for one in subset))
             tried.update(one.custodian.index for one in subset)
             job.verified.update({one.index: one for one in answers if one is not None})
-        del self._unfinished[key_class]
+        del self._unfinished[job.budget]
         return await asyncio.to_thread(finalize, inputs, job.blinded, list(job.verified.values()), key)
 
-    async def _job(self, inputs: tuple[bytes, ...], key_class: KeyClass, epoch: int, case: Justification) -> _Job:
+    async def _job(
+        self, inputs: tuple[bytes, ...], key_class: KeyClass, epoch: int, case: Justification, exercise: str
+    ) -> _Job:
         """Return the batch that failed before, where it is the same and its requests still live; else a new one."""
-        job = self._unfinished.get(key_class)
-        if job is None or job.inputs != inputs or job.case != case or job.ends_at <= self._clock.now():
+        budget = Budget(key_class, bool(exercise))
+        job = self._unfinished.get(budget)
+        same = job is not None and (job.inputs, job.case, job.exercise) == (inputs, case, exercise)
+        if job is None or not same or job.ends_at <= self._clock.now():
             blinded = await asyncio.to_thread(blind, inputs)
             ends_at = self._clock.now() + self._manifest.max_header_age_s
-            job = self._unfinished[key_class] = _Job(inputs, blinded, key_class, epoch, case, ends_at)
+            job = self._unfinished[budget] = _Job(inputs, blinded, key_class, epoch, case, ends_at, exercise)
         return job
 
-    def _choose(self, key_class: KeyClass, number: int, *, without: Iterable[int]) -> list[_Standing]:
+    def _choose(self, budget: Budget, number: int, *, without: Iterable[int]) -> list[_Standing]:
         """Return those that may be asked and were asked least, so that subsets rotate and quotas last equally."""
         now, barred = self._clock.monotonic(), set(without)
         free = [
             one
             for index, one in self._standings.items()
-            if index not in barred and not one.excluded and one.blocked_until(key_class) <= now
+            if index not in barred and not one.excluded and one.blocked_until(budget) <= now
         ]
         # Ties are drawn, or all nodes of a federation would begin with the same custodians.
-        free.sort(key=lambda one: (one.asked[key_class], self._random_bytes(2)))
+        free.sort(key=lambda one: (one.asked[budget], self._random_bytes(2)))
         return free[:number]
 
-    def _shortage(self, key_class: KeyClass) -> ConcordatError:
+    def _shortage(self, budget: Budget) -> ConcordatError:
         now = self._clock.monotonic()
         honest = [one for one in self._standings.values() if not one.excluded]
         reached = [one for one in honest if one.rests_until <= now]
         why = "; ".join(one.why for one in self._standings.values() if one.why)
-        text = (
-            f"{self._manifest.threshold} of {self._manifest.total} custodians are needed for {key_class} tokens ({why})"
-        )
-        spent = any(one.spent_until.get(key_class, 0.0) > now for one in reached)
+        needed = f"{self._manifest.threshold} of {self._manifest.total} custodians are needed"
+        text = f"{needed} for {budget.key_class} tokens{' of an exercise' if budget.exercise else ''} ({why})"
+        spent = any(one.spent_until.get(budget, 0.0) > now for one in reached)
         if spent and len(reached) >= self._manifest.threshold:
             return RefusedError(text, code="quota_exhausted")
         return UnavailableError(text)
 
-    def retry_in_s(self, key_class: KeyClass) -> float:
+    def retry_in_s(self, key_class: KeyClass, *, exercise: bool = False) -> float:
         """Return the seconds until enough custodians may be asked again; the longest rest where liars leave too few."""
+        budget = Budget(key_class, exercise)
         waits = sorted(
-            max(0.0, one.blocked_until(key_class) - self._clock.monotonic())
+            max(0.0, one.blocked_until(budget) - self._clock.monotonic())
             for one in self._standings.values()
             if not one.excluded
         )
         return LONGEST_REST_S if len(waits) < self._manifest.threshold else waits[self._manifest.threshold - 1]
 
-    def forget_spent(self, key_class: KeyClass) -> None:
+    def forget_spent(self, key_class: KeyClass, *, exercise: bool = False) -> None:
         """Let custodians be asked again whose quota a batch did not fit into, for a smaller batch."""
         for one in self._standings.values():
-            one.spent_until.pop(key_class, None)
+            one.spent_until.pop(Budget(key_class, exercise), None)
 
     async def _ask(self, standing: _Standing, job: _Job) -> VerifiedEvaluation | None:
         custodian = standing.custodian
         request = job.requests.get(custodian.index) or self._request(custodian, job)
         job.requests[custodian.index] = request
-        standing.asked[job.key_class] += len(job.blinded)
+        standing.asked[job.budget] += len(job.blinded)
         try:
             reply = await self._transport.evaluate(custodian, request, timeout_s=self._timeout_s)
             evaluation = Evaluation(custodian.index, reply.elements, reply.proof)
@@ -299,18 +318,19 @@ class CustodianPool:
                 elements_hash=hashlib.sha256(elements).digest(),
                 justification_hash=job.case.justification_hash(salt),
                 expires_at_ms=int(job.ends_at * MS),
+                exercise=job.exercise,
             ),
             self._home.signing_key,
         )
         return wire.EvaluateRequest(body=signed.raw, signature=signed.signature, elements=elements)
 
     def _rest(self, standing: _Standing, error: ConcordatError, job: _Job) -> None:
-        """Leave a custodian alone for a while: longer each time, and for one class only where its quota is used up."""
+        """Leave a custodian alone for a while: longer each time, and for one budget only where that is used up."""
         now = self._clock.monotonic()
         standing.why = error.message
-        standing.asked[job.key_class] -= len(job.blinded)
+        standing.asked[job.budget] -= len(job.blinded)
         if error.code == "quota_exhausted":
-            standing.spent_until[job.key_class] = now + LONGEST_REST_S
+            standing.spent_until[job.budget] = now + LONGEST_REST_S
         else:
             standing.rest_s = min(LONGEST_REST_S, 2 * standing.rest_s or self._first_rest_s)
             standing.rests_until = now + standing.rest_s

@@ -22,6 +22,8 @@ from concordat.identity.names import Role, SpiffeId
 T = TypeVar("T")
 
 MAX_PARTIES: Final = 512
+EXERCISE_SHARE: Final = 10
+"""The budget of exercises is the real one divided by this, and charged apart."""
 MAX_CUSTODIANS: Final = 9  # as concordat.oprf.threshold: every t-subset of the public shares is checked
 _WORD: Final = r"^[a-z][a-z0-9_]{0,31}$"
 _ADDRESS: Final = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(\d{1,5})", re.ASCII)
@@ -329,9 +331,13 @@ class Manifest(Part):
         """Return the effective daily budget E in tokens, per authority."""
         return self.quotas.get(party_class, {}).get(key_class, 0)
 
-    def custodian_quota(self, party_class: PartyClass, key_class: KeyClass) -> int:
-        """Return what one custodian may evaluate for one authority a day: floor(E * t / n) (invariant I7)."""
-        return self.budget(party_class, key_class) * self.threshold // self.total
+    def custodian_quota(self, party_class: PartyClass, key_class: KeyClass, *, exercise: bool = False) -> int:
+        """Return what one custodian may evaluate for one authority a day: floor(E * t / n) (invariant I7).
+
+        Exercises have a budget of their own, a tenth of E, so that none is kept from real work by them.
+        """
+        share = EXERCISE_SHARE if exercise else 1
+        return self.budget(party_class, key_class) * self.threshold // (self.total * share)
 
     @property
     def live_epochs(self) -> tuple[int, ...]:

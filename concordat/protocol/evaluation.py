@@ -11,6 +11,8 @@ from google.protobuf.message import DecodeError
 from concordat.clock import MS
 from concordat.errors import IdentityError, ProtocolError, RefusedError
 from concordat.identity.manifest import KeyClass
+from concordat.identity.names import Role
+from concordat.protocol.charter import OPERATION_ID
 from concordat.protocol.check import accept_manifest
 from concordat.wire.v1 import custodian_pb2 as wire
 
@@ -87,4 +89,14 @@ def accept_evaluation(
         raise ProtocolError(f"a request has 1 to {MAX_ELEMENTS} elements, as many as its count says")
     if hashlib.sha256(request.elements).digest() != fields.elements_hash:
         raise ProtocolError("the elements are not the ones that were signed")
+    if fields.exercise:
+        _accept_exercise(fields, manifest)
     return signed
+
+
+def _accept_exercise(fields: wire.EvaluateBody, manifest: Manifest) -> None:
+    """(5) An exercise is an operation, and only nodes take part in those."""
+    if not OPERATION_ID.fullmatch(fields.exercise):
+        raise ProtocolError("the request names an exercise by what is no operation's id")
+    if manifest.party_by_id(fields.requester).spiffe.role is not Role.NODE:
+        raise RefusedError("only nodes take part in exercises")

@@ -107,12 +107,12 @@ def quota(*, home: Path, spend_today: Annotated[bool, Parameter(negative=())] = 
             store.spend(clock.now())
         rows, spent = store.all_used(now=clock.now()), store.spent(now=clock.now())
     if as_json:
-        charged = [{"authority": authority, "class": key_class, "used": used} for authority, key_class, used in rows]
+        charged = [{"authority": authority, "class": budget, "used": used} for authority, budget, used in rows]
         print(json.dumps({"spent": spent, "charged": charged}))
         return
     table = Table("authority", "class", "charged today")
-    for authority, key_class, used in rows:
-        table.add_row(authority, key_class, f"{used:,}")
+    for authority, budget, used in rows:
+        table.add_row(authority, budget, f"{used:,}")
     console = Console()
     console.print(table)
     if spent:

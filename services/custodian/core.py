@@ -13,7 +13,7 @@ from concordat.errors import RefusedError
 from concordat.identity.manifest import KeyClass
 from concordat.oprf.server import evaluate
 from concordat.protocol.evaluation import accept_evaluation
-from services.custodian.quotas import PERIOD_S, Request
+from services.custodian.quotas import PERIOD_S, Request, budget_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,6 +42,8 @@ class ClassQuota:
     key_class: str
     limit: int
     used: int
+    exercise_limit: int
+    exercise_used: int
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,11 @@ class Custodian:
             count=fields.count,
             justification_hash=fields.justification_hash,
             expires_at_ms=fields.expires_at_ms,
+            exercise=fields.exercise,
         )
         # (b) Charged durably before anything is evaluated, or found to be a repeat.
-        charge = self.quotas.charge(charged, limit=self._limit(fields.requester, key_class), now=now)
+        limit = self._limit(fields.requester, key_class, exercise=bool(fields.exercise))
+        charge = self.quotas.charge(charged, limit=limit, now=now)
         self.journal.note(charged, repeat=charge.repeat, at=now)
         # (c) A repeat gets the same elements under another nonce.
         return Evaluated(evaluate(share, request.elements, random=self.random), charge.left)
@@ -104,9 +108,12 @@ class Custodian:
         spent = self.quotas.spent(now=now)
         found = []
         for key_class in KeyClass:
-            limit = self._limit(str(requester), key_class)
-            used = limit if spent else self.quotas.used(str(requester), key_class.value, now=now)
-            found.append(ClassQuota(key_class.value, limit, used))
+            numbers = []
+            for exercise in (False, True):
+                limit = self._limit(str(requester), key_class, exercise=exercise)
+                budget = budget_of(key_class.value, exercise=exercise)
+                numbers += [limit, limit if spent else self.quotas.used(str(requester), budget, now=now)]
+            found.append(ClassQuota(key_class.value, *numbers))
         return tuple(found)
 
     @property
@@ -119,6 +126,6 @@ class Custodian:
         """Return the unix time at which the running period ends."""
         return (self.clock.now() // PERIOD_S + 1) * PERIOD_S
 
-    def _limit(self, requester: str, key_class: KeyClass) -> int:
+    def _limit(self, requester: str, key_class: KeyClass, *, exercise: bool) -> int:
         party = self.manifest.party_by_id(requester)
-        return self.manifest.custodian_quota(party.party_class, key_class)
+        return self.manifest.custodian_quota(party.party_class, key_class, exercise=exercise)

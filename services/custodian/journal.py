@@ -60,6 +60,8 @@ class Journal:
             "justification": request.justification_hash.hex(),
             "repeat": repeat,
         }
+        if request.exercise:
+            line["exercise"] = request.exercise
         data = b"\n" * self._torn + json.dumps(line).encode() + b"\n"
         try:
             written = os.write(self._file, data)

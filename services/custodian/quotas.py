@@ -1,8 +1,8 @@
 """Quotas and request ids of a custodian: charged durably before anything is evaluated, and failing closed (I7).
 
-One SQLite file holds what was charged, per authority, key class and UTC day, and which request ids were seen. Beside it
-lies a *marker*, written after each charge: a position that only grows, and the time of writing. The marker tells an old
-copy of the database from the real one, in three ways:
+One SQLite file holds what was charged, per authority, budget and UTC day, and which request ids were seen. A budget is a
+key class, or exercises in it. Beside the file lies a *marker*, written after each charge: a position that only grows, and
+the time of writing. The marker tells an old copy of the database from the real one, in three ways:
 
 - its position is above the database's: the database was put back from a copy;
 - it is missing or unreadable while the database has charges or the custodian's log has lines: likewise;
@@ -71,6 +71,17 @@ class Request:
     count: int
     justification_hash: bytes
     expires_at_ms: int
+    exercise: str = ""
+
+    @property
+    def budget(self) -> str:
+        """Return what is charged: the class, or that of exercises in it; neither may use up the other."""
+        return budget_of(self.key_class, exercise=bool(self.exercise))
+
+
+def budget_of(key_class: str, *, exercise: bool) -> str:
+    """Return the name under which the charges of a class are kept."""
+    return f"{key_class}/exercise" if exercise else key_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +156,14 @@ class QuotaStore:
                 self._purge_sometimes(now)
             return charge
 
-    def used(self, authority: str, key_class: str, *, now: float) -> int:
-        """Return what an authority was charged in the running period.
+    def used(self, authority: str, budget: str, *, now: float) -> int:
+        """Return what an authority was charged of a budget in the running period.
 
         Raises:
             UnavailableError: The store does not work.
         """
         with self._turn, _failing_closed(), self._transaction():
-            return self._used(authority, key_class, self._period(now))
+            return self._used(authority, budget, self._period(now))
 
     def spent(self, *, now: float) -> bool:
         """Tell whether the running period counts as spent for everyone."""
@@ -168,7 +179,7 @@ class QuotaStore:
             self._put("position", self._get("position") + 1)
 
     def all_used(self, *, now: float) -> list[tuple[str, str, int]]:
-        """Return (authority, key class, charged) of the running period."""
+        """Return (authority, budget, charged) of the running period."""
         with self._turn, _failing_closed(), self._transaction():
             query = "SELECT authority, key_class, used FROM charge WHERE period = ? ORDER BY authority, key_class"
             return self._db.execute(query, (self._period(now),)).fetchall()
@@ -178,7 +189,7 @@ class QuotaStore:
             "SELECT body_hash FROM request WHERE requester = ? AND request_id = ?",
             (request.requester, request.request_id),
         ).fetchone()
-        used = self._used(request.requester, request.key_class, period)
+        used = self._used(request.requester, request.budget, period)
         if known is not None:
             if known[0] != request.body_hash:
                 raise RefusedError("a request id was used again with another body", code="request_reused")
@@ -186,12 +197,12 @@ class QuotaStore:
         if self._get("spent_period") == period:
             raise RefusedError("the quotas were put back from a copy; the day counts as spent", code="quota_exhausted")
         if used + request.count > limit:
-            detail = f"{request.key_class}: {used} of {limit} used, {request.count} asked"
+            detail = f"{request.budget}: {used} of {limit} used, {request.count} asked"
             raise RefusedError("the quota is used up", code="quota_exhausted", public_detail=detail)
         self._enter(period)
         self._db.execute(
             "INSERT INTO charge VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET used = used + excluded.used",
-            (request.requester, request.key_class, period, request.count),
+            (request.requester, request.budget, period, request.count),
         )
         self._db.execute(
             "INSERT INTO request VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -203,10 +214,10 @@ class QuotaStore:
         self._put("position", self._get("position") + 1)
         return Charge(repeat=False, left=limit - used - request.count)
 
-    def _used(self, authority: str, key_class: str, period: int) -> int:
+    def _used(self, authority: str, budget: str, period: int) -> int:
         row = self._db.execute(
             "SELECT used FROM charge WHERE authority = ? AND key_class = ? AND period = ?",
-            (authority, key_class, period),
+            (authority, budget, period),
         ).fetchone()
         return 0 if row is None else row[0]
 

@@ -43,7 +43,16 @@ class CustodianServicer(CustodianServiceServicer):
         """Tell the caller its own quotas."""
         found = await asyncio.to_thread(self._custodian.quota_of, current_peer())
         return wire.GetQuotaResponse(
-            classes=[wire.ClassQuota(key_class=one.key_class, limit=one.limit, used=one.used) for one in found],
+            classes=[
+                wire.ClassQuota(
+                    key_class=one.key_class,
+                    limit=one.limit,
+                    used=one.used,
+                    exercise_limit=one.exercise_limit,
+                    exercise_used=one.exercise_used,
+                )
+                for one in found
+            ],
             epochs=self._custodian.epochs,
             period_ends_at_ms=int(self._custodian.period_ends_at * MS),
             manifest_hash=self._custodian.manifest.hash,

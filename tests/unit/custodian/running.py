@@ -146,6 +146,7 @@ def request_of(
     justification: bytes = bytes(32),
     manifest_hash: bytes | None = None,
     lifetime_s: float = 300,
+    exercise: str = "",
 ) -> wire.EvaluateRequest:
     """Return a request that is right in everything but what a test changes."""
     body = wire.EvaluateBody(
@@ -160,6 +161,7 @@ def request_of(
         elements_hash=hashlib.sha256(blinded).digest(),
         justification_hash=justification,
         expires_at_ms=int((now + lifetime_s) * 1000),
+        exercise=exercise,
     )
     signed = sign_evaluation(body, key)
     return wire.EvaluateRequest(body=signed.raw, signature=signed.signature, elements=blinded)

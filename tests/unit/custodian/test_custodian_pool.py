@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -167,3 +168,28 @@ async def test_quotas_are_reached_in_full_and_their_end_is_told(tmp_path: Path) 
             await ask(pool)
         assert caught.value.code == "quota_exhausted"
         assert await ask(pool, key_class=KeyClass.WEAK)
+
+
+async def test_a_spent_exercise_leaves_real_work_to_go_on_and_is_named_in_each_request(
+    small_quotas: Path, tmp_path: Path
+) -> None:
+    """I7: a budget that is used up keeps nobody from the other."""
+    folder = tmp_path / "federation"
+    shutil.copytree(small_quotas, folder)
+    many = [b"input %d" % number for number in range(BUDGETS[KeyClass.STRONG] * 2 // 30 + 1)]
+    async with RunningCustodians(folder) as running, pool_of(folder) as pool:
+        await running.start(1, 2, 3)
+        with pytest.raises(RefusedError) as refusal:
+            await pool.evaluate(many, key_class=KeyClass.STRONG, epoch=1, case=CASE, exercise="rehearsal")
+        assert refusal.value.code == "quota_exhausted"
+        outputs = await ask(pool)
+        pool.forget_spent(KeyClass.STRONG, exercise=True)
+        again = await pool.evaluate(INPUTS, key_class=KeyClass.STRONG, epoch=1, case=CASE, exercise="rehearsal")
+        # The same inputs: that an exercise's tokens differ comes from its domain string alone.
+        assert outputs == again
+    lines = [
+        json.loads(line)
+        for index in (1, 2, 3)
+        for line in (folder / f"custodian/c{index}/custodian.log").read_text().splitlines()
+    ]
+    assert sorted(line.get("exercise", "") for line in lines) == ["", "", "rehearsal", "rehearsal"]

@@ -19,22 +19,29 @@ LIMIT = 50
 _Step = tuple[str, str, int, int]
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("ask"), st.sampled_from(["strong", "weak"]), st.integers(1, 30), st.integers(0, 5)),
+        st.tuples(
+            st.just("ask"),
+            st.sampled_from(["strong", "weak", "strong/exercise"]),
+            st.integers(1, 30),
+            st.integers(0, 5),
+        ),
         st.just(("restart", "", 0, 0)),
     ),
     max_size=25,
 )
 
 
-def request(key_class: str, count: int, number: int) -> Request:
+def request(budget: str, count: int, number: int) -> Request:
+    key_class, _, exercise = budget.partition("/")
     return Request(
         requester="spiffe://test.example/node/NL",
         request_id=number.to_bytes(16, "big"),
-        body_hash=hashlib.sha256(f"{key_class} {count} {number}".encode()).digest(),
+        body_hash=hashlib.sha256(f"{budget} {count} {number}".encode()).digest(),
         key_class=key_class,
         count=count,
         justification_hash=bytes(32),
         expires_at_ms=int((NOW + 300) * 1000),
+        exercise=exercise,
     )
 
 
@@ -45,19 +52,19 @@ def test_whatever_is_asked_in_whatever_order(steps: list[_Step]) -> None:
     known: dict[int, bytes] = {}
     with tempfile.TemporaryDirectory() as name:
         store = QuotaStore.open(Path(name), now=NOW)
-        for what, key_class, count, number in steps:
+        for what, budget, count, number in steps:
             if what == "restart":
                 store.close()
                 store = QuotaStore.open(Path(name), now=NOW)
                 assert not store.restored
                 continue
-            asked = request(key_class, count, number)
+            asked = request(budget, count, number)
             if known.get(number, asked.body_hash) != asked.body_hash:
                 expected = "request_reused"
             elif number in known:
                 expected = "repeat"
             else:
-                expected = "new" if used[key_class] + count <= LIMIT else "quota_exhausted"
+                expected = "new" if used[budget] + count <= LIMIT else "quota_exhausted"
             try:
                 found = "repeat" if store.charge(asked, limit=LIMIT, now=NOW).repeat else "new"
             except RefusedError as error:
@@ -65,8 +72,8 @@ def test_whatever_is_asked_in_whatever_order(steps: list[_Step]) -> None:
             assert found == expected
             if found == "new":
                 known[number] = asked.body_hash
-                used[key_class] += count
-            assert store.used(asked.requester, key_class, now=NOW) == used[key_class] <= LIMIT
+                used[budget] += count
+            assert store.used(asked.requester, budget, now=NOW) == used[budget] <= LIMIT
         store.close()
 
 

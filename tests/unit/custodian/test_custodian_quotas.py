@@ -59,6 +59,47 @@ def test_classes_and_authorities_have_quotas_of_their_own(bench: Bench) -> None:
     assert code_of(lambda: bench.custodian.evaluate(bench.request(1, key_class="weak"))) == "quota_exhausted"
 
 
+def exercise_used(bench: Bench, key_class: str = "strong") -> int:
+    return {one.key_class: one.exercise_used for one in bench.custodian.quota_of(bench.node.identity)}[key_class]
+
+
+def test_an_exercise_has_a_tenth_of_the_budget_charged_apart(bench: Bench) -> None:
+    limits = {one.key_class: one.exercise_limit for one in bench.custodian.quota_of(bench.node.identity)}
+    assert limits == {name: budget * 2 // 30 for name, budget in BUDGETS.items()}
+    bench.custodian.evaluate(bench.request(limits["strong"], exercise="rehearsal"))
+    assert (bench.used(), exercise_used(bench)) == (0, limits["strong"])
+    assert code_of(lambda: bench.custodian.evaluate(bench.request(1, exercise="rehearsal"))) == "quota_exhausted"
+    # All exercises share one budget; another name brings no more.
+    assert code_of(lambda: bench.custodian.evaluate(bench.request(1, exercise="other"))) == "quota_exhausted"
+    bench.custodian.evaluate(bench.request(300))
+    assert code_of(lambda: bench.custodian.evaluate(bench.request(1))) == "quota_exhausted"
+
+
+def test_real_work_leaves_the_budget_of_exercises_alone_and_a_restart_keeps_both(bench: Bench) -> None:
+    bench.custodian.evaluate(bench.request(300))
+    bench.custodian.evaluate(bench.request(7, exercise="rehearsal"))
+    bench.reopen()
+    assert (bench.used(), exercise_used(bench)) == (300, 7)
+
+
+def test_a_period_put_back_from_a_copy_is_spent_for_exercises_too(bench: Bench) -> None:
+    bench.custodian.quotas.spend(bench.clock.now())
+    assert code_of(lambda: bench.custodian.evaluate(bench.request(1, exercise="rehearsal"))) == "quota_exhausted"
+
+
+def test_the_log_names_the_exercise(bench: Bench) -> None:
+    bench.custodian.evaluate(bench.request(1, exercise="rehearsal"))
+    bench.custodian.evaluate(bench.request(1))
+    lines = [json.loads(line) for line in (bench.path / "custodian.log").read_text().splitlines()]
+    assert [line.get("exercise") for line in lines] == ["rehearsal", None]
+
+
+def test_a_repeat_under_the_name_of_an_exercise_is_another_body(bench: Bench) -> None:
+    bench.custodian.evaluate(bench.request(5, request_id=b"r" * 16))
+    again = bench.request(5, request_id=b"r" * 16, exercise="rehearsal")
+    assert code_of(lambda: bench.custodian.evaluate(again)) == "request_reused"
+
+
 def test_the_same_request_again_is_uncharged_and_proven_with_another_nonce(bench: Bench) -> None:
     request = bench.request(300)
     first, second = bench.custodian.evaluate(request), bench.custodian.evaluate(request)
@@ -128,6 +169,7 @@ def test_the_log_names_who_how_much_and_why_and_no_element(bench: Bench) -> None
         ({"justification": b"short"}, "justification_missing"),
         ({"request_id": b"short"}, "protocol_violation"),
         ({"custodian": "spiffe://test.example/custodian/c2"}, "bad_identity"),
+        ({"exercise": "no operation's id"}, "protocol_violation"),
     ],
 )
 def test_a_request_that_is_wrong_in_one_thing_is_refused_uncharged(
