@@ -29,11 +29,14 @@ from concordat.errors import ConfigError, UnavailableError
 from concordat.heartbeat import beat
 from concordat.identity.home import load_home
 from concordat.rpc.client import channel
+from services.node import retention
 from services.node.events import Attached, Detached, EventWriter, Waiting
 from services.node.exchange.core import NodeCore
 from services.node.exchange.identity import Identity
 from services.node.exchange.session import Hooks, Session
 from services.node.joining import join_sweep
+from services.node.journal import FILE_NAME as JOURNAL_NAME
+from services.node.journal import Journal
 from services.node.store.store import FILE_NAME, Store
 from services.node.submit import WAKE_SOCKET
 from services.node.sweeping import Sweeps
@@ -137,7 +140,13 @@ class Node:
 
             with _wake_socket(self.home.path, wake):
                 try:
-                    await _until_first_ends(stop, session.run(stop), tokeniser.run(stop), self._show_conditions(stop))
+                    await _until_first_ends(
+                        stop,
+                        session.run(stop),
+                        tokeniser.run(stop),
+                        self._show_conditions(stop),
+                        self._retain(stop, session.wake),
+                    )
                 finally:
                     await sweeps.close()
 
@@ -153,6 +162,19 @@ class Node:
         async with channel(gateway.address, home=self.home, server=gateway.spiffe) as to_gateway:
             today = datetime.fromtimestamp(self.clock.now(), UTC).date()
             return await join_sweep(self.home, to_gateway, self.workshop, operation, sweep_id, today=today)
+
+    async def _retain(self, stop: asyncio.Event, wake: Callable[[], None]) -> None:
+        """Withdraw once an hour what is at its end."""
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(retention.EVERY_S):
+                    await stop.wait()
+                    return
+            try:
+                if await asyncio.to_thread(retention.withdraw_ended, self.workshop, clock=self.clock):
+                    wake()
+            except UnavailableError as error:
+                _LOG.warning("records at their end wait for the store: %s", error.message)
 
     async def _show_conditions(self, stop: asyncio.Event) -> None:
         """Say why tokens wait, and that they go on; keep for `status` why there is no session; give a sign of life."""
@@ -194,9 +216,23 @@ async def run_node(home: Path, *, stop: asyncio.Event, events: EventSink, ready:
     loaded = load_home(home, clock=clock)
     path = home / FILE_NAME
     with only_daemon(home), Store.open(path, clock=clock) as store, Store.open(path, clock=clock) as workshop:
+        catch_up(home, store, clock)
         if ready is not None:
             ready.set()
         await Node(loaded, store, workshop, events, clock).run(stop)
+
+
+def catch_up(home: Path, store: Store, clock: Clock) -> None:
+    """Apply what was decided and is past, before anybody is answered (I9).
+
+    Raises:
+        ConfigError: The policy journal was changed, or is shorter than what the store has applied.
+        UnavailableError: The store cannot be written.
+    """
+    if Journal(home / JOURNAL_NAME).replay(store):
+        # What the store had forgotten it may have forgotten with a backup: it is another one from now on.
+        store.renew_incarnation()
+    retention.withdraw_ended(store, clock=clock)
 
 
 async def run_nodes(homes: Sequence[Path], writer: EventWriter, *, stop: asyncio.Event) -> None:

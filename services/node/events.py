@@ -64,6 +64,21 @@ class EdgeVoided:
 
 
 @dataclass(frozen=True, slots=True)
+class EdgeWithdrawn:
+    """The other side of a match has withdrawn its value; what it disclosed is to be corrected or deleted (LB-22)."""
+
+    other: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackHeard:
+    """The other side of a match says that it is none, with a word of `concordat.vocabulary.FalseHit`."""
+
+    other: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckFailed:
     """The gateway did not take a check, or gave no certificate; its values stay pending."""
 
@@ -85,7 +100,19 @@ class SweepDone:
     code: str
 
 
-Event = Attached | Detached | Waiting | Told | PartyRefused | EdgeVoided | CheckFailed | CaseEnded | SweepDone
+Event = (
+    Attached
+    | Detached
+    | Waiting
+    | Told
+    | PartyRefused
+    | EdgeVoided
+    | EdgeWithdrawn
+    | FeedbackHeard
+    | CheckFailed
+    | CaseEnded
+    | SweepDone
+)
 
 _NAMES: Final[dict[type, str]] = {
     Attached: "attached",
@@ -94,6 +121,8 @@ _NAMES: Final[dict[type, str]] = {
     Told: "told",
     PartyRefused: "party_refused",
     EdgeVoided: "edge_voided",
+    EdgeWithdrawn: "edge_withdrawn",
+    FeedbackHeard: "feedback_heard",
     CheckFailed: "check_failed",
     CaseEnded: "case_ended",
     SweepDone: "sweep_done",
@@ -105,6 +134,8 @@ _SENTENCES: Final[dict[type, str]] = {
     Detached: "detached ({code}): {reason}",
     PartyRefused: "refused an edge of {other}: {reason}",
     EdgeVoided: "a match with {other} is void",
+    EdgeWithdrawn: "{other} has withdrawn its side of a match",
+    FeedbackHeard: "{other} says that a match is none: {reason}",
     CheckFailed: "a check failed ({code}) and will be repeated",
     CaseEnded: "batch {batch}: its case is over; nobody is asked about it any more",
 }

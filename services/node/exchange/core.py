@@ -21,6 +21,7 @@ from services.node.events import Attached
 from services.node.exchange.answerer import Answerer
 from services.node.exchange.asker import Asker
 from services.node.exchange.inbox import Inbox
+from services.node.exchange.leaving import Leaving
 from services.node.exchange.publisher import Publisher
 from services.node.exchange.ticks import Ticks
 
@@ -67,8 +68,9 @@ class NodeCore:
         self._answerer = Answerer(identity.spiffe, identity.manifest, store, clock=clock)
         self._ticks = Ticks(self._answerer, store, own=str(identity.spiffe))
         self._asker = Asker(identity, store, clock=clock, random_bytes=random_bytes, rng=rng, emit=emit, traces=traces)
-        self._inbox = Inbox(identity, store, asker=self._asker, clock=clock, emit=emit)
+        self._inbox = Inbox(identity, store, asker=self._asker, clock=clock, emit=emit, random_bytes=random_bytes)
         self._publisher = Publisher(identity, store)
+        self._leaving = Leaving(identity, store, clock=clock)
         self._welcome: wire.Welcome | None = None
         self._presence: tuple[str, ...] = ()
         self._operations: list[wire.OperationEvent] = []
@@ -93,6 +95,7 @@ class NodeCore:
         self._asker.use_identity(identity)
         self._inbox.use_identity(identity)
         self._publisher.use_identity(identity)
+        self._leaving.use_identity(identity)
 
     def hello(self) -> wire.NodeFrame:
         """Return the first frame of a session."""
@@ -173,7 +176,8 @@ class NodeCore:
         if self._welcome is None:
             return []
         self._require_acknowledgement()
-        frames = self._publisher.work()
+        frames = self._leaving.work()
+        frames += self._publisher.work()
         if self._publisher.installed:
             frames += [wire.NodeFrame(check=check) for check in self._asker.work()]
         return frames
@@ -212,6 +216,7 @@ class NodeCore:
         self._publisher.detach()
         self._asker.detach()
         self._ticks.detach()
+        self._leaving.detach()
 
     def _emit(self, event: Event) -> None:
         """Tell an event once what it speaks of is on disk."""
@@ -227,17 +232,34 @@ class NodeCore:
         if welcome.gateway not in {gateway.id for gateway in self._identity.manifest.gateways}:
             raise ProtocolError("the welcome is of a gateway that the manifest does not name")
         if self._publisher.attach(welcome):
+            # The process that ran on the other copy may still be there: this one is another from now on (I9).
             self._store.renew_incarnation()
+            # No `UnavailableError`, with which nothing of this step would be kept.
+            raise RefusedError("this store was restored; it attaches again in a new incarnation", code="store_restored")
         # Before the first notice: a ledger that was restored numbers its notices anew, and may have lost matches (C10).
         self._store.follow_ledger(welcome.ledger_incarnation, self._identity.holders)
         self._inbox.attach()
         self._welcome = welcome
         self._presence = tuple(welcome.presence.attached)
+        self._begin_once_caught_up()
         return [wire.NodeFrame(refusal=refusal) for refusal in self._inbox.refusals()]
+
+    def _begin_once_caught_up(self) -> None:
+        """Publish, and so be asked, only after every notice that was there when the session began (3.2 (3), I9).
+
+        A store that was restored learns from them what it had been told, and what it had withdrawn.
+        """
+        assert self._welcome is not None
+        if not self._publisher.begun and self._inbox.cursor >= self._welcome.notice_cursor:
+            self._publisher.begin()
+            self._leaving.snapshot_leaves()
 
     def _on_snapshot_installed(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
         assert self._welcome is not None
-        self._publisher.snapshot_installed(frame.snapshot_installed.sequence)
+        first = self._publisher.snapshot_installed(frame.snapshot_installed.sequence)
+        self._leaving.snapshot_installed()
+        if not first:
+            return []
         self._asker.attach(self._presence, max_items=self._welcome.max_items)
         self._emit(Attached(self._welcome.gateway))
         return []
@@ -259,8 +281,12 @@ class NodeCore:
 
     def _on_notice(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
         refusal = self._inbox.receive(frame.notice)
-        ack = wire.NodeFrame(notice_ack=NoticeAck(cursor=self._inbox.cursor))
-        return [ack] if refusal is None else [wire.NodeFrame(refusal=refusal), ack]
+        frames = [] if refusal is None else [wire.NodeFrame(refusal=refusal)]
+        if frame.notice.HasField("withdrawn"):
+            # The receipt leaves with the acknowledgement.
+            frames += self._leaving.work()
+        self._begin_once_caught_up()
+        return [*frames, wire.NodeFrame(notice_ack=NoticeAck(cursor=self._inbox.cursor))]
 
     def _on_presence(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
         self._presence = tuple(frame.presence.attached)

@@ -11,20 +11,27 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from concordat.errors import IdentityError, ProtocolError
+from concordat.clock import MS
+from concordat.errors import ConcordatError, IdentityError, ProtocolError
 from concordat.identity.names import SpiffeId
 from concordat.protocol import macs
 from concordat.protocol.certificate import NEVER_ASKED, WRONG_ANSWER_MAC, sign_refusal
 from concordat.protocol.check import parse_header
+from concordat.protocol.feedback import accept_feedback
+from concordat.protocol.withdrawal import accept_receipt, read_body, sign_receipt
 from concordat.tokens import REFERENCE_BYTES
+from concordat.vocabulary import WithdrawReason
 from concordat.wire.v1 import check_pb2 as wire
-from services.node.events import EdgeVoided, PartyRefused, Told
-from services.node.store import checks
+from services.node.events import EdgeVoided, EdgeWithdrawn, FeedbackHeard, PartyRefused, Told
+from services.node.store import checks, feedback, withdrawals
 from services.node.store import inbox as store_inbox
+from services.node.store.feedback import FeedbackRow
 from services.node.store.rows import PairRow, ToldRow
+from services.node.store.withdrawals import ReceiptRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import sqlite3
+    from collections.abc import Callable, Iterable
 
     from concordat.clock import Clock
     from services.node.events import Event, EventSink
@@ -52,7 +59,17 @@ class _Reopening:
 class Inbox:
     """Takes notices in their order."""
 
-    def __init__(self, identity: Identity, store: Store, *, asker: Asker, clock: Clock, emit: EventSink) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        store: Store,
+        *,
+        asker: Asker,
+        clock: Clock,
+        emit: EventSink,
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._random_bytes = random_bytes
         self._identity = identity
         self._store = store
         self._asker = asker
@@ -86,6 +103,15 @@ class Inbox:
                 return self._told(notice)
             case "voided":
                 self._voided(notice)
+                return None
+            case "withdrawn":
+                self._withdrawn(notice)
+                return None
+            case "receipt":
+                self._receipt(notice)
+                return None
+            case "feedback":
+                self._feedback(notice)
                 return None
             case "wiped":
                 self._store.receive_notice(notice.cursor, notice.SerializeToString(), at=self._clock.now())
@@ -136,6 +162,89 @@ class Inbox:
         self._store_reopening(notice, None, [self._reopening(row) for row in shown])
         for row in shown:
             self._emit(EdgeVoided(row.other))
+
+    def _withdrawn(self, notice: wire.Notice) -> None:
+        """Take a withdrawal: an own one is buried by now, another's ends the match and owes a receipt (3.8; LB-22)."""
+        gone, now_ms = notice.withdrawn, int(self._clock.now() * MS)
+        if gone.party == self._identity.name and not gone.edge_id:
+            epochs = self._identity.manifest.live_epochs
+            with self._store.write() as db:
+                self._keep(db, notice)
+                withdrawals.bury(
+                    db,
+                    gone.reference,
+                    at_ms=gone.withdrawn_at_ms,
+                    reason=WithdrawReason.WITHDRAWN,
+                    epochs=epochs,
+                    random_bytes=self._random_bytes,
+                )
+            return
+        shown = [
+            row
+            for row in self._store.told(gone.edge_id)
+            if row.state == "shown" and (row.other, row.own_reference) == (gone.party, gone.own_reference)
+        ]
+        with self._store.write() as db:
+            self._keep(db, notice)
+            if shown:
+                store_inbox.set_told_state(db, gone.edge_id, "withdrawn")
+                withdrawals.put_receipt(db, self._own_receipt(gone, now_ms))
+        for row in shown:
+            self._emit(EdgeWithdrawn(row.other))
+
+    def _own_receipt(self, gone: wire.Withdrawn, now_ms: int) -> ReceiptRow:
+        body = wire.ReceiptBody(
+            withdrawer=gone.party,
+            reference=gone.reference,
+            edge_id=gone.edge_id,
+            signer=self._identity.name,
+            taken_at_ms=now_ms,
+        )
+        message = sign_receipt(body, self._identity.signing_key).SerializeToString(deterministic=True)
+        return ReceiptRow(gone.reference, gone.party, own=True, message=message, at_ms=now_ms)
+
+    def _receipt(self, notice: wire.Notice) -> None:
+        """Keep a told party's receipt of an own withdrawal; one that proves nothing is named."""
+        receipt = notice.receipt.receipt
+        try:
+            signer = read_body(wire.ReceiptBody, receipt.body, "the receipt").signer
+            body = accept_receipt(receipt, signer=signer, manifest=self._identity.manifest)
+        except ConcordatError as error:
+            self._leave(notice, "the gateway", error)
+            return
+        row = ReceiptRow(body.reference, signer, own=False, message=receipt.SerializeToString(), at_ms=body.taken_at_ms)
+        with self._store.write() as db:
+            self._keep(db, notice)
+            if body.withdrawer == self._identity.name:
+                withdrawals.put_receipt(db, row)
+
+    def _feedback(self, notice: wire.Notice) -> None:
+        """Keep what the other side of a told edge says of it; what it says of others it may not say here."""
+        said = notice.feedback.feedback
+        try:
+            signer = read_body(wire.FeedbackBody, said.body, "the feedback").signer
+            body = accept_feedback(said, signer=signer, manifest=self._identity.manifest)
+        except ConcordatError as error:
+            self._leave(notice, "the gateway", error)
+            return
+        own = notice.feedback.own_reference
+        told = any(row.own_reference == own and row.other == signer for row in self._store.told(body.edge_id))
+        row = FeedbackRow(body.edge_id, own, False, body.reason, "", body.given_at_ms, said.SerializeToString())
+        with self._store.write() as db:
+            self._keep(db, notice)
+            fresh = told and body.other == self._identity.name and feedback.put_feedback(db, row)
+        if fresh:
+            self._emit(FeedbackHeard(signer, body.reason))
+
+    def _leave(self, notice: wire.Notice, who: str, error: ConcordatError) -> None:
+        _LOG.warning("a notice of %s proves nothing: %s", who, error.message, extra={"code": error.code})
+        with self._store.write() as db:
+            self._keep(db, notice)
+
+    def _keep(self, db: sqlite3.Connection, notice: wire.Notice) -> None:
+        store_inbox.receive_notice(
+            db, notice.cursor, notice.SerializeToString(), told=None, voided=None, at=self._clock.now()
+        )
 
     def _store_reopening(
         self, notice: wire.Notice, told: ToldRow | None, reopenings: Iterable[_Reopening | None]

@@ -33,9 +33,12 @@ class Publisher:
     def __init__(self, identity: Identity, store: Store) -> None:
         self._identity = identity
         self._store = store
-        self._shape = (0, 0)
+        self._shape = self._next_shape = (0, 0)
         self._snapshot: Iterator[wire.NodeFrame] | None = None
         self._snapshot_sequence = 0
+        self._snapshot_count = 0
+        """How often values had left the index when the snapshot was taken."""
+        self._rebuilding = False
         self._installed = False
         self._sent = 0
         self._acknowledged = 0
@@ -50,7 +53,9 @@ class Publisher:
         return self._installed
 
     def attach(self, welcome: wire.Welcome) -> bool:
-        """Start the snapshot; return True where the ledger shows that this store was restored from an older copy.
+        """Take a welcome; return True where the ledger shows that this store was restored from an older copy.
+
+        Nothing is published before `begin`.
 
         Raises:
             ProtocolError: A plane of a shape that cannot be made, or a sequence that no node reaches.
@@ -61,22 +66,42 @@ class Publisher:
         restored = welcome.ledger_sequence > self._store.sequence()
         if restored:
             self._store.raise_sequence(welcome.ledger_sequence)
-        self._shape = (welcome.plane_log2_slots, welcome.plane_hashes)
-        sequence, tokens = self._store.snapshot(self._identity.manifest.live_epochs)
-        self._snapshot_sequence = self._sent = sequence
-        self._acknowledged = 0
-        self._installed = False
-        self._snapshot = self._frames(sequence, tokens)
+        self.detach()
+        self._next_shape = (welcome.plane_log2_slots, welcome.plane_hashes)
         return restored
+
+    def begin(self) -> None:
+        """Start the snapshot of this session: the store has caught up with all that it was told and decided (I9)."""
+        self._shape = self._next_shape
+        self._sent = self._acknowledged = 0
+        self._take_snapshot()
+
+    @property
+    def begun(self) -> bool:
+        """Tell whether this session's snapshot was started."""
+        return self._shape != (0, 0)
+
+    def _take_snapshot(self) -> None:
+        # The count first: what leaves the index in between is then taken out once more, never once too seldom.
+        self._snapshot_count = self._store.plane_count()
+        sequence, tokens = self._store.snapshot(self._identity.manifest.live_epochs)
+        self._snapshot_sequence = sequence
+        self._sent = max(self._sent, sequence)
+        self._snapshot = self._frames(sequence, tokens)
 
     def detach(self) -> None:
         """Forget the session; the next one starts with a snapshot."""
+        self._shape = (0, 0)
         self._snapshot = None
-        self._installed = False
+        self._installed = self._rebuilding = False
 
     def work(self) -> list[wire.NodeFrame]:
         """Return the next frames: some chunks of the snapshot, and a delta where none is under way."""
         frames: list[wire.NodeFrame] = []
+        if self._installed and not self._rebuilding and self._store.plane_is_stale():
+            # Bits cannot be taken out of a plane: a new one is built beside it and swapped in (3.8).
+            self._rebuilding = True
+            self._take_snapshot()
         if self._snapshot is not None:
             frames += islice(self._snapshot, FRAMES_AT_ONCE)
             if frames[-1].HasField("snapshot_end"):
@@ -91,7 +116,7 @@ class Publisher:
         """Return the sequence above which the gateway owes an acknowledgement, -1 for the snapshot, None for none."""
         if self._snapshot is not None or self._shape == (0, 0):
             return None
-        if not self._installed:
+        if not self._installed or self._rebuilding:
             return -1
         return self._acknowledged if self._sent > self._acknowledged else None
 
@@ -100,8 +125,10 @@ class Publisher:
         """Tell whether chunks of the snapshot are still to be sent."""
         return self._snapshot is not None
 
-    def snapshot_installed(self, sequence: int) -> None:
+    def snapshot_installed(self, sequence: int) -> bool:
         """Note that the plane is complete, up to the snapshot's sequence or that of a delta that was merged into it.
+
+        Return whether it is the first of this session, with which the node is attached.
 
         Raises:
             ProtocolError: A sequence that was not sent, or a snapshot that has not left.
@@ -109,7 +136,9 @@ class Publisher:
         if not self._snapshot_sequence <= sequence <= self._sent or self._snapshot is not None:
             raise ProtocolError("the gateway acknowledges a snapshot that was not sent")
         self._acknowledge(sequence)
-        self._installed = True
+        self._store.plane_built(self._snapshot_count)
+        first, self._installed, self._rebuilding = not self._installed, True, False
+        return first
 
     def published(self, sequence: int) -> None:
         """Note that a delta is in the plane and durable in the ledger.

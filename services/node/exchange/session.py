@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import grpc.aio
 
-from concordat.errors import ConcordatError, ProtocolError, UnavailableError
+from concordat.errors import ConcordatError, ProtocolError, RefusedError, UnavailableError
 from concordat.rpc.client import channel, translate
 from concordat.wire.v1 import session_pb2 as wire
 from concordat.wire.v1.session_pb2_grpc import SessionServiceStub
@@ -44,6 +44,11 @@ NOTICES_AT_ONCE: Final = 256
 # More than a gateway may have sent and not yet seen acknowledged.
 MAX_NOTICES: Final = 1 << 14
 GOOD_BYE_S: Final = 1.0
+SUPERSEDED: Final = "superseded"
+_SUPERSEDED_TEXT: Final = (
+    "a newer incarnation of this party's store has attached, so this one is its store no more: another process runs"
+    " on a copy. If this copy was put back on purpose and no other process runs: concordat node restored --home HOME"
+)
 # After these the folder is read again before the next attempt: there may be a newer manifest in it.
 _READ_HOME_AFTER: Final = frozenset({"stale_manifest", "stale_epoch", "stale_rules", "bad_identity", "bad_signature"})
 _LOG: Final = logging.getLogger(__name__)
@@ -112,6 +117,8 @@ class Session:
                     error = caught
                 if error is None:
                     return
+                if error.code == SUPERSEDED:
+                    raise RefusedError(_SUPERSEDED_TEXT, code=SUPERSEDED) from error
                 # A session that lasted starts the pauses anew.
                 failures = 1 if self._clock.monotonic() - started > BACKOFF_S[-1] else failures + 1
                 # A gateway that stays away is news once.

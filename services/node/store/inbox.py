@@ -15,7 +15,7 @@ _TOLD_COLUMNS: Final = (
     "edge_id, own_reference, other, other_reference, handle, grade, told_at_ms, asked, check_id, sweep_id,"
     " look_once, state"
 )
-_STATES: Final = frozenset({"shown", "refused", "voided"})
+_STATES: Final = frozenset({"shown", "refused", "voided", "withdrawn"})
 
 # One row per told edge and own record; a value that is linked to several cases shows with each of them.
 _MATCHES: Final = """

@@ -16,7 +16,9 @@ LEDGER_INCARNATION: Final = "ledger_incarnation"
 JOURNAL_POSITION: Final = "journal_position"
 """Lines of the policy journal that this store has applied."""
 PLANE_STALE: Final = "plane_stale"
-"""1 where values left the index since the last snapshot was taken, so that the plane is to be built anew."""
+"""Counts each time that values left the index: the hub's plane still has their bits."""
+PLANE_BUILT: Final = "plane_built"
+"""What the count was when the snapshot was taken that the hub holds."""
 TAG_KEY: Final = "tag_key"
 """Of the group tags, 32 random bytes."""
 
@@ -42,6 +44,11 @@ def get_bytes(db: sqlite3.Connection, key: str) -> bytes:
 def put(db: sqlite3.Connection, key: str, value: bytes | int) -> None:
     """Write a fact."""
     db.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value))
+
+
+def bump(db: sqlite3.Connection, key: str) -> None:
+    """Add one to a number."""
+    put(db, key, get_int(db, key) + 1)
 
 
 def put_at_least(db: sqlite3.Connection, key: str, value: int) -> None:

@@ -82,7 +82,7 @@ def settle(db: sqlite3.Connection, value_ids: Iterable[int], *, epochs: Iterable
         elif kept[0]:
             db.execute("UPDATE value SET kept = 0 WHERE id = ?", (value_id,))
             # Out of the index with this transaction; the bits in the hub's plane go with the next snapshot.
-            meta.put(db, meta.PLANE_STALE, 1)
+            meta.bump(db, meta.PLANE_STALE)
         if not compared:
             stop_asking(db, value_id)
 

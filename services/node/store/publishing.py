@@ -58,6 +58,11 @@ def snapshot(db: sqlite3.Connection, epochs: Sequence[int]) -> tuple[int, bytes]
     return sequence, b"".join([row[0] for row in rows])
 
 
+def plane_is_stale(db: sqlite3.Connection) -> bool:
+    """Tell whether values have left the index since the snapshot was taken that the hub holds."""
+    return meta.get_int(db, meta.PLANE_STALE) > meta.get_int(db, meta.PLANE_BUILT)
+
+
 def all_published(db: sqlite3.Connection, today: date) -> bool:
     """Tell whether every kept value of a case that has not ended has a published token of each epoch."""
     through = meta.get_int(db, meta.PUBLISHED_THROUGH)

@@ -79,6 +79,7 @@ CREATE TABLE record (
     known INTEGER NOT NULL DEFAULT 0,         -- its strong value was already held from another file
     UNIQUE (file_id, item)
 );
+CREATE INDEX record_by_line ON record (file_id, line);
 CREATE INDEX record_by_end ON record (keep_until) WHERE status = 'accepted';
 
 -- a canonical value of this node; the reference survives epochs
@@ -242,6 +243,7 @@ CREATE TABLE feedback (
     sent INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (edge_id, own_reference, own)
 ) WITHOUT ROWID;
+CREATE INDEX feedback_open ON feedback (at_ms) WHERE own = 1 AND sent = 0;
 
 -- references of values that are withdrawn (3.8); buried once the party's own list says so
 CREATE TABLE withdrawal (
@@ -251,6 +253,7 @@ CREATE TABLE withdrawal (
     at_ms INTEGER NOT NULL,
     buried INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
+CREATE INDEX withdrawal_open ON withdrawal (at_ms) WHERE buried = 0;
 
 -- receipts: own ones until they are sent (peer is who withdrew), and those of told parties (peer is who was told)
 CREATE TABLE receipt (
@@ -262,6 +265,7 @@ CREATE TABLE receipt (
     sent INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (reference, peer, own)
 ) WITHOUT ROWID;
+CREATE INDEX receipt_open ON receipt (at_ms) WHERE own = 1 AND sent = 0;
 
 -- a change of policy that waits for a second person
 CREATE TABLE policy_proposal (

@@ -184,6 +184,21 @@ class Store:
         with self.read() as db:
             return publishing.snapshot(db, epochs)
 
+    def plane_count(self) -> int:
+        """Return how often values have left the index; read it before a snapshot is taken."""
+        with self.read() as db:
+            return meta.get_int(db, meta.PLANE_STALE)
+
+    def plane_is_stale(self) -> bool:
+        """Tell whether the hub's plane has bits of values that are out of the index."""
+        with self.read() as db:
+            return publishing.plane_is_stale(db)
+
+    def plane_built(self, count: int) -> None:
+        """Note that the hub holds a plane of a snapshot that was taken at this count or after it."""
+        with self.write() as db:
+            meta.put_at_least(db, meta.PLANE_BUILT, count)
+
     def all_published(self) -> bool:
         """Tell whether every kept value has a published token of each epoch that it is to have."""
         with self.read() as db:
