@@ -1,8 +1,8 @@
 """Quotas and request ids of a custodian: charged durably before anything is evaluated, and failing closed (I7).
 
-One SQLite file holds what was charged, per authority, budget and UTC day, and which request ids were seen. A budget is a
-key class, or exercises in it. Beside the file lies a *marker*, written after each charge: a position that only grows, and
-the time of writing. The marker tells an old copy of the database from the real one, in three ways:
+One SQLite file holds what was charged, per authority, budget and UTC day, and which request ids were seen. A budget is
+a key class, or exercises in it. Beside the file lies a *marker*, written after each charge: a position that only grows,
+and the time of writing. The marker tells an old copy of the database from the real one, in three ways:
 
 - its position is above the database's: the database was put back from a copy;
 - it is missing or unreadable while the database has charges or the custodian's log has lines: likewise;

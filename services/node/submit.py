@@ -23,6 +23,7 @@ from concordat.clock import MS
 from concordat.errors import InputError
 from concordat.vocabulary import Assessment
 from services.node.handling import Desk, Handled
+from services.node.held import exercise_of
 from services.node.importers import FileFacts, Refusal, Row, open_file
 from services.node.store import cases, records
 from services.node.store.records import FileCounts, FileRow, NewRecord, RefusedLine
@@ -141,10 +142,12 @@ class Submitter:
         *,
         reading: str = "",
     ) -> SubmitReport:
-        now = self.clock.now()
+        now, domain = self.clock.now(), exercise_of(self.home.path, self.operation)
         with self.store.write() as db:
             case_id = cases.put_case(db, self.case, now)
-            file = records.begin_file(db, facts, case_id=case_id, operation=self.operation, at=now, reading=reading)
+            file = records.begin_file(
+                db, facts, case_id=case_id, operation=self.operation, at=now, reading=reading, domain=domain
+            )
         epochs = self.home.manifest.epochs.in_force
         asking = Asking(
             case_id,
@@ -152,6 +155,7 @@ class Submitter:
             self.operation,
             self.look_once,
             epochs,
+            domain=domain,
             officer=self.case.officer,
             at_ms=int(now * MS),
         )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.context import Context
 
 from concordat import telemetry
+from concordat.custodians import Budget
 from concordat.errors import ConcordatError
 from concordat.identity.manifest import KeyClass
 from concordat.tokens import LABEL_BYTES, SECRET_BYTES, TOKEN_BYTES, MaskKey, column, split_outputs, token_input
@@ -35,7 +36,8 @@ BATCH: Final = 1000
 IDLE_S: Final = 1.0
 SHORTEST_WAIT_S: Final = 0.05
 CONDITION: Final = "tokenise"
-_CLASSES: Final = (KeyClass.STRONG, KeyClass.WEAK)
+# Real work before exercises, which have budgets of their own and never make it wait.
+_BUDGETS: Final = tuple(Budget(one, exercise) for exercise in (False, True) for one in (KeyClass.STRONG, KeyClass.WEAK))
 
 _log = logging.getLogger(__name__)
 
@@ -62,9 +64,9 @@ class Tokeniser:
         self._clock = clock
         self._on_tokens = on_tokens
         self._batch = batch
-        self._sizes = dict.fromkeys(_CLASSES, batch)
-        self._waits: dict[KeyClass, float] = {}
-        self._troubles: dict[KeyClass, str] = {}
+        self._sizes = dict.fromkeys(_BUDGETS, batch)
+        self._waits: dict[Budget, float] = {}
+        self._troubles: dict[Budget, str] = {}
         self._told = ""
         self._work = asyncio.Event()
         self._masks: dict[int, MaskKey] = {}
@@ -79,12 +81,12 @@ class Tokeniser:
         Trouble with custodians is no error here: it is noted, shown by `status`, and tried again later.
         """
         for epoch in self._manifest.epochs.in_force:
-            for key_class in _CLASSES:
-                if self._waits.get(key_class, 0.0) > self._clock.monotonic():
+            for budget in _BUDGETS:
+                if self._waits.get(budget, 0.0) > self._clock.monotonic():
                     continue
-                size = self._sizes[key_class]
-                batch = await asyncio.to_thread(self._store.untokenised, epoch, key_class.value, size)
-                if batch is not None and await self._attempt(batch, key_class):
+                name, size, exercise = budget.key_class.value, self._sizes[budget], budget.exercise
+                batch = await asyncio.to_thread(self._store.untokenised, epoch, name, size, exercise=exercise)
+                if batch is not None and await self._attempt(batch, budget):
                     return len(batch.rows)
         return 0
 
@@ -117,15 +119,15 @@ class Tokeniser:
         waits = [until - now for until in self._waits.values() if until > now]
         return min([IDLE_S, *(max(SHORTEST_WAIT_S, one) for one in waits)])
 
-    async def _attempt(self, batch: Untokenised, key_class: KeyClass) -> bool:
+    async def _attempt(self, batch: Untokenised, budget: Budget) -> bool:
         try:
-            await self._tokenise(batch, key_class)
+            await self._tokenise(batch, budget.key_class)
         except ConcordatError as error:
-            self._wait(key_class, error, len(batch.rows))
+            self._wait(budget, error, len(batch.rows))
             await self._say()
             return False
-        self._troubles.pop(key_class, None)
-        self._waits.pop(key_class, None)
+        self._troubles.pop(budget, None)
+        self._waits.pop(budget, None)
         await self._say()
         if self._on_tokens is not None:
             self._on_tokens(len(batch.rows))
@@ -137,11 +139,13 @@ class Tokeniser:
             self._traces.keep(batch.case_id, telemetry.traceparent())
 
     async def _evaluate(self, batch: Untokenised, key_class: KeyClass) -> None:
-        domain = self._manifest.domain
+        domain = token_domain(self._manifest.domain, batch.domain)
         inputs = [
             token_input(domain, row.namespace, row.rules_version, batch.epoch, row.canonical) for row in batch.rows
         ]
-        outputs = await self._pool.evaluate(inputs, key_class=key_class, epoch=batch.epoch, case=batch.case)
+        outputs = await self._pool.evaluate(
+            inputs, key_class=key_class, epoch=batch.epoch, case=batch.case, exercise=batch.domain
+        )
         await asyncio.to_thread(self._put, batch, outputs)
 
     def _put(self, batch: Untokenised, outputs: bytes) -> None:
@@ -157,25 +161,31 @@ class Tokeniser:
             found = self._masks[epoch] = MaskKey(self._home.mask_key(epoch))
         return found
 
-    def _wait(self, key_class: KeyClass, error: ConcordatError, size: int) -> None:
+    def _wait(self, budget: Budget, error: ConcordatError, size: int) -> None:
         """Decide when to try again; what is left of a quota is used up in ever smaller batches (I7)."""
         if error.code == "quota_exhausted" and size > 1:
-            self._sizes[key_class] = max(1, size // 2)
-            self._pool.forget_spent(key_class)
+            self._sizes[budget] = max(1, size // 2)
+            self._pool.forget_spent(budget.key_class, exercise=budget.exercise)
             self._work.set()
             return
-        self._sizes[key_class] = self._batch
-        self._waits[key_class] = self._clock.monotonic() + max(SHORTEST_WAIT_S, self._pool.retry_in_s(key_class))
-        self._troubles[key_class] = f"{error.message} [{error.code}]"
+        self._sizes[budget] = self._batch
+        rest_s = self._pool.retry_in_s(budget.key_class, exercise=budget.exercise)
+        self._waits[budget] = self._clock.monotonic() + max(SHORTEST_WAIT_S, rest_s)
+        self._troubles[budget] = f"{error.message} [{error.code}]"
 
     async def _say(self) -> None:
-        text = "; ".join(f"waiting: {self._troubles[one]}" for one in _CLASSES if one in self._troubles)
+        text = "; ".join(f"waiting: {self._troubles[one]}" for one in _BUDGETS if one in self._troubles)
         if text == self._told:
             return
         self._told = text
         if text:
             _log.warning("tokenising waits: %s", text)
         await asyncio.to_thread(self._store.set_condition, CONDITION, text, self._clock.now())
+
+
+def token_domain(federation: str, exercise: str) -> str:
+    """Return the domain string of token inputs: a federation's own, or that of one of its exercises (2.2)."""
+    return f"{federation}/exercise/{exercise}" if exercise else federation
 
 
 def keep_liar(store: Store, clock: Clock, liar: Liar) -> None:

@@ -196,7 +196,9 @@ def _proven(
 ) -> list[tuple[int, Hit, bytes]]:
     """Return the hits whose ask MAC fits, with place in the question and pad of the tags; the others show nothing."""
     # A weak token that is presented as strong would otherwise tell somebody.
-    placed = [(fresh[hit.index], hit) for hit in hits if hit.kept]
+    # An exercise's own are matched with nothing but that exercise's, whatever token and header say.
+    domain = header.fields.operation if header.fields.exercise else ""
+    placed = [(fresh[hit.index], hit) for hit in hits if hit.kept and hit.domain == domain]
     placed = [(at, hit) for at, hit in placed if items.grades[at] == hit.grade]
     places = [at for at, _ in placed]
     expected, pads = macs.ask_proofs(

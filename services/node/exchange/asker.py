@@ -275,6 +275,7 @@ class Asker:
             epoch=batch.epoch,
             audience_hash=audience,
             look_once=batch.look_once,
+            exercise=batch.exercise,
         )
         return sign_header(fields, self._identity.signing_key)
 

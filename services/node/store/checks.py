@@ -22,12 +22,21 @@ _STATES: Final = frozenset({"new", "offline", "timed_out", "outside"})
 
 # A value may be asked about once its token is there and, where others shall find it, published: else two parties that
 # submit at the same time would miss each other (I3). CROSS JOIN keeps SQLite from beginning with every token there is.
+# A weak value waits for all values of its line: one holder has to see two of them to confirm them, so the later of two
+# parties has to find both.
 _READY: Final = """
-    SELECT c.value_id, c.purpose, c.case_id, c.operation, c.look_once
+    SELECT c.value_id, c.purpose, c.case_id, c.operation, c.look_once, v.domain
     FROM to_check c CROSS JOIN value v ON v.id = c.value_id
         CROSS JOIN token t ON t.value_id = c.value_id AND t.epoch = :epoch
         JOIN case_profile p ON p.id = c.case_id
     WHERE (v.kept = 0 OR (t.sequence IS NOT NULL AND t.sequence <= :through)) AND p.valid_until >= :today
+        AND (v.grade = 1 OR NOT EXISTS (
+            SELECT 1 FROM record_value rv JOIN record r ON r.id = rv.record_id
+                JOIN record s ON s.file_id = r.file_id AND s.line = r.line
+                JOIN record_value sv ON sv.record_id = s.id JOIN value w ON w.id = sv.value_id
+                LEFT JOIN token u ON u.value_id = w.id AND u.epoch = :epoch
+            WHERE rv.value_id = v.id AND r.status = 'accepted' AND s.status = 'accepted' AND w.kept = 1
+                AND (u.sequence IS NULL OR u.sequence > :through)))
     ORDER BY c.case_id, c.value_id LIMIT :limit
 """
 
@@ -40,12 +49,13 @@ def form_batches(
     rows = db.execute(
         _READY, {"epoch": epoch, "through": through, "limit": _FORM_AT_ONCE, "today": today.isoformat()}
     ).fetchall()
-    groups: dict[tuple[str, int, str, int], list[int]] = {}
+    # Values of an exercise never share a header with real ones of the same operation.
+    groups: dict[tuple[str, int, str, int, str], list[int]] = {}
     for value_id, *key in rows:
-        groups.setdefault((key[0], key[1], key[2], key[3]), []).append(value_id)
+        groups.setdefault((key[0], key[1], key[2], key[3], key[4]), []).append(value_id)
     db.executemany("DELETE FROM to_check WHERE value_id = ? AND purpose = ?", [row[:2] for row in rows])
     ids: list[int] = []
-    for (purpose, case_id, operation, look_once), value_ids in groups.items():
+    for (purpose, case_id, operation, look_once, _), value_ids in groups.items():
         fresh = _not_asked(db, value_ids, epoch, purpose)
         # Strong and weak shuffled together, so that order and size tell the hub nothing of the file.
         rng.shuffle(fresh)
@@ -100,13 +110,13 @@ def load_batch(db: sqlite3.Connection, batch_id: int) -> Batch:
         (batch_id,),
     ).fetchone()
     items = db.execute(
-        "SELECT t.token, v.reference, t.secret, v.grade FROM batch_item i JOIN value v ON v.id = i.value_id"
+        "SELECT t.token, v.reference, t.secret, v.grade, v.domain FROM batch_item i JOIN value v ON v.id = i.value_id"
         " JOIN token t ON t.value_id = i.value_id AND t.epoch = i.epoch WHERE i.batch_id = ? ORDER BY i.position",
         (batch_id,),
     ).fetchall()
     if head is None or not items:
         raise LookupError("the batch is not there any more")
-    tokens, references, secrets, grades = zip(*items, strict=True)
+    tokens, references, secrets, grades, domains = zip(*items, strict=True)
     row_id, epoch, purpose, operation, case_id, profile, look_once = head
     return Batch(
         id=row_id,
@@ -120,6 +130,7 @@ def load_batch(db: sqlite3.Connection, batch_id: int) -> Batch:
         references=b"".join(references),
         secrets=b"".join(secrets),
         grades=bytes(grades),
+        exercise=bool(domains[0]),
     )
 
 

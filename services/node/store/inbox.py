@@ -20,7 +20,7 @@ _STATES: Final = frozenset({"shown", "refused", "voided", "withdrawn"})
 # One row per told edge and own record; a value that is linked to several cases shows with each of them.
 _MATCHES: Final = """
     SELECT o.handle, o.other, o.grade, o.told_at_ms, o.asked, o.look_once, v.namespace, r.typed, r.kind, f.name, r.line,
-           c.reference, f.operation, o.edge_id, o.own_reference, f.id
+           c.reference, f.operation, o.edge_id, o.own_reference, f.id, v.domain
     FROM told o JOIN value v ON v.reference = o.own_reference
     JOIN record_value rv ON rv.value_id = v.id JOIN record r ON r.id = rv.record_id
     JOIN file f ON f.id = r.file_id JOIN case_profile c ON c.id = f.case_id
@@ -129,6 +129,7 @@ def matches(db: sqlite3.Connection) -> list[MatchRow]:
             edge_id=row[13],
             own_reference=row[14],
             file_id=row[15],
+            exercise=bool(row[16]),
         )
         for row in db.execute(_MATCHES)
     ]

@@ -78,14 +78,14 @@ def all_published(db: sqlite3.Connection, today: date) -> bool:
 
 def lookup(db: sqlite3.Connection, tokens: bytes, epoch: int) -> list[Hit]:
     """Return the numbered, kept values that these packed tokens stand for, in the order of the tokens."""
-    found: dict[bytes, tuple[int, bytes, bytes, int, str, int]] = {}
+    found: dict[bytes, tuple[int, bytes, bytes, int, str, int, str]] = {}
     asked = column(tokens, TOKEN_BYTES)
     distinct = list(dict.fromkeys(asked))
     for start in range(0, len(distinct), _LOOKUP_CHUNK):
         part = distinct[start : start + _LOOKUP_CHUNK]
         marks = ",".join("?" * len(part))
         rows = db.execute(
-            f"SELECT t.token, v.id, v.reference, t.secret, v.grade, v.namespace, v.kept"  # noqa: S608 -- as above
+            f"SELECT t.token, v.id, v.reference, t.secret, v.grade, v.namespace, v.kept, v.domain"  # noqa: S608 -- as above
             # Left to itself SQLite takes the primary key, and reads every token of the epoch.
             f" FROM token t INDEXED BY token_by_token JOIN value v ON v.id = t.value_id"
             f" WHERE t.token IN ({marks}) AND t.epoch = ? AND t.sequence IS NOT NULL AND v.kept = 1",
@@ -95,7 +95,7 @@ def lookup(db: sqlite3.Connection, tokens: bytes, epoch: int) -> list[Hit]:
     if not found:
         return []
     return [
-        Hit(index, row[0], row[1], row[2], row[3], row[4], bool(row[5]))
+        Hit(index, row[0], row[1], row[2], row[3], row[4], bool(row[5]), row[6])
         for index, token in enumerate(asked)
         if (row := found.get(token)) is not None
     ]

@@ -97,7 +97,14 @@ class RefusedLine(NamedTuple):
 
 
 def begin_file(
-    db: sqlite3.Connection, facts: FileFacts, *, case_id: int, operation: str, at: float, reading: str = ""
+    db: sqlite3.Connection,
+    facts: FileFacts,
+    *,
+    case_id: int,
+    operation: str,
+    at: float,
+    reading: str = "",
+    domain: str = "",
 ) -> FileRow:
     """Return the file's row, adding it where this file is new to the case and operation, or is read in another way.
 
@@ -109,17 +116,18 @@ def begin_file(
         at: Now, in Unix seconds.
         reading: What was said of how to read it, such as kind and region. A file that was read wrongly can so be
             submitted again, and what had been refused is not lost.
+        domain: Of the exercise that it belongs to; '' is real.
     """
-    key = (bytes.fromhex(facts.sha256), case_id, operation, reading)
+    key = (bytes.fromhex(facts.sha256), case_id, operation, reading, domain)
     db.execute(
         "INSERT OR IGNORE INTO file"
-        " (name, format, encoding, delimiter, size_bytes, added_at, sha256, case_id, operation, reading)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " (name, format, encoding, delimiter, size_bytes, added_at, sha256, case_id, operation, reading, domain)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (facts.name, facts.format, facts.encoding, facts.delimiter, facts.size_bytes, at, *key),
     )
     row = db.execute(
         "SELECT id, complete, (SELECT coalesce(max(item), 0) FROM record WHERE file_id = file.id) FROM file"
-        " WHERE sha256 = ? AND case_id = ? AND operation = ? AND reading = ?",
+        " WHERE sha256 = ? AND case_id = ? AND operation = ? AND reading = ? AND domain = ?",
         key,
     ).fetchone()
     return FileRow(row[0], bool(row[1]), row[2])

@@ -36,6 +36,7 @@ class Hit:
     grade: int
     namespace: str
     kept: bool
+    domain: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Batch:
         references: 16 bytes each.
         secrets: 32 bytes each.
         grades: One byte each (wire Grade).
+        exercise: True where all its values are of the exercise that is its operation; else none is of any.
     """
 
     id: int
@@ -67,6 +69,7 @@ class Batch:
     references: bytes = field(repr=False)
     secrets: bytes = field(repr=False)
     grades: bytes = field(repr=False)
+    exercise: bool = False
 
     @property
     def count(self) -> int:
@@ -163,6 +166,7 @@ class MatchRow:
     edge_id: bytes
     own_reference: bytes
     file_id: int
+    exercise: bool = False
 
 
 class UntokenisedRow(NamedTuple):
@@ -187,6 +191,7 @@ class Untokenised:
         case_id: Case whose justification the request carries.
         case: Profile of the case.
         rows: The values.
+        domain: Of the exercise whose values they are; '' is real.
     """
 
     epoch: int
@@ -194,3 +199,4 @@ class Untokenised:
     case_id: int
     case: CaseProfile = field(repr=False)
     rows: tuple[UntokenisedRow, ...]
+    domain: str = ""

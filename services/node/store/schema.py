@@ -45,7 +45,7 @@ CREATE TABLE file (
     complete INTEGER NOT NULL DEFAULT 0,  -- all rows are stored; before that, submit resumes after the last one
     reading TEXT NOT NULL DEFAULT '',     -- what was said of how to read it; read in another way it is another file
     added_at REAL NOT NULL,
-    UNIQUE (sha256, case_id, operation, reading)
+    UNIQUE (sha256, case_id, operation, reading, domain)
 );
 
 -- who may be told of a record; many records share one (services.node.policy)
@@ -94,6 +94,7 @@ CREATE TABLE value (
     domain TEXT NOT NULL DEFAULT '',  -- '' is real, else the exercise whose domain string its tokens have
     UNIQUE (namespace, rules_version, canonical, grade, domain)
 );
+CREATE INDEX value_of_exercise ON value (domain) WHERE domain <> '';
 
 CREATE TABLE record_value (
     record_id INTEGER NOT NULL REFERENCES record (id),
@@ -266,6 +267,14 @@ CREATE TABLE receipt (
     PRIMARY KEY (reference, peer, own)
 ) WITHOUT ROWID;
 CREATE INDEX receipt_open ON receipt (at_ms) WHERE own = 1 AND sent = 0;
+
+-- who a pseudonym stands for; it never leaves the node (LB-16)
+CREATE TABLE officer (
+    pseudonym TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    added_at REAL NOT NULL
+) WITHOUT ROWID;
 
 -- a change of policy that waits for a second person
 CREATE TABLE policy_proposal (

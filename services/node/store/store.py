@@ -152,10 +152,10 @@ class Store:
         with self.write() as db:
             values.add_epoch(db, epoch)
 
-    def untokenised(self, epoch: int, key_class: str, limit: int) -> Untokenised | None:
-        """Return up to `limit` values of an epoch, a class and one case that has not ended; or None."""
+    def untokenised(self, epoch: int, key_class: str, limit: int, *, exercise: bool = False) -> Untokenised | None:
+        """Return up to `limit` values, real or of an exercise, of an epoch, a class and one live case; or None."""
         with self.read() as db:
-            return values.untokenised(db, epoch, key_class, limit, today=self._today())
+            return values.untokenised(db, epoch, key_class, limit, today=self._today(), exercise=exercise)
 
     def untokenised_count(self) -> int:
         """Return how many tokens are still to be made."""

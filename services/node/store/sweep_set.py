@@ -1,9 +1,9 @@
 """The set of a sweep: what this node puts in for one operation (3.6 (2)).
 
 It holds each strong value once that has a *visible* record in a file of the operation and whose namespace the charter
-names: accepted, kept, not past its last day, and with a policy that lets every other participant be told of it. Other
-records neither stream nor weigh: silent ones and those that are told to some only are not in the class of a value
-either, as the report goes to all (I11).
+names: accepted, kept, not past its last day nor that of its case, and with a policy that lets every other participant be
+told of it. Other records neither stream nor weigh: silent ones and those that are told to some only are not in the class
+of a value either, as the report goes to all (I11).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _RECORDS: Final = """
 FROM file f
+JOIN case_profile c ON c.id = f.case_id
 JOIN record r ON r.file_id = f.id
 JOIN record_value rv ON rv.record_id = r.id
 JOIN value v ON v.id = rv.value_id
@@ -30,7 +31,7 @@ LEFT JOIN policy p ON p.id = r.policy_id
 """
 _LIVE: Final = """
 WHERE f.operation = :operation AND f.domain = :domain AND v.domain = :domain AND v.grade = :strong
-AND r.status = 'accepted' AND r.look_once = 0 AND r.keep_until >= :today
+AND r.status = 'accepted' AND r.look_once = 0 AND r.keep_until >= :today AND c.valid_until >= :today
 """
 _POLICIES: Final = f"SELECT DISTINCT r.policy_id, p.content {_RECORDS} {_LIVE}"
 _VALUES: Final = f"""

@@ -146,23 +146,43 @@ def add_epoch(db: sqlite3.Connection, epoch: int) -> None:
     )
 
 
-def untokenised(db: sqlite3.Connection, epoch: int, key_class: str, limit: int, *, today: date) -> Untokenised | None:
-    """Return up to `limit` values of an epoch, a class and one case that has not ended; or None."""
+# Exercises are few: beginning with them keeps SQLite from reading all that waits to find none.
+_REAL: Final = "to_tokenise u CROSS JOIN value v ON v.id = u.value_id AND v.domain = ''"
+_EXERCISE: Final = (
+    "value v INDEXED BY value_of_exercise CROSS JOIN to_tokenise u ON u.value_id = v.id AND v.domain <> ''"
+)
+
+
+def untokenised(
+    db: sqlite3.Connection, epoch: int, key_class: str, limit: int, *, today: date, exercise: bool = False
+) -> Untokenised | None:
+    """Return up to `limit` values of an epoch, a class, one case that has not ended and one domain; or None.
+
+    Args:
+        db: A connection.
+        epoch: Of the key.
+        key_class: `strong` or `weak`.
+        limit: How many.
+        today: The day.
+        exercise: Whether values of an exercise, else real ones; they are charged to budgets of their own.
+    """
+    which = _EXERCISE if exercise else _REAL
+    names = {"epoch": epoch, "class": key_class, "today": today.isoformat()}
     head = db.execute(
-        "SELECT u.case_id, c.profile FROM to_tokenise u JOIN case_profile c ON c.id = u.case_id"
-        " WHERE u.epoch = ? AND u.key_class = ? AND c.valid_until >= ? LIMIT 1",
-        (epoch, key_class, today.isoformat()),
+        f"SELECT u.case_id, c.profile, v.domain FROM {which} JOIN case_profile c ON c.id = u.case_id"  # noqa: S608 -- constants
+        " WHERE u.epoch = :epoch AND u.key_class = :class AND c.valid_until >= :today LIMIT 1",
+        names,
     ).fetchone()
     if head is None:
         return None
-    case_id, profile = head
+    case_id, profile, domain = head
     rows = db.execute(
-        "SELECT v.id, v.namespace, v.rules_version, v.canonical FROM to_tokenise u JOIN value v ON v.id = u.value_id"
-        " WHERE u.epoch = ? AND u.key_class = ? AND u.case_id = ? LIMIT ?",
-        (epoch, key_class, case_id, limit),
+        f"SELECT v.id, v.namespace, v.rules_version, v.canonical FROM {which}"  # noqa: S608 -- as above
+        " WHERE u.epoch = :epoch AND u.key_class = :class AND u.case_id = :case AND v.domain = :domain LIMIT :limit",
+        {**names, "case": case_id, "domain": domain, "limit": limit},
     )
     found = tuple(UntokenisedRow(*row) for row in rows)
-    return Untokenised(epoch, key_class, case_id, cases.from_json(profile), found)
+    return Untokenised(epoch, key_class, case_id, cases.from_json(profile), found, domain)
 
 
 def untokenised_count(db: sqlite3.Connection) -> int:
