@@ -49,6 +49,17 @@ app.command(
 app.command(
     "services.node.cli_audit:justification", name="justification", help="Open a justification hash of another's log."
 )
+app.command("services.node.cli_handling:app", name="handling", help="Show and change who may be told of records.")
+app.command(
+    "services.node.cli_handling:withdraw", name="withdraw", help="Withdraw records; whoever was told hears of it."
+)
+app.command("services.node.cli_handling:feedback", name="feedback", help="Say that a match is a false hit.")
+app.command(
+    "services.node.cli_handling:restored", name="restored", help="Say that the store was put back from a backup."
+)
+app.command(
+    "services.node.cli_handling:officer_app", name="officer", help="Keep whom the officers' pseudonyms stand for."
+)
 app.command("services.node.cli_case:app", name="case", help="Make and show case profiles: why a search may be made.")
 
 _WHY: Final = Group("Why and how", sort_key=1)

@@ -111,6 +111,31 @@ def reaches(policy: Policy, party: Party, *, own: Party, manifest: Manifest) -> 
     return bool(fits & set(tell))
 
 
+def widens(before: Policy, after: Policy, *, own: Party, manifest: Manifest) -> bool:
+    """Tell whether a change lets anybody be told who might not be before, or compares what was compared with nobody.
+
+    Then values are published and asked about anew (3.5, C6); a change that only narrows needs neither.
+    """
+    if after.compared and not before.compared:
+        return True
+    looser = not _within(after.purposes, before.purposes) or not _within(after.operations, before.operations)
+    for party in manifest.parties:
+        now = reaches(after, party, own=own, manifest=manifest)
+        if now and (looser or not reaches(before, party, own=own, manifest=manifest)):
+            return True
+    return False
+
+
+def _within(after: tuple[str, ...], before: tuple[str, ...]) -> bool:
+    """Tell whether every word that `after` lets through `before` let through; no words let everything through."""
+    return not before or (bool(after) and set(after) <= set(before))
+
+
+def told_parties(policy: Policy, *, own: Party, manifest: Manifest) -> list[str]:
+    """Return the short names of all parties that may be told for some purpose, ascending."""
+    return sorted(one.name for one in manifest.parties if reaches(policy, one, own=own, manifest=manifest))
+
+
 def needs_second_person(policy: Policy, role: Role, *, own: Party, manifest: Manifest) -> bool:
     """Tell whether a policy would tell somebody outside the Union of a victim or witness without an approval."""
     if role not in PROTECTED_ROLES or policy.approved_by:

@@ -87,7 +87,7 @@ class StoryFederation(KillableFederation):
 
     def told(self, name: str) -> list[str]:
         """Return the other parties of the matches that a node shows."""
-        matches = run_json("node", "matches", "--home", self.home(name), "--all")["matches"]
+        matches = run_json("node", "matches", "--home", self.home(name))["matches"]
         return sorted(one["other"].rpartition("/")[2] for one in matches)
 
 
@@ -141,7 +141,7 @@ def _part(home: Path) -> dict[str, Any]:
 def of_third_country(federation: StoryFederation) -> dict[str, Any]:
     """Return all that UA's own commands show it, without what is random or a time."""
     home = federation.home("UA")
-    matches = run_json("node", "matches", "--home", home, "--all")["matches"]
+    matches = run_json("node", "matches", "--home", home)["matches"]
     audit = run_json("node", "audit", "--home", home)
     status = run_json("node", "status", "--home", home)
     part = _part(home)
