@@ -191,6 +191,44 @@ def migrate(*, home: Path, config: Path | None = None, as_json: AsJson = False) 
 
 
 @app.command
+def renew_ledger(
+    *, home: Path, config: Path | None = None, ledger: Path | None = None, as_json: AsJson = False
+) -> None:
+    """Say that the ledger was put back from a copy: all sessions end, and every node asks everything again.
+
+    Nothing is deleted. Gateways that run notice within a tick. Where a node knows more than the copy, the ledger finds
+    it out by itself when that node attaches; say it here all the same, as only then nobody asks the old one.
+
+    Example: concordat gateway renew-ledger --home federation/gateway/hub
+
+    Parameters
+    ----------
+    home
+        The gateway's folder.
+    config
+        Settings file; gateway.toml in the folder by default.
+    ledger
+        SQLite file of the ledger; ledger.db in the folder by default.
+    as_json
+        Print one JSON object and nothing else.
+    """
+    clock = SystemClock()
+    loaded = load_home(home, clock=clock)
+    chosen = load_settings(home, config)
+    if ledger is not None:
+        chosen = chosen.model_copy(update={"ledger": str(ledger.resolve())})
+    with open_foundation(loaded, chosen, clock=clock) as foundation:
+        before = foundation.ledger.incarnation
+        after = foundation.ledger.renew()
+    if as_json:
+        print(json.dumps({"before": before.hex(), "after": after.hex()}))
+    else:
+        Console().print(
+            f"the ledger is another one now, {after.hex()[:8]} after {before.hex()[:8]}: every node asks again"
+        )
+
+
+@app.command
 def status(*, home: Path, config: Path | None = None, ledger: Path | None = None, as_json: AsJson = False) -> None:
     """Show what the ledger holds: numbers only, whether or not the gateway runs.
 

@@ -187,6 +187,21 @@ def test_a_value_that_its_holder_has_withdrawn_is_no_hit(world: World) -> None:
     assert (len(nl.told), de.told) == (1, [])
 
 
+def test_a_value_that_its_holder_withdraws_before_the_certificate_is_no_hit(world: World) -> None:
+    """3.8: also where the edge was opened before, and from then on."""
+    de, nl, ijm = world.attached("DE", "x"), world.attached("NL", "x"), partner(world)
+    hub = world.hubs[0]
+    number = ijm.ask(hub, ijm.message("x"))
+    world.settle()
+    assert (len(nl.told), len(de.told)) == (1, 1)
+    de.withdraw("x")
+    world.window()
+    assert ijm.verified(hub.outcomes[number]) == [("x", "NL")]
+    assert coverage(hub.outcomes[number])["DE"] == "covered"
+    assert ijm.verified(ijm.query(world, "x")) == [("x", "NL")]
+    assert (de.receipts, nl.withdrawn) == ([], []), "a partner has no list, and gives no receipt"
+
+
 def test_a_holder_that_disowns_its_answer_is_no_hit_and_not_covered(world: World) -> None:
     """It was restored since, and knows of no ask; it is timed out for all askers of that tick alike."""
     de, nl, ijm = world.attached("DE", "x"), world.attached("NL", "x", "y"), partner(world)
