@@ -196,8 +196,7 @@ def renew_ledger(
 ) -> None:
     """Say that the ledger was put back from a copy: all sessions end, and every node asks everything again.
 
-    Nothing is deleted. Gateways that run notice within a tick. Where a node knows more than the copy, the ledger finds
-    it out by itself when that node attaches; say it here all the same, as only then nobody asks the old one.
+    Nothing is deleted. Say it before the gateways start on the copy; those that run notice within a tick.
 
     Example: concordat gateway renew-ledger --home federation/gateway/hub
 
@@ -224,7 +223,7 @@ def renew_ledger(
         print(json.dumps({"before": before.hex(), "after": after.hex()}))
     else:
         Console().print(
-            f"the ledger is another one now, {after.hex()[:8]} after {before.hex()[:8]}: every node asks again"
+            f"the ledger is another one now ({after.hex()[:8]}, was {before.hex()[:8]}): all nodes ask again"
         )
 
 
