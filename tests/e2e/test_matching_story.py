@@ -286,7 +286,7 @@ def test_a_story_with_a_doubled_notice_does_not_hold(
     teller.write(path)
     story = json.loads(path.read_text(encoding="utf-8"))
     nl = next(part for part in story["parties"] if part["party"] == "NL")
-    nl["notices"].append(nl["notices"][0])
+    nl["notices"].insert(1, nl["notices"][0])
     story["claims"].append({"act": 3, "kind": "told", "party": "UA", "other": "RO", "times": 1})
     path.write_text(json.dumps(story), encoding="utf-8")
     found = run_json("audit", "story", path, "--roots", federation.home("NL") / "root-keys.json", code=1)
