@@ -27,6 +27,7 @@ from services.node import submit_view as view
 from services.node.case import CaseProfile, load_case
 from services.node.config import load_settings
 from services.node.coverage import not_covered, with_unasked
+from services.node.exercise_view import show_banner
 from services.node.follow import follow, is_running, progress_of
 from services.node.opened import opened_node
 from services.node.store import overview, records
@@ -171,6 +172,7 @@ def matches(*, home: HomeFolder, as_json: AsJson = False) -> None:
         _print_json({"matches": [match_views.as_dict(one) for one in found], "not_covered": waiting})
         return
     console = Console()
+    show_banner(exercise=any(one.exercise for one in found), console=console)
     console.print(
         match_views.as_table(found) if found else "No match is known so far; see `status` for who was covered."
     )
@@ -358,8 +360,9 @@ def _warn_of_operation(console: Console, submitter: Submitter) -> None:
     """Say that an operation has no charter here: records that are marked for a mistyped one would be in no sweep."""
     if not submitter.operation:
         return
-    from services.node.held import load_operation  # noqa: PLC0415 -- seldom needed here
+    from services.node.held import exercise_of, load_operation  # noqa: PLC0415 -- seldom needed here
 
+    show_banner(exercise=bool(exercise_of(submitter.home.path, submitter.operation)), console=console)
     try:
         load_operation(submitter.home.path, submitter.operation)
     except ConcordatError:

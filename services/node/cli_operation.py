@@ -56,7 +56,7 @@ HomeFolder = Annotated[Path, Parameter(help="The node's folder.")]
 
 
 @app.command(name="open")
-def open_(  # noqa: PLR0913 -- each parameter is an option of the command line
+def open_(
     operation: str,
     /,
     *,
@@ -217,6 +217,7 @@ def report(operation: str, /, *, home: HomeFolder, version: int = 0, as_json: As
     if as_json:
         _print_json(found)
     else:
+        show_banner(exercise=found.get("exercise") is True)
         Console().print(render_report(found))
 
 

@@ -34,6 +34,7 @@ from services.node.events import Attached, Detached, EventWriter, Waiting
 from services.node.exchange.core import NodeCore
 from services.node.exchange.identity import Identity
 from services.node.exchange.session import Hooks, Session
+from services.node.exercises import wipe_ended
 from services.node.joining import join_sweep
 from services.node.journal import FILE_NAME as JOURNAL_NAME
 from services.node.journal import Journal
@@ -164,14 +165,16 @@ class Node:
             return await join_sweep(self.home, to_gateway, self.workshop, operation, sweep_id, today=today)
 
     async def _retain(self, stop: asyncio.Event, wake: Callable[[], None]) -> None:
-        """Withdraw once an hour what is at its end."""
+        """Withdraw once an hour what is at its end, and wipe exercises that are over."""
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(retention.EVERY_S):
                     await stop.wait()
                     return
             try:
-                if await asyncio.to_thread(retention.withdraw_ended, self.workshop, clock=self.clock):
+                withdrawn = await asyncio.to_thread(retention.withdraw_ended, self.workshop, clock=self.clock)
+                wiped = await asyncio.to_thread(wipe_ended, self.home, self.workshop, clock=self.clock)
+                if withdrawn or wiped:
                     wake()
             except UnavailableError as error:
                 _LOG.warning("records at their end wait for the store: %s", error.message)
@@ -216,6 +219,7 @@ async def run_node(home: Path, *, stop: asyncio.Event, events: EventSink, ready:
     loaded = load_home(home, clock=clock)
     path = home / FILE_NAME
     with only_daemon(home), Store.open(path, clock=clock) as store, Store.open(path, clock=clock) as workshop:
+        wipe_ended(loaded, store, clock=clock)
         catch_up(home, store, clock)
         if ready is not None:
             ready.set()

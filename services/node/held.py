@@ -69,11 +69,27 @@ def exercise_of(home: Path, operation: str) -> str:
     return operation if parse_charter(read_public(charter_path(home, operation))).exercise else ""
 
 
-def forget_operation(home: Path, operation: str) -> None:
-    """Delete an operation's charter and key, as at the end of an exercise; again changes nothing."""
-    # The key first: a charter without its key cannot be used, a key without its charter would stay for ever.
+def require_running(home: Path, operation: str, *, now: float) -> None:
+    """Refuse what would be submitted for an exercise that is over, and be wiped or taken for real.
+
+    Raises:
+        InputError: With code `exercise_over`.
+    """
+    if exercise_of(home, operation) and parse_charter(read_public(charter_path(home, operation))).ends_at < now:
+        raise InputError(f"the exercise {operation} is over: nothing is submitted for it", code="exercise_over")
+
+
+def ended_exercises(home: Path, *, now: float) -> list[str]:
+    """Return the exercises that this node took part in and that are over, ascending by id."""
+    return [one.operation for one in held_charters(home) if one.exercise and one.ends_at < now]
+
+
+def forget_key(home: Path, operation: str) -> None:
+    """Delete the key of an operation that is over.
+
+    Its charter stays: without it, what somebody submits for it by mistake would be taken for real.
+    """
     _key_path(home, operation).unlink(missing_ok=True)
-    charter_path(home, operation).unlink(missing_ok=True)
 
 
 def keep_operation(home: Path, held: HeldOperation) -> None:

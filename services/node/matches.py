@@ -35,6 +35,7 @@ def as_dict(match: MatchRow) -> dict[str, Any]:
         "line": match.line,
         "case": match.case_reference,
         "operation": match.operation,
+        "exercise": match.exercise,
     }
 
 
@@ -57,6 +58,7 @@ def as_table(matches: Iterable[MatchRow]) -> Table:
 
 def _own(match: MatchRow) -> str:
     operation = f", {match.operation}" if match.operation else ""
+    operation += " (EXERCISE)" if match.exercise else ""
     return f"{match.typed} ({match.kind})\n  {match.file_name}:{match.line}, {match.case_reference}{operation}"
 
 

@@ -23,7 +23,7 @@ from concordat.clock import MS
 from concordat.errors import InputError
 from concordat.vocabulary import Assessment
 from services.node.handling import Desk, Handled
-from services.node.held import exercise_of
+from services.node.held import exercise_of, require_running
 from services.node.importers import FileFacts, Refusal, Row, open_file
 from services.node.store import cases, records
 from services.node.store.records import FileCounts, FileRow, NewRecord, RefusedLine
@@ -142,7 +142,9 @@ class Submitter:
         *,
         reading: str = "",
     ) -> SubmitReport:
-        now, domain = self.clock.now(), exercise_of(self.home.path, self.operation)
+        now = self.clock.now()
+        require_running(self.home.path, self.operation, now=now)
+        domain = exercise_of(self.home.path, self.operation)
         with self.store.write() as db:
             case_id = cases.put_case(db, self.case, now)
             file = records.begin_file(

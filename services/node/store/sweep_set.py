@@ -1,9 +1,9 @@
 """The set of a sweep: what this node puts in for one operation (3.6 (2)).
 
 It holds each strong value once that has a *visible* record in a file of the operation and whose namespace the charter
-names: accepted, kept, not past its last day nor that of its case, and with a policy that lets every other participant be
-told of it. Other records neither stream nor weigh: silent ones and those that are told to some only are not in the class
-of a value either, as the report goes to all (I11).
+names: accepted, kept, not past its last day nor that of its case, and with a policy that lets every other participant
+be told of it. Other records neither stream nor weigh: silent ones and those that are told to some only are not in the
+class of a value either, as the report goes to all (I11).
 """
 
 from __future__ import annotations

@@ -1,0 +1,33 @@
+"""The end of exercises: the node wipes what it held for them, before it answers anything and once an hour (3.6 (8))."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.node.held import ended_exercises, forget_key
+from services.node.store.exercises import wipe_exercise
+
+if TYPE_CHECKING:
+    from concordat.clock import Clock
+    from concordat.identity.home import Home
+    from services.node.store.store import Store
+
+
+def wipe_ended(home: Home, store: Store, *, clock: Clock) -> int:
+    """Wipe every exercise that is over; return how many values went. Again changes nothing.
+
+    Args:
+        home: The node's folder, which holds the charters.
+        store: The node's store.
+        clock: Tells whether they are over.
+
+    Raises:
+        UnavailableError: The store cannot be written.
+    """
+    number = 0
+    # Others' clocks may be behind: what they still ask until then is answered.
+    for operation in ended_exercises(home.path, now=clock.now() - home.manifest.max_skew_s):
+        with store.write() as db:
+            number += wipe_exercise(db, operation)
+        forget_key(home.path, operation)
+    return number
