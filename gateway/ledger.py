@@ -14,7 +14,7 @@ import hmac
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, Engine, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from concordat.errors import ConfigError
@@ -22,26 +22,23 @@ from concordat.wire.v1 import check_pb2 as wire
 from gateway import ledger_schema as schema
 from gateway.database import READ_ONLY
 from gateway.edges import EdgeBook, EdgeCandidate, Telling
-from gateway.ledger_drafts import Draft
+from gateway.ledger_drafts import Draft, Grouped
 from gateway.ledger_exercises import wipe_exercise
-from gateway.ledger_incarnations import (
-    INCARNATION_BYTES,
-    Renewal,
-    current_incarnation,
-    current_incarnations,
-    incarnate,
-    last_cursor,
-    renew,
-)
+from gateway.ledger_incarnations import INCARNATION_BYTES, Renewal, current_incarnations, incarnate, renew
 from gateway.ledger_rows import (
     append_notices,
-    in_chunks,
+    know_told,
+    last_cursor,
     live_edges,
+    log_checks,
     raise_sequences,
-    read_number,
+    read_marks,
+    read_sequences,
+    set_position,
     store_edges,
 )
-from gateway.ledger_view import is_visible, show_edges, visible_edges
+from gateway.ledger_view import show_edges, visible_edges
+from gateway.ledger_voids import void
 from gateway.ledger_withdrawals import take_feedback, take_receipts, withdraw
 from gateway.ledger_writes import (
     Committed,
@@ -158,7 +155,7 @@ class Ledger:
             UnavailableError: The ledger cannot be read.
         """
         with self._reading() as connection:
-            return read_number(connection, "position")
+            return read_marks(connection)[0]
 
     def sequences(self) -> dict[str, int]:
         """Return every party's published sequence.
@@ -166,9 +163,8 @@ class Ledger:
         Raises:
             UnavailableError: The ledger cannot be read.
         """
-        query = select(schema.party_sequence.c.party, schema.party_sequence.c.sequence)
         with self._reading() as connection:
-            return {party: sequence for party, sequence in connection.execute(query)}  # noqa: C416 -- dict() of rows has no type
+            return read_sequences(connection)
 
     def sequence_of(self, party: str) -> int:
         """Return one party's published sequence; 0 before its first.
@@ -200,10 +196,8 @@ class Ledger:
         Raises:
             UnavailableError: The ledger cannot be read.
         """
-        query = select(schema.party_sequence.c.party, schema.party_sequence.c.sequence)
         with self._reading() as connection:
-            sequences = {party: sequence for party, sequence in connection.execute(query)}  # noqa: C416 -- as above
-            return TickState(sequences, current_incarnations(connection), current_incarnation(connection))
+            return TickState(read_sequences(connection), current_incarnations(connection), read_marks(connection)[1])
 
     def last_cursor(self, recipient: str) -> int:
         """Return the highest notice of a recipient's list; 0 where it is empty.
@@ -244,9 +238,9 @@ class Ledger:
         edge, count = schema.edge, func.count()
         with self._reading() as connection:
             by_state = select(edge.c.state, count).where(edge.c.exercise == "").group_by(edge.c.state)
-            states = {state: number for state, number in connection.execute(by_state)}  # noqa: C416 -- as in sequences
+            states = {state: number for state, number in connection.execute(by_state)}  # noqa: C416 -- dict() of rows has no type
             sizes = {one.name: connection.scalar(select(count).select_from(one)) or 0 for one in _COUNTED}
-            position = read_number(connection, "position")
+            position, _ = read_marks(connection)
         return {
             "position": position,
             "edges_live": states.get("live", 0),
@@ -298,38 +292,33 @@ class Ledger:
 
     def _write(self, connection: Connection, writes: Sequence[LedgerWrite]) -> Committed:
         # A time, and not a count of transactions: how many there were would show what silent holders do (I11).
-        position = max(read_number(connection, "position") + 1, self._now_ms())
-        connection.execute(
-            update(schema.meta).where(schema.meta.c.key == "position").values(value=str(position).encode())
-        )
-        draft = Draft()
-        raise_sequences(connection, [write for write in writes if isinstance(write, PublishedSequence)])
-        self._log_checks(connection, [write for write in writes if isinstance(write, LoggedCheck)])
         now_ms = self._now_ms()
-        buried = [write for write in writes if isinstance(write, Tombstone)]
-        withdraw(connection, buried, draft, now_ms, close=self._rules.free_withdrawn_keys)
-        take_receipts(connection, [write for write in writes if isinstance(write, ReceiptTaken)], draft)
-        take_feedback(connection, [write for write in writes if isinstance(write, FeedbackGiven)], draft)
-        incarnate(connection, [write for write in writes if isinstance(write, Incarnated)], draft, self._renewal())
-        for write in writes:
-            if isinstance(write, WipeExercise):
-                wipe_exercise(connection, write.operation)
-            if isinstance(write, VoidEdge):
-                self._void(connection, write, draft)
-        candidates = [write for write in writes if isinstance(write, EdgeCandidate)]
-        if candidates:
+        before, incarnation = read_marks(connection)
+        position = max(before + 1, now_ms)
+        set_position(connection, position)
+        draft, by_kind = Draft(), Grouped(writes)
+        raise_sequences(connection, by_kind[PublishedSequence])
+        log_checks(connection, by_kind[LoggedCheck], now_ms)
+        withdraw(connection, by_kind[Tombstone], draft, now_ms, close=self._rules.free_withdrawn_keys)
+        take_receipts(connection, by_kind[ReceiptTaken], draft)
+        take_feedback(connection, by_kind[FeedbackGiven], draft)
+        incarnate(connection, by_kind[Incarnated], draft, self._renewal())
+        for over in by_kind[WipeExercise]:
+            wipe_exercise(connection, over.operation)
+        for refused in by_kind[VoidEdge]:
+            void(connection, refused, draft, now_ms)
+        if candidates := by_kind[EdgeCandidate]:
             self._open_edges(connection, candidates, draft)
-        notices = append_notices(connection, draft.notices)
         return Committed(
             position,
-            notices,
+            append_notices(connection, draft.notices),
             refused=tuple(draft.refused),
             visible=draft.visible,
             dead=draft.dead,
             superseded=draft.superseded,
             doubted=draft.doubted,
             renewed_by=draft.renewed_by,
-            ledger_incarnation=current_incarnation(connection),
+            ledger_incarnation=read_marks(connection)[1] if draft.renewed_by else incarnation,
         )
 
     def _renewal(self) -> Renewal:
@@ -338,66 +327,11 @@ class Ledger:
             self._random_bytes, self._now_ms(), allowed=rules.renew_restored_ledger, fence=rules.fence_incarnations
         )
 
-    def _log_checks(self, connection: Connection, checks: list[LoggedCheck]) -> None:
-        log, now_ms = schema.check_log, self._now_ms()
-        fresh: dict[tuple[str, bytes], LoggedCheck] = {}
-        for check in checks:
-            same = and_(log.c.asker == check.asker, log.c.check_id == check.check_id)
-            if connection.execute(select(log.c.count).where(same)).first() is None:
-                fresh[check.asker, check.check_id] = check
-        if fresh:
-            rows = [
-                {
-                    "asker": check.asker,
-                    "check_id": check.check_id,
-                    "purpose": check.purpose,
-                    "operation": check.operation,
-                    "justification_hash": check.justification_hash,
-                    "count": check.count,
-                    "received_at_ms": now_ms,
-                }
-                for check in fresh.values()
-            ]
-            connection.execute(insert(log), rows)
-
-    def _void(self, connection: Connection, write: VoidEdge, draft: Draft) -> None:
-        """Make an edge void, with all that were merged with it, free its keys and tell the other told recipients."""
-        edge, told = schema.edge, schema.told
-        row = connection.execute(
-            select(
-                *(edge.c.edge_id, edge.c.merged_into, edge.c.state, edge.c.party_a, edge.c.party_b, edge.c.exercise)
-            ).where(edge.c.edge_id == write.edge_id)
-        ).first()
-        if row is None or row.state == "void" or {row.party_a, row.party_b} != {write.refuser, write.other}:
-            return
-        root = row.merged_into or row.edge_id
-        family = or_(edge.c.edge_id == root, edge.c.merged_into == root)
-        edge_ids = list(connection.execute(select(edge.c.edge_id).where(family)).scalars())
-        rows = connection.execute(select(told.c.recipient, told.c.edge_id).where(told.c.edge_id.in_(edge_ids))).all()
-        if not any(recipient == write.refuser for recipient, _ in rows):
-            return
-        draft.visible = draft.visible or is_visible(connection, root)
-        connection.execute(update(edge).where(family).values(state="void"))
-        connection.execute(told.delete().where(told.c.edge_id.in_(edge_ids)))
-        draft.refused.append(write)
-        now_ms = self._now_ms()
-        for recipient, edge_id in sorted({(r, e) for r, e in rows if r != write.refuser}):
-            voided = wire.Voided(edge_id=edge_id, voided_at_ms=now_ms)
-            draft.tell(recipient, wire.Notice(voided=voided), row.exercise)
-
     def _open_edges(self, connection: Connection, candidates: list[EdgeCandidate], draft: Draft) -> None:
         references = sorted({r for candidate in candidates for r in (candidate.reference_a, candidate.reference_b)})
         book = EdgeBook(new_id=lambda: self._random_bytes(16), unique=self._rules.unique_edges)
         book.know(live_edges(connection, references))
-        told, dead = schema.told.c, schema.tombstone.c
-        for some in in_chunks(references):
-            rows = connection.execute(
-                select(told.recipient, told.reference, told.other).where(told.reference.in_(some))
-            )
-            book.told.update((recipient, reference, other) for recipient, reference, other in rows)
-            if self._rules.refuse_dead_references:
-                graves = connection.execute(select(dead.party, dead.reference).where(dead.reference.in_(some)))
-                book.dead.update((party, reference) for party, reference in graves)
+        know_told(connection, book, references, dead=self._rules.refuse_dead_references)
         draft.dead |= book.dead
         for candidate in candidates:
             book.take(candidate)

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from concordat.wire.v1 import check_pb2 as wire
-    from gateway.ledger_writes import VoidEdge
+    from gateway.ledger_writes import LedgerWrite, VoidEdge
+
+W = TypeVar("W")
+
+
+class Grouped:
+    """Writes by their kind, each in the order in which they came."""
+
+    def __init__(self, writes: Iterable[LedgerWrite]) -> None:
+        self._of: dict[type[Any], list[Any]] = {}
+        for write in writes:
+            self._of.setdefault(type(write), []).append(write)
+
+    def __getitem__(self, kind: type[W]) -> list[W]:
+        return self._of.get(kind, [])
 
 
 @dataclass(slots=True)

@@ -8,12 +8,12 @@ by what nodes know of it: it gets a new incarnation, and every node asks again w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, Select, and_, func, insert, select, update
 
 from gateway import ledger_schema as schema
-from gateway.ledger_rows import raise_sequences
+from gateway.ledger_rows import last_cursor, raise_sequences, read_marks
 from gateway.ledger_writes import PublishedSequence
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def incarnate(connection: Connection, writes: Iterable[Incarnated], draft: Draft
     for write in writes:
         if renewal.fence and not _is_current(connection, write):
             draft.superseded |= {(write.party, write.incarnation)}
-        elif write.ledger_incarnation == current_incarnation(connection):
+        elif write.ledger_incarnation == read_marks(connection)[1]:
             if renewal.allowed and _knows_more(connection, write):
                 _restored(connection, write, draft, renewal)
         elif write.ledger_incarnation:
@@ -97,23 +97,16 @@ def renew(connection: Connection, renewal: Renewal) -> bytes:
     return drawn
 
 
-def current_incarnation(connection: Connection) -> bytes:
-    """Return which ledger this is."""
-    found: bytes = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == INCARNATION)).scalar_one()
-    return bytes(found)
-
-
-def last_cursor(connection: Connection, party: str) -> int:
-    """Return the highest notice of a party's list; 0 where it is empty."""
-    notice = schema.notice.c
-    return connection.execute(select(func.max(notice.cursor)).where(notice.recipient == party)).scalar() or 0
-
-
 def current_incarnations(connection: Connection) -> dict[str, bytes]:
     """Return the incarnation of each party that may attach."""
-    table = schema.incarnation
-    latest = select(table.c.party, func.max(table.c.number).label("number")).group_by(table.c.party).subquery()
-    query = select(table.c.party, table.c.incarnation).join(
-        latest, and_(table.c.party == latest.c.party, table.c.number == latest.c.number)
-    )
-    return {party: bytes(incarnation) for party, incarnation in connection.execute(query)}
+    return {row.party: bytes(row.incarnation) for row in connection.execute(_CURRENT)}
+
+
+def _current() -> Select[Any]:
+    table = schema.incarnation.c
+    latest = select(table.party, func.max(table.number).label("number")).group_by(table.party).subquery()
+    both = and_(table.party == latest.c.party, table.number == latest.c.number)
+    return select(table.party, table.incarnation).join(latest, both)
+
+
+_CURRENT: Final = _current()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, func, insert, select, update
 
 from concordat.errors import IdentityError
 from concordat.identity.names import Role, SpiffeId
 from gateway import ledger_schema as schema
 from gateway.edges import Edge, EdgeBook, EdgeCandidate
-from gateway.ledger_writes import LedgerNotice, PublishedSequence
+from gateway.ledger_writes import LedgerNotice, LoggedCheck, PublishedSequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -19,12 +19,45 @@ if TYPE_CHECKING:
     from concordat.wire.v1 import check_pb2 as wire
 
 _CHUNK: Final = 400
+# Made once: to build a statement costs more than to run it.
+_SOME: Final[BindParameter[bytes]] = bindparam("some", expanding=True)
+_MARKS: Final = select(schema.meta.c.key, schema.meta.c.value).where(schema.meta.c.key.in_(["position", "incarnation"]))
+_SET_POSITION: Final = update(schema.meta).where(schema.meta.c.key == "position").values(value=bindparam("at"))
+_SEQUENCES: Final = select(schema.party_sequence.c.party, schema.party_sequence.c.sequence)
+_LIVE_EDGES: Final = tuple(
+    select(schema.edge).where(column.in_(_SOME), schema.LIVE)
+    for column in (schema.edge.c.reference_a, schema.edge.c.reference_b)
+)
+_TOLD: Final = select(schema.told.c.recipient, schema.told.c.reference, schema.told.c.other).where(
+    schema.told.c.reference.in_(_SOME)
+)
+_DEAD: Final = select(schema.tombstone.c.party, schema.tombstone.c.reference).where(
+    schema.tombstone.c.reference.in_(_SOME)
+)
+_LAST_CURSOR: Final = select(func.max(schema.notice.c.cursor)).where(schema.notice.c.recipient == bindparam("of"))
+_LOGGED: Final = select(schema.check_log.c.count).where(
+    schema.check_log.c.asker == bindparam("of"), schema.check_log.c.check_id == bindparam("id")
+)
+_ADD_CHECKS: Final = insert(schema.check_log)
+_ADD_EDGES: Final = insert(schema.edge)
+_ADD_TOLD: Final = insert(schema.told)
+_ADD_NOTICES: Final = insert(schema.notice)
 
 
-def read_number(connection: Connection, key: str) -> int:
-    """Return a number of the `meta` table."""
-    value = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == key)).scalar_one()
-    return int(value)
+def read_marks(connection: Connection) -> tuple[int, bytes]:
+    """Return the ledger's position and its incarnation."""
+    found = {key: value for key, value in connection.execute(_MARKS)}  # noqa: C416 -- dict() of rows has no type
+    return int(found["position"]), bytes(found["incarnation"])
+
+
+def set_position(connection: Connection, position: int) -> None:
+    """Move the ledger's position."""
+    connection.execute(_SET_POSITION, {"at": str(position).encode()})
+
+
+def read_sequences(connection: Connection) -> dict[str, int]:
+    """Return every party's published sequence."""
+    return {party: sequence for party, sequence in connection.execute(_SEQUENCES)}  # noqa: C416 -- as above
 
 
 def in_chunks(references: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
@@ -35,11 +68,10 @@ def in_chunks(references: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 def live_edges(connection: Connection, references: Sequence[bytes]) -> Iterable[Edge]:
     """Return the live edges in which one of the references stands."""
-    edge = schema.edge.c
     found: dict[bytes, Edge] = {}
     for some in in_chunks(references):
-        for column in (edge.reference_a, edge.reference_b):
-            for row in connection.execute(select(schema.edge).where(column.in_(some), schema.LIVE)):
+        for query in _LIVE_EDGES:
+            for row in connection.execute(query, {"some": some}):
                 references_of = {row.party_a: row.reference_a, row.party_b: row.reference_b}
                 found[row.edge_id] = Edge(row.edge_id, references_of, _origin(row))
     return found.values()
@@ -61,9 +93,19 @@ def _origin(row: Any) -> EdgeCandidate:
     )
 
 
+def know_told(connection: Connection, book: EdgeBook, references: Sequence[bytes], *, dead: bool) -> None:
+    """Read who was told by one of the references, and which of them are withdrawn."""
+    for some in in_chunks(references):
+        told = connection.execute(_TOLD, {"some": some})
+        book.told.update((recipient, reference, other) for recipient, reference, other in told)
+        if dead:
+            graves = connection.execute(_DEAD, {"some": some})
+            book.dead.update((party, reference) for party, reference in graves)
+
+
 def store_edges(connection: Connection, book: EdgeBook, now_ms: int) -> None:
     """Write what a group of candidates changes."""
-    edge, told = schema.edge, schema.told
+    edge = schema.edge
     # Keys move between rows, so all rows that give one up do so before any row takes one.
     for edge_id, root in book.merged.items():
         connection.execute(update(edge).where(_is(edge_id)).values(state="merged", merged_into=root))
@@ -74,7 +116,7 @@ def store_edges(connection: Connection, book: EdgeBook, now_ms: int) -> None:
         connection.execute(update(edge).where(_is(changed.edge_id)).values(state="live", **_sides(changed)))
     rows = [_row(opened, book.merged.get(opened.edge_id), now_ms) for opened in book.opened.values()]
     if rows:
-        connection.execute(insert(edge), rows)
+        connection.execute(_ADD_EDGES, rows)
     tellings = [
         {
             "recipient": telling.recipient,
@@ -85,7 +127,7 @@ def store_edges(connection: Connection, book: EdgeBook, now_ms: int) -> None:
         for telling in book.tellings
     ]
     if tellings:
-        connection.execute(insert(told), tellings)
+        connection.execute(_ADD_TOLD, tellings)
 
 
 def _is(edge_id: bytes) -> ColumnElement[bool]:
@@ -114,7 +156,7 @@ def _row(edge: Edge, merged_into: bytes | None, now_ms: int) -> dict[str, Any]:
     }
 
 
-def raise_sequences(connection: Connection, writes: list[PublishedSequence]) -> None:
+def raise_sequences(connection: Connection, writes: Iterable[PublishedSequence]) -> None:
     """Raise parties' sequences; none ever falls."""
     table = schema.party_sequence
     highest: dict[str, int] = {}
@@ -142,7 +184,6 @@ def has_list(party: str) -> bool:
 
 def append_notices(connection: Connection, drafts: list[tuple[str, wire.Notice, str]]) -> tuple[LedgerNotice, ...]:
     """Append to recipients' lists, each without gaps; who has no list is told in another way."""
-    table = schema.notice
     last: dict[str, int] = {}
     notices: list[LedgerNotice] = []
     rows: list[dict[str, Any]] = []
@@ -150,13 +191,35 @@ def append_notices(connection: Connection, drafts: list[tuple[str, wire.Notice, 
         if not has_list(recipient):
             continue
         if recipient not in last:
-            query = select(func.max(table.c.cursor)).where(table.c.recipient == recipient)
-            last[recipient] = connection.execute(query).scalar() or 0
+            last[recipient] = last_cursor(connection, recipient)
         last[recipient] += 1
         notice.cursor = last[recipient]
         content = notice.SerializeToString(deterministic=True)
         notices.append(LedgerNotice(recipient, notice.cursor, content))
         rows.append({"recipient": recipient, "cursor": notice.cursor, "content": content, "exercise": exercise})
     if rows:
-        connection.execute(insert(table), rows)
+        connection.execute(_ADD_NOTICES, rows)
     return tuple(notices)
+
+
+def last_cursor(connection: Connection, recipient: str) -> int:
+    """Return the highest notice of a recipient's list; 0 where it is empty."""
+    return connection.execute(_LAST_CURSOR, {"of": recipient}).scalar() or 0
+
+
+def log_checks(connection: Connection, checks: Iterable[LoggedCheck], now_ms: int) -> None:
+    """Log who asked for what; a check that is there stays as it is (I5)."""
+    fresh: dict[tuple[str, bytes], dict[str, Any]] = {}
+    for check in checks:
+        if connection.execute(_LOGGED, {"of": check.asker, "id": check.check_id}).first() is None:
+            fresh[check.asker, check.check_id] = {
+                "asker": check.asker,
+                "check_id": check.check_id,
+                "purpose": check.purpose,
+                "operation": check.operation,
+                "justification_hash": check.justification_hash,
+                "count": check.count,
+                "received_at_ms": now_ms,
+            }
+    if fresh:
+        connection.execute(_ADD_CHECKS, list(fresh.values()))
