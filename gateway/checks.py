@@ -145,8 +145,8 @@ class Checks:
         accept_audience(header, message.audience_salt, list(message.audience_sets), message.items.audiences)
         if max(len(header.fields.purpose), len(header.fields.operation)) > MAX_WORD:
             raise ProtocolError("the check's purpose or operation is too long", code="too_large")
-        if header.fields.exercise and not header.fields.operation:
-            raise ProtocolError("a check of an exercise names its operation")
+        if header.fields.exercise and asker not in self.shared.exercises.get(header.fields.operation, ()):
+            raise RefusedError("no such exercise runs, or the asker takes no part in it", code="operation_unknown")
         named = {*message.only_holders, *(party for one in message.audience_sets for party in one.parties)}
         if not named <= set(self.shared.table.parties):
             raise RefusedError("the check names a holder that is no node")
@@ -171,7 +171,11 @@ class Checks:
         listed = [p for p in manifest.nodes if p.id != asker and (not only or p.id in only)]
         # A question is a transfer too, so both rows count (LB-26, docs/adr/0007).
         outside = frozenset(party.id for party in listed if not manifest.agreed(asking, party))
-        allowed = sum(1 << self.shared.table.index(party.id) for party in listed if party.id not in outside)
+        asked = {party.id for party in listed if party.id not in outside}
+        if header.fields.exercise:
+            # Nobody else has values of it; whoever says so is not to be asked.
+            asked &= self.shared.exercises[header.fields.operation]
+        allowed = sum(1 << self.shared.table.index(party) for party in asked)
         names = tuple(sorted(party.id for party in listed))
         return LiveCheck(header, message, np.uint64(allowed), outside, names, self.running.number)
 

@@ -141,6 +141,10 @@ class Exchange:
         self._out.send(session.number, **event)
         return True
 
+    def know_exercises(self, running: Mapping[str, frozenset[str]]) -> None:
+        """Take checks of these exercises, by their participants only; until it is told, of none."""
+        self._shared.exercises = dict(running)
+
     def frame(self, session: int, frame: wire.NodeFrame) -> None:
         """Take a frame. Whatever is wrong with it ends the session, or refuses the check; nothing is raised."""
         found = self._roster.get(session)

@@ -22,7 +22,7 @@ from gateway.session import Channel
 from gateway.writer import LedgerWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from concordat.clock import Clock
     from concordat.wire.v1 import check_pb2 as check_wire
@@ -124,6 +124,10 @@ class Hub:
         """Send an event of an operation to a party, where it has a session."""
         self._exchange.send_event(party, operation_event=event)
         self._carry_out()
+
+    def know_exercises(self, running: Mapping[str, frozenset[str]]) -> None:
+        """Take checks of these exercises, by their participants only."""
+        self._exchange.know_exercises(running)
 
     async def query(
         self, asker: str, message: check_wire.Check, *, namespaces: bytes, muted: frozenset[int]

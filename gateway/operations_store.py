@@ -237,14 +237,17 @@ class OperationStore:
                 raise RefusedError("no such operation, or the caller is no reader of it", code="operation_unknown")
             return rows.frozen(connection, operation, version)
 
-    def runs_exercise(self, party: str, operation: str) -> bool:
-        """Tell whether a party takes part in an exercise that all have signed and that has not ended."""
-        with _translated(), self._reader.begin() as connection:
-            held = rows.find(connection, operation)
-        if held is None or held.state not in rows.SIGNED_BY_ALL or party not in held.charter.participants:
-            return False
+    def running_exercises(self) -> dict[str, frozenset[str]]:
+        """Return the participants of each exercise that all have signed, that has begun and that is not over."""
         now, skew_s = self._clock.now(), self._manifest().max_skew_s
-        return held.charter.exercise and held.charter.starts_at - skew_s <= now <= held.charter.ends_at + skew_s
+        query = select(operation_table.c.charter).where(operation_table.c.number.is_not(None))
+        with _translated(), self._reader.begin() as connection:
+            charters = [wire.Charter.FromString(raw) for raw in connection.scalars(query)]
+        return {
+            one.operation: frozenset(one.participants)
+            for one in charters
+            if one.exercise and one.starts_at - skew_s <= now <= one.ends_at + skew_s
+        }
 
     def ended_exercises(self) -> tuple[str, ...]:
         """Return the exercises that are to be wiped, ascending by id."""

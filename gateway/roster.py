@@ -39,6 +39,8 @@ class Shared:
     limits: Limits
     identity: str
     ledger_incarnation: bytes
+    exercises: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Participants of each exercise that runs; nobody else asks or is asked for it."""
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ from gateway.api.context import ApiContext
 from gateway.api.server import ApiServer
 from gateway.database import READ_ONLY, open_engine
 from gateway.exchange import Exchange, Signer, make_table
+from gateway.exercises import Exercises
 from gateway.hub import Hub
 from gateway.ledger import Ledger
 from gateway.operations import OperationServicer
@@ -149,6 +150,7 @@ async def open_gateway(
     )
     runner = SweepRunner(context)
     operations = OperationServicer(store, sweeps=runner, send_event=hub.send_event, random_bytes=secrets.token_bytes)
+    exercises = Exercises(store, hub, sweeping=runner.running)
     hub.greet_with(operations.events_for)
 
     def add(server: grpc.aio.Server) -> None:
@@ -166,12 +168,14 @@ async def open_gateway(
     hub.start()
     view.start()
     probes.start()
+    exercises.start()
     try:
         if gateway.api is not None:
             await gateway.api.start()
         yield gateway
     finally:
         await probes.stop()
+        await exercises.stop()
         await runner.stop()
         await gateway.stop()
         await relay.close()

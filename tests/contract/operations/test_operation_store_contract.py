@@ -329,13 +329,16 @@ def exercise(store: OperationStore, homes: Homes) -> None:
 def test_an_exercise_runs_for_its_participants_between_its_dates(
     store: OperationStore, homes: Homes, clock: ManualClock
 ) -> None:
-    """I8: whoever takes no part gets the answer of an operation that does not exist."""
     exercise(store, homes)
     propose(store, homes, second(homes, {}))
-    asked = [("AT", "action-day"), ("DE", "action-day"), ("AT", "second"), ("AT", "no-such-day")]
-    assert [store.runs_exercise(who(homes, name), operation) for name, operation in asked] == [True, *[False] * 3]
+    assert store.running_exercises() == {"action-day": frozenset(who(homes, name) for name in ("AT", "BE", "CZ"))}
     clock.advance(3600 + 121)
-    assert not store.runs_exercise(who(homes, "AT"), "action-day")
+    assert store.running_exercises() == {}
+
+
+def test_an_exercise_that_not_all_have_signed_does_not_run(store: OperationStore, homes: Homes) -> None:
+    propose(store, homes, proposed(homes, exercise=True))
+    assert store.running_exercises() == {}
 
 
 def test_an_exercise_that_has_ended_is_wiped_with_its_reports_and_nothing_else_is(
