@@ -37,6 +37,10 @@ REPORT_ROWS: Final = {
     "platforms_identified": "Platforms identified as engaged in it",
     "platforms_csa": "Platforms linked to child sexual abuse",
 }
+EXERCISE: Final = (
+    "EXERCISE: what is marked so is a rehearsal. It is in no number of matches on this page, counts for no"
+    " investigation, and is wiped at its end."
+)
 PHASES: Final = {
     OperationPhase.PROPOSED: "Waiting for signatures",
     OperationPhase.ACTIVE: "In progress",
@@ -249,11 +253,11 @@ def _current(state: OperatorState) -> dict[str, Slot]:
     now = state.operations[0] if state.operations else None
     if now is None:
         return {"now.title": Slot("No operation"), "now.phase": Slot(""), "exercise": Slot("")}
-    exercise = any(one.exercise and one.phase is not OperationPhase.REPORTED for one in state.operations)
+    exercise = any(one.exercise for one in state.operations)
     return {
         "now.title": Slot(now.title),
         "now.phase": Slot(PHASES[now.phase], now.phase.value),
-        "exercise": Slot("Exercise: nothing on this page counts for an investigation." if exercise else ""),
+        "exercise": Slot(EXERCISE if exercise else ""),
     }
 
 

@@ -155,7 +155,7 @@ async def test_a_hostile_title_stays_text(console: Console) -> None:
     await console.feed.stop()
     assert "<script>alert" not in html
     assert HOSTILE in unescape(html)
-    assert "Exercise: nothing on this page counts" in html
+    assert "EXERCISE: what is marked so is a rehearsal" in html
 
 
 async def test_a_hostile_key_in_a_link_stays_text(console: Console) -> None:
