@@ -29,6 +29,7 @@ from services.node.config import load_settings
 from services.node.coverage import not_covered, with_unasked
 from services.node.exercise_view import show_banner
 from services.node.follow import follow, is_running, progress_of
+from services.node.match_groups import match_groups
 from services.node.opened import opened_node
 from services.node.store import overview, records
 from services.node.submit import SubmitReport, Submitter
@@ -158,24 +159,45 @@ def check(
 
 
 @app.command
-def matches(*, home: HomeFolder, as_json: AsJson = False) -> None:
+def matches(
+    *,
+    home: HomeFolder,
+    everything: Annotated[
+        bool, Parameter(name="--all", negative=(), help="List matches of common values too, which are counted else.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show what matches: your own records, the other party, and the handle under which to speak about it.
+
+    Matches of values that many share, such as a mail provider's host or a hotline, are counted below. Then follow
+    matches that the other side has withdrawn, or that somebody says are false.
 
     Example: concordat node matches --home federation/node/NL
     """
-    with opened_node(home, _CLOCK) as (_, store):
+    with opened_node(home, _CLOCK) as (loaded, store):
         found = store.matches()
         with store.read() as db:
             pending = overview.all_pending(db)
+            groups = match_groups(db, len(loaded.manifest.nodes))
     if as_json:
         waiting = [one._asdict() for one in pending]
-        _print_json({"matches": [match_views.as_dict(one) for one in found], "not_covered": waiting})
+        grouped = [match_views.group_as_dict(one) for one in groups]
+        _print_json(
+            {"matches": [match_views.as_dict(one) for one in found], "by_handle": grouped, "not_covered": waiting}
+        )
         return
     console = Console()
     show_banner(exercise=any(one.exercise for one in found), console=console)
-    console.print(
-        match_views.as_table(found) if found else "No match is known so far; see `status` for who was covered."
-    )
+    common = {one.handle for one in groups if one.common is not None}
+    listed = [one for one in found if everything or one.handle not in common]
+    if listed:
+        console.print(match_views.as_table(listed))
+    elif not found:
+        console.print("No match is known so far; see `status` for who was covered.")
+    if not everything and (table := match_views.common_table(groups)) is not None:
+        console.print(table)
+    for line in match_views.news_lines(groups):
+        console.print(Text(line), soft_wrap=True)
     if missing := not_covered(pending):
         console.print(Text(f"For some of the values {missing}"), soft_wrap=True)
 

@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ class Told:
     grade: str
     asked: bool
     look_once: bool
+    common: str = ""
+    """Why the value is a common one, which is no news (`concordat.canon.common_values`); empty for any other."""
+    exercise: str = ""
+    """The exercise that it is of; empty for a real one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,10 @@ def as_json(node: str, event: Event) -> str:
 def as_text(event: Event) -> str:
     """Return an event as a sentence."""
     match event:
+        case Told(exercise=exercise) if exercise:
+            return f"EXERCISE {exercise}: {as_text(replace(event, exercise=''))}"
+        case Told(handle, other, namespace, common=common) if common:
+            return f"{handle}, {namespace}, {common}: {other} has it too"
         case Told(handle, other, namespace, grade, _, look_once):
             return f"match {handle} with {other}: {namespace}, {grade}{', looked once' if look_once else ''}"
         case Waiting(what, reason):

@@ -9,10 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from services.node.coverage import named
+from services.node.match_groups import CORRECT_WITHIN_H
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from services.node.match_groups import Group
     from services.node.store.rows import MatchRow
 
 GRADES: Final = {1: "strong", 2: "weak"}
@@ -70,3 +72,57 @@ def _other(match: MatchRow) -> str:
 
 def _time(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def group_as_dict(group: Group) -> dict[str, Any]:
+    """Return a match of all its parties as JSON has it."""
+    return {
+        "handle": group.handle,
+        "namespace": group.namespace,
+        "label": group.label,
+        "size": group.size,
+        "grade": group.grade,
+        "state": group.state,
+        "updated_at": _time(group.updated_at_ms),
+        "common": group.common,
+        "exercise": group.exercise,
+        "timeline": [
+            {"at": _time(turn.at_ms), "what": turn.what, "other": turn.other, "reason": turn.reason}
+            for turn in group.timeline
+        ],
+    }
+
+
+def common_table(groups: Iterable[Group]) -> Table | None:
+    """Return the matches of common values, counted by why they are common; None where there are none."""
+    counted: dict[tuple[str, str], int] = {}
+    for group in groups:
+        if group.common is not None:
+            key = group.common, group.namespace
+            counted[key] = counted.get(key, 0) + 1
+    if not counted:
+        return None
+    table = Table(title="common values, counted only (--all lists them)", title_justify="left")
+    for title in ("why", "namespace", "matches"):
+        table.add_column(title)
+    for (why, namespace), number in sorted(counted.items()):
+        table.add_row(why, namespace, str(number))
+    return table
+
+
+def news_lines(groups: Iterable[Group]) -> list[str]:
+    """Return a sentence for each match that was taken back or doubted, latest first."""
+    lines: list[str] = []
+    for group in groups:
+        for turn in reversed(group.timeline):
+            at = _time(turn.at_ms)
+            if turn.what == "withdrawn":
+                until = _time(turn.at_ms + CORRECT_WITHIN_H * 3_600_000)
+                lines.append(
+                    f"{group.handle}: {turn.other} withdrew on {at}; correct or delete what it gave by {until}"
+                )
+            elif turn.what == "false_hit":
+                lines.append(f"{group.handle}: {turn.other} says that it is a false hit ({turn.reason}), {at}")
+            elif turn.what == "own_false_hit":
+                lines.append(f"{group.handle}: said here to be a false hit with {turn.other} ({turn.reason}), {at}")
+    return lines

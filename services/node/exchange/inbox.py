@@ -328,6 +328,8 @@ class Inbox:
             grade=_GRADES.get(wire.Grade.ValueType(row.grade), ""),
             asked=row.asked,
             look_once=row.look_once,
+            common=self._store.common_reason(row.own_reference) or "",
+            exercise=self._store.domain_of(row.own_reference) or "",
         )
 
 

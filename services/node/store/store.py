@@ -16,6 +16,7 @@ import sqlite3
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final, Self
 
+from concordat.canon.common_values import common_reason
 from concordat.clock import SystemClock
 from concordat.errors import ConfigError
 from services.node.store import checks, conditions, handling, inbox, meta, publishing, values
@@ -219,10 +220,21 @@ class Store:
         with self.read() as db:
             return publishing.grade_of(db, reference)
 
+    def domain_of(self, reference: bytes) -> str | None:
+        """Return the exercise that an own reference is of; '' for a real one."""
+        with self.read() as db:
+            return publishing.domain_of(db, reference)
+
     def namespace_of(self, reference: bytes) -> str | None:
         """Return the namespace of an own reference."""
         with self.read() as db:
             return publishing.namespace_of(db, reference)
+
+    def common_reason(self, reference: bytes) -> str | None:
+        """Return why the value of an own reference is a common one; None where it is not."""
+        with self.read() as db:
+            row = db.execute("SELECT namespace, canonical FROM value WHERE reference = ?", (reference,)).fetchone()
+        return None if row is None else common_reason(*row)
 
     # -- questions (3.3 step 3, 3.4, 3.5)
 
@@ -254,8 +266,8 @@ class Store:
         with self.read() as db:
             return checks.load_batch(db, batch_id)
 
-    def asked_values(self, batch: Batch) -> dict[bytes, AskedValue]:
-        """Return what the live records of a batch's values say, by reference; a value without any is not there."""
+    def asked_values(self, batch: Batch) -> dict[int, AskedValue]:
+        """Return what the live records of a batch's values say, by value id; a value without any is not there."""
         with self.read() as db:
             return handling.asked_values(db, batch, self._today())
 

@@ -79,7 +79,9 @@ def test_a_proven_answer_shows_and_is_acknowledged_once_it_is_on_disk(asked: Ask
     frames = asked.hub.tell(asked.told())
     assert acks(frames) == [1]
     assert asked.hub.refusals(frames) == []
-    expected = Told("M-TEST", asked.node.federation.id("DE"), "e164", "strong", asked=True, look_once=False)
+    expected = Told(
+        "M-TEST", asked.node.federation.id("DE"), "e164", "strong", asked=True, look_once=False, common="test number"
+    )
     assert expected in asked.node.events
     asked.node.restart()
     assert asked.states() == ["shown"]

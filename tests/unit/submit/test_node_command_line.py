@@ -144,7 +144,7 @@ def test_spellings_of_one_match_are_one_row(home: Home, case: Path, capsys: pyte
             (reference,) = db.execute("SELECT reference FROM value WHERE grade = 1").fetchone()
         store.receive_notice(1, b"", told=told(reference), at=1.0)
     capsys.readouterr()
-    assert run(["node", "matches", "--home", str(home.path)]) == 0
+    assert run(["node", "matches", "--all", "--home", str(home.path)]) == 0
     text = capsys.readouterr().out
     assert text.count("M-1") == 1
     assert text.count("DE ") == 1
@@ -194,7 +194,7 @@ def test_records_status_cases_and_matches_are_shown(
     assert status["incidents"][0]["party"].endswith("c2")
     run(["node", "case", "show", *where])
     assert [one["reference"] for one in said(capsys)["cases"]] == ["THB-2026-0001"]
-    for command in (["matches"], ["records"], ["status"], ["case", "show"]):
+    for command in (["matches", "--all"], ["records"], ["status"], ["case", "show"]):
         assert run(["node", *command, "--home", str(home.path)]) == 0
     assert "M-1" in capsys.readouterr().out
 
