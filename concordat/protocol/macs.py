@@ -6,6 +6,7 @@ all that follows has a fixed size or a length prefix, so that no MAC of one step
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from typing import Final
 
@@ -15,6 +16,7 @@ from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES, TOKEN_BYTES, column,
 MAC_BYTES: Final = 32
 TAG_BYTES: Final = 16
 """Of a pair of group tags: line tag and record tag, 8 bytes each."""
+_WHOLE_BYTES: Final = 64
 _PAD_END: Final = MAC_BYTES + TAG_BYTES
 # Bits of a holder's decision in an answer.
 ASKER_TOLD: Final = 1
@@ -35,12 +37,13 @@ def ask_proofs(secrets: bytes, header_hash: bytes, tokens: bytes, references: by
     """Return the ask MACs, 32 bytes an entry, and the pads of the group tags, 16 bytes an entry.
 
     Both are parts of one MAC(match secret, "ask" | header hash | token | the asker's reference) of 64 bytes: the first
-    32 prove the ask; the next 16 hide the group tags from whoever has no match secret.
+    32 prove the ask; the next 16 hide the group tags from whoever has no match secret. It is keyed BLAKE2b (RFC 7693):
+    a third of HMAC's time for each item of each check, at the asker and for each hit at the holder.
     """
     prefix = length_prefixed(b"ask", header_hash)
-    digest = hmac.digest
+    mac = hashlib.blake2b
     whole = [
-        digest(secret, prefix + token + reference, "sha512")
+        mac(prefix + token + reference, key=secret, digest_size=_WHOLE_BYTES).digest()
         for secret, token, reference in zip(
             *_columns((secrets, SECRET_BYTES), (tokens, TOKEN_BYTES), (references, REFERENCE_BYTES)), strict=True
         )

@@ -27,13 +27,19 @@ MAX_DISCREET: Final = 20_000
 _PLACE: Final = struct.Struct("<QQQ")
 
 
-def group_tag(key: bytes, place: Place, uid: bytes) -> bytes:
-    """Return line tag and record tag of a value, from where its record stands and what the record is called."""
-    line = _PLACE.pack(place.case_id, place.file_id, place.line)
-    return (
-        hashlib.blake2b(line, digest_size=LINE_TAG_BYTES, key=key, person=b"line").digest()
-        + hashlib.blake2b(uid, digest_size=RECORD_TAG_BYTES, key=key, person=b"record").digest()
-    )
+class GroupTags:
+    """Makes group tags under the secret of a store."""
+
+    def __init__(self, key: bytes) -> None:
+        self._line = hashlib.blake2b(digest_size=LINE_TAG_BYTES, key=key, person=b"line")
+        self._record = hashlib.blake2b(digest_size=RECORD_TAG_BYTES, key=key, person=b"record")
+
+    def of(self, place: Place, uid: bytes) -> bytes:
+        """Return line tag and record tag of a value, from where its record stands and what the record is called."""
+        line, record = self._line.copy(), self._record.copy()
+        line.update(_PLACE.pack(place[0], place[1], place[2]))
+        record.update(uid)
+        return line.digest() + record.digest()
 
 
 def confirmed(

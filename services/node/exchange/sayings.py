@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES, TOKEN_BYTES, column
+from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES, TOKEN_BYTES
 from services.node.exchange.audience import Audiences, audience_columns, read_policy
-from services.node.exchange.coincidence import group_tag
+from services.node.exchange.coincidence import GroupTags
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -47,34 +47,39 @@ class Sayings:
     def __init__(self, identity: Identity, store: Store) -> None:
         self._audiences = Audiences(identity.manifest.party_by_id(identity.spiffe), identity.manifest)
         self._store = store
-        self._tag_key = b""
+        self._tags: GroupTags | None = None
 
     def of(self, batch: Batch) -> Said:
         """Return what is said of a batch now."""
         values = self._store.asked_values(batch)
-        compared = {
-            policies: any(read_policy(one).compared for one in policies)
+        # Many values share few policies.
+        sets = {
+            policies: self._audiences.of(policies)
             for policies in {value.policies for value in values.values()}
+            if any(read_policy(one).compared for one in policies)
         }
-        references = column(batch.references, REFERENCE_BYTES)
         leaving = [
-            at
-            for at, reference in enumerate(references)
-            if (value := values.get(reference)) is not None and compared[value.policies]
+            (at, values[one])
+            for at, one in enumerate(batch.value_ids)
+            if one in values and values[one].policies in sets
         ]
-        wanted = [self._audiences.of(values[references[at]].policies) for at in leaving]
-        sets, audiences, over = audience_columns(wanted)
-        late = {leaving[at] for at in over}
-        leaving = [at for at in leaving if at not in late]
-        self._tag_key = self._tag_key or self._store.tag_key()
-        tags = [group_tag(self._tag_key, values[references[at]].place, values[references[at]].uid) for at in leaving]
+        shared, audiences, over = audience_columns([sets[value.policies] for _, value in leaving])
+        late = {leaving[at][0] for at in over}
+        if late:
+            leaving = [one for one in leaving if one[0] not in late]
+        width, tag = REFERENCE_BYTES, self._group_tags().of
         return Said(
-            batch=_part(batch, leaving),
-            sets=tuple(sets),
+            batch=_part(batch, [at for at, _ in leaving]),
+            sets=tuple(shared),
             audiences=audiences,
-            tags=b"".join(tags),
-            over=tuple(references[at] for at in sorted(late)),
+            tags=b"".join([tag(value.place, value.uid) for _, value in leaving]),
+            over=tuple(batch.references[at * width : (at + 1) * width] for at in sorted(late)),
         )
+
+    def _group_tags(self) -> GroupTags:
+        if self._tags is None:
+            self._tags = GroupTags(self._store.tag_key())
+        return self._tags
 
 
 def _part(batch: Batch, chosen: Collection[int]) -> Batch:
@@ -90,4 +95,5 @@ def _part(batch: Batch, chosen: Collection[int]) -> Batch:
         references=rows(batch.references, REFERENCE_BYTES),
         secrets=rows(batch.secrets, SECRET_BYTES),
         grades=rows(batch.grades, 1),
+        value_ids=tuple(batch.value_ids[at] for at in chosen),
     )

@@ -110,13 +110,13 @@ def load_batch(db: sqlite3.Connection, batch_id: int) -> Batch:
         (batch_id,),
     ).fetchone()
     items = db.execute(
-        "SELECT t.token, v.reference, t.secret, v.grade, v.domain FROM batch_item i JOIN value v ON v.id = i.value_id"
-        " JOIN token t ON t.value_id = i.value_id AND t.epoch = i.epoch WHERE i.batch_id = ? ORDER BY i.position",
+        "SELECT t.token, v.reference, t.secret, v.grade, v.domain, v.id"
+        " FROM batch_item i JOIN value v ON v.id = i.value_id JOIN token t ON t.value_id = i.value_id AND t.epoch = i.epoch WHERE i.batch_id = ? ORDER BY i.position",
         (batch_id,),
     ).fetchall()
     if head is None or not items:
         raise LookupError("the batch is not there any more")
-    tokens, references, secrets, grades, domains = zip(*items, strict=True)
+    tokens, references, secrets, grades, domains, value_ids = zip(*items, strict=True)
     row_id, epoch, purpose, operation, case_id, profile, look_once = head
     return Batch(
         id=row_id,
@@ -131,6 +131,7 @@ def load_batch(db: sqlite3.Connection, batch_id: int) -> Batch:
         secrets=b"".join(secrets),
         grades=bytes(grades),
         exercise=bool(domains[0]),
+        value_ids=value_ids,
     )
 
 

@@ -56,6 +56,7 @@ class Batch:
         secrets: 32 bytes each.
         grades: One byte each (wire Grade).
         exercise: True where all its values are of the exercise that is its operation; else none is of any.
+        value_ids: Row ids of the values.
     """
 
     id: int
@@ -70,6 +71,7 @@ class Batch:
     secrets: bytes = field(repr=False)
     grades: bytes = field(repr=False)
     exercise: bool = False
+    value_ids: tuple[int, ...] = field(default=(), repr=False)
 
     @property
     def count(self) -> int:
