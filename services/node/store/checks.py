@@ -111,7 +111,8 @@ def load_batch(db: sqlite3.Connection, batch_id: int) -> Batch:
     ).fetchone()
     items = db.execute(
         "SELECT t.token, v.reference, t.secret, v.grade, v.domain, v.id"
-        " FROM batch_item i JOIN value v ON v.id = i.value_id JOIN token t ON t.value_id = i.value_id AND t.epoch = i.epoch WHERE i.batch_id = ? ORDER BY i.position",
+        " FROM batch_item i JOIN value v ON v.id = i.value_id"
+        " JOIN token t ON t.value_id = i.value_id AND t.epoch = i.epoch WHERE i.batch_id = ? ORDER BY i.position",
         (batch_id,),
     ).fetchall()
     if head is None or not items:
