@@ -116,6 +116,12 @@ def grade_of(db: sqlite3.Connection, reference: bytes) -> int | None:
     return None if row is None else row[0]
 
 
+def domain_of(db: sqlite3.Connection, reference: bytes) -> str | None:
+    """Return the exercise that an own reference is of; '' for a real one."""
+    row = db.execute("SELECT domain FROM value WHERE reference = ?", (reference,)).fetchone()
+    return None if row is None else row[0]
+
+
 def namespace_of(db: sqlite3.Connection, reference: bytes) -> str | None:
     """Return the namespace of an own reference."""
     row = db.execute("SELECT namespace FROM value WHERE reference = ?", (reference,)).fetchone()
