@@ -260,6 +260,10 @@ def status(*, home: HomeFolder, as_json: AsJson = False) -> None:
         ("tokens still to be published", found.unpublished),
         ("values still to be asked about", found.to_check),
         ("matches shown, one a party", found.shown),
+        ("records withdrawn", found.withdrawn),
+        ("withdrawals that the gateway has not taken yet", found.to_bury),
+        ("receipts of parties that were told of what was withdrawn", found.receipts),
+        ("changes of handling that wait for a second person", found.proposals),
     )
     for label, number in rows:
         table.add_row(label, f"{number:,}")

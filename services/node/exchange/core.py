@@ -176,8 +176,10 @@ class NodeCore:
         if self._welcome is None:
             return []
         self._require_acknowledgement()
-        frames = self._leaving.work()
-        frames += self._publisher.work()
+        frames, published = self._leaving.work(), self._publisher.work()
+        if any(frame.HasField("snapshot_begin") for frame in published):
+            self._leaving.snapshot_leaves()
+        frames += published
         if self._publisher.installed:
             frames += [wire.NodeFrame(check=check) for check in self._asker.work()]
         return frames
@@ -252,7 +254,6 @@ class NodeCore:
         assert self._welcome is not None
         if not self._publisher.begun and self._inbox.cursor >= self._welcome.notice_cursor:
             self._publisher.begin()
-            self._leaving.snapshot_leaves()
 
     def _on_snapshot_installed(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
         assert self._welcome is not None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class FileProgress(NamedTuple):
-    """How far the distinct strong values of a file have come.
+    """How far the distinct strong values of a file have come; what is local only is compared with nobody, and no part.
 
     `settled` counts those of whose holders each has answered or is known to be absent; it is no claim of coverage.
     """
@@ -49,6 +49,14 @@ class Overview:
     unpublished: int
     to_check: int
     shown: int
+    withdrawn: int
+    """Records that were withdrawn."""
+    to_bury: int
+    """Withdrawn values of which the gateway has not said yet that they are buried."""
+    receipts: int
+    """Receipts of parties that were told of a value that was withdrawn (LB-22)."""
+    proposals: int
+    """Changes of policy that wait for a second person."""
     sequence: int
     pending: tuple[PendingHolder, ...]
 
@@ -56,7 +64,9 @@ class Overview:
 _PROGRESS: Final = """
     WITH mine AS (
         SELECT DISTINCT v.id, v.kept FROM record r JOIN record_value rv ON rv.record_id = r.id
-        JOIN value v ON v.id = rv.value_id WHERE r.file_id = :file AND v.grade = :strong
+        JOIN value v ON v.id = rv.value_id LEFT JOIN policy p ON p.id = r.policy_id
+        WHERE r.file_id = :file AND v.grade = :strong
+            AND coalesce(json_extract(p.content, '$.visibility'), '') <> 'local_only'
     ), asked AS (
         SELECT m.id,
             min(NOT EXISTS (SELECT 1 FROM pending p WHERE p.batch_id = i.batch_id AND p.state = 'new')) AS settled
@@ -121,6 +131,10 @@ def overview(db: sqlite3.Connection) -> Overview:
         ),
         to_check=count("SELECT count(*) FROM to_check"),
         shown=count("SELECT count(*) FROM told WHERE state = 'shown'"),
+        withdrawn=count("SELECT count(*) FROM record WHERE status = 'withdrawn'"),
+        to_bury=count("SELECT count(*) FROM withdrawal WHERE buried = 0"),
+        receipts=count("SELECT count(*) FROM receipt WHERE own = 0"),
+        proposals=count("SELECT count(*) FROM policy_proposal"),
         sequence=meta.get_int(db, meta.SEQUENCE),
         pending=tuple(all_pending(db)),
     )

@@ -33,6 +33,8 @@ class HubByHand:
     ledger_incarnation: bytes = b"L" * 16
     max_items: int = 4096
     cursor: int = 0
+    notice_cursor: int = 0
+    """Highest notice of the party's list when its session begins."""
     frames: list[session_pb2.NodeFrame] = field(default_factory=list)
 
     @property
@@ -61,6 +63,7 @@ class HubByHand:
                 plane_hashes=manifest.plane_hashes,
                 max_items=self.max_items,
                 presence=session_pb2.Presence(attached=self._ids(self.present)),
+                notice_cursor=self.notice_cursor,
             )
         )
 
@@ -118,6 +121,11 @@ class HubByHand:
     def void(self, edge_id: bytes) -> list[session_pb2.NodeFrame]:
         self.cursor += 1
         return self.give(notice=check_pb2.Notice(cursor=self.cursor, voided=check_pb2.Voided(edge_id=edge_id)))
+
+    def notify(self, **content: object) -> list[session_pb2.NodeFrame]:
+        """Send the next notice, given as the field of its content."""
+        self.cursor += 1
+        return self.give(notice=check_pb2.Notice(cursor=self.cursor, **content))  # type: ignore[arg-type]  # as in give
 
     def refusals(self, frames: list[session_pb2.NodeFrame]) -> list[tuple[str, str]]:
         """Return (short name, reason) of the refusals among frames, with their signatures checked."""
