@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LINE_TAG_BYTES: Final = 8
 RECORD_TAG_BYTES: Final = 8
 MAX_DISCREET: Final = 20_000
-_PLACE: Final = struct.Struct("<QQQ")
+_LINE: Final = struct.Struct("<QQQ")
 
 
 class GroupTags:
@@ -34,12 +34,12 @@ class GroupTags:
         self._line = hashlib.blake2b(digest_size=LINE_TAG_BYTES, key=key, person=b"line")
         self._record = hashlib.blake2b(digest_size=RECORD_TAG_BYTES, key=key, person=b"record")
 
-    def of(self, place: Place, uid: bytes) -> bytes:
-        """Return line tag and record tag of a value, from where its record stands and what the record is called."""
-        line, record = self._line.copy(), self._record.copy()
-        line.update(_PLACE.pack(place[0], place[1], place[2]))
-        record.update(uid)
-        return line.digest() + record.digest()
+    def of(self, line: tuple[int, int, int], uid: bytes) -> bytes:
+        """Return line tag and record tag of a value, from case, file and line of its record and the record's uid."""
+        line_hash, record_hash = self._line.copy(), self._record.copy()
+        line_hash.update(_LINE.pack(*line))
+        record_hash.update(uid)
+        return line_hash.digest() + record_hash.digest()
 
 
 def confirmed(

@@ -72,7 +72,7 @@ class Sayings:
             batch=_part(batch, [at for at, _ in leaving]),
             sets=tuple(shared),
             audiences=audiences,
-            tags=b"".join([tag(value.place, value.uid) for _, value in leaving]),
+            tags=b"".join([tag(value.line, value.uid) for _, value in leaving]),
             over=tuple(batch.references[at * width : (at + 1) * width] for at in sorted(late)),
         )
 

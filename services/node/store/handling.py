@@ -50,7 +50,8 @@ class AskedValue(NamedTuple):
     """What an asker says of one value: the policies of its live records, and the place of the first of its case."""
 
     policies: frozenset[str]
-    place: Place
+    line: tuple[int, int, int]
+    """Case, file and line."""
     uid: bytes
 
 
@@ -70,7 +71,7 @@ def asked_values(db: sqlite3.Connection, batch: Batch, today: date) -> dict[int,
         (batch.id, today.isoformat(), int(batch.look_once)),
     ).fetchall()
     cases = _live_cases(db, {row[2] for row in rows}, today)
-    first: dict[int, tuple[bool, int, Place, bytes]] = {}
+    first: dict[int, tuple[bool, int, tuple[int, int, int], bytes]] = {}
     policies: dict[int, frozenset[int]] = {}
     alone = {one: frozenset((one,)) for one in {row[1] for row in rows}}
     for value_id, policy_id, file_id, line, record_id, uid in rows:
@@ -78,7 +79,7 @@ def asked_values(db: sqlite3.Connection, batch: Batch, today: date) -> dict[int,
         if case_id is None:
             continue
         # The first live record, of the batch's case where it has one.
-        place = (case_id != batch.case_id, record_id, Place(case_id, file_id, line, record_id), uid)
+        place = (case_id != batch.case_id, record_id, (case_id, file_id, line), uid)
         known = first.get(value_id)
         if known is None:
             first[value_id], policies[value_id] = place, alone[policy_id]
