@@ -43,15 +43,15 @@ class Held(NamedTuple):
     rules_version: int = 1
 
 
-def submit(store: Store, operation: str, held: Iterable[Held], *, look_once: bool = False) -> None:
+def submit(store: Store, operation: str, held: Iterable[Held], *, look_once: bool = False, domain: str = "") -> None:
     """Store records as a file of an operation; a weak one comes with a strong value of its own."""
     entries = list(held)
     digest = hashlib.sha256(repr((operation, entries, look_once)).encode()).hexdigest()
     facts = FileFacts(name="f.csv", sha256=digest, size_bytes=1, format="csv", encoding="utf-8")
     with store.write() as db:
         case_id = put_case(db, CASE, 0.0)
-        file = begin_file(db, facts, case_id=case_id, operation=operation, at=0.0)
-        asking = Asking(case_id, "prevention", operation, look_once, (EPOCH,))
+        file = begin_file(db, facts, case_id=case_id, operation=operation, at=0.0, domain=domain)
+        asking = Asking(case_id, "prevention", operation, look_once, (EPOCH,), domain)
         records = [_record(number, entry) for number, entry in enumerate(entries, 1)]
         add_records(db, file.id, records, asking=asking, random_bytes=secrets.token_bytes)
 
@@ -70,10 +70,12 @@ def refuse(store: Store, operation: str) -> None:
 def tokenise(store: Store) -> None:
     """Give every value that waits its token."""
     for key_class in ("strong", "weak"):
-        while (batch := store.untokenised(EPOCH, key_class, 100)) is not None:
+        while (
+            batch := store.untokenised(EPOCH, key_class, 100) or store.untokenised(EPOCH, key_class, 100, exercise=True)
+        ) is not None:
             entries = []
             for row in batch.rows:
-                output = hashlib.sha512(repr((key_class, row.namespace, row.canonical)).encode()).digest()
+                output = hashlib.sha512(repr((key_class, row.namespace, row.canonical, batch.domain)).encode()).digest()
                 entries.append((row.value_id, output[:16], output[16:48], output[48:64]))
             store.store_tokens(batch, entries)
 
