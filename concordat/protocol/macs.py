@@ -33,26 +33,42 @@ def _columns(*packed: tuple[bytes, int]) -> list[list[bytes]]:
     return columns
 
 
-def ask_proofs(secrets: bytes, header_hash: bytes, tokens: bytes, references: bytes) -> tuple[bytes, bytes]:
+def ask_proofs(
+    secrets: bytes, header_hash: bytes, tokens: bytes, references: bytes, audiences: bytes = b""
+) -> tuple[bytes, bytes]:
     """Return the ask MACs, 32 bytes an entry, and the pads of the group tags, 16 bytes an entry.
 
-    Both are parts of one MAC(match secret, "ask" | header hash | token | the asker's reference) of 64 bytes: the first
-    32 prove the ask; the next 16 hide the group tags from whoever has no match secret. It is keyed BLAKE2b (RFC 7693):
-    a third of HMAC's time for each item of each check, at the asker and for each hit at the holder.
+    Both are parts of one MAC(match secret, "ask" | header hash | token | the asker's reference | audience index) of 64
+    bytes: the first 32 prove the ask; the next 16 hide the group tags from whoever has no match secret. It is keyed
+    BLAKE2b (RFC 7693): a third of HMAC's time for each item of each check, at the asker and for each hit at the holder.
+
+    Args:
+        secrets: Match secrets, 32 bytes each.
+        header_hash: SHA-256 of the asker's header.
+        tokens: 16 bytes each.
+        references: The asker's, 16 bytes each.
+        audiences: Indexes of the audience sets, one byte each; empty where the check has no such column, and the MAC
+            then has no such field. So the hub cannot put an item under another set than its asker did.
+
+    Raises:
+        ProtocolError: The columns differ in length.
     """
     prefix = length_prefixed(b"ask", header_hash)
+    columns = _columns((secrets, SECRET_BYTES), (tokens, TOKEN_BYTES), (references, REFERENCE_BYTES))
+    number = len(columns[0])
+    if len(audiences) not in (0, number):
+        raise ProtocolError("the columns of a batch differ in length")
+    indexes = [audiences[at : at + 1] for at in range(number)] if audiences else [b""] * number
     mac = hashlib.blake2b
     whole = [
-        mac(prefix + token + reference, key=secret, digest_size=_WHOLE_BYTES).digest()
-        for secret, token, reference in zip(
-            *_columns((secrets, SECRET_BYTES), (tokens, TOKEN_BYTES), (references, REFERENCE_BYTES)), strict=True
-        )
+        mac(prefix + token + reference + index, key=secret, digest_size=_WHOLE_BYTES).digest()
+        for secret, token, reference, index in zip(*columns, indexes, strict=True)
     ]
     return b"".join([one[:MAC_BYTES] for one in whole]), b"".join([one[MAC_BYTES:_PAD_END] for one in whole])
 
 
 def ask_macs(secrets: bytes, header_hash: bytes, tokens: bytes, references: bytes) -> bytes:
-    """Return the ask MACs alone, where no group tags go with them."""
+    """Return the ask MACs alone, where neither group tags nor a column of audience indexes go with them."""
     return ask_proofs(secrets, header_hash, tokens, references)[0]
 
 

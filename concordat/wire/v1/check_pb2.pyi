@@ -234,7 +234,7 @@ class CheckItems(_message.Message):
     references: _builtins.bytes
     """The asker's references, 16 bytes each."""
     ask_macs: _builtins.bytes
-    """MAC(match secret, "ask" | header hash | token | reference), 32 bytes each."""
+    """MAC(match secret, "ask" | header hash | token | reference | index of the audience set, if any), 32 bytes each."""
     grades: _builtins.bytes
     """Grades, one byte each."""
     audiences: _builtins.bytes

@@ -206,6 +206,7 @@ def _proven(
         header.hash,
         b"".join([items.tokens[at * TOKEN_BYTES : (at + 1) * TOKEN_BYTES] for at in places]),
         b"".join([items.references[at * REFERENCE_BYTES : (at + 1) * REFERENCE_BYTES] for at in places]),
+        _chosen(items.audiences, 1, places) if items.audiences else b"",
     )
     width, rows = macs.MAC_BYTES, column(expected, macs.MAC_BYTES)
     return [

@@ -237,7 +237,7 @@ class Asker:
         self._flights[header.fields.check_id] = _Flight(batch.id, header, holders, self._clock.monotonic(), span)
         self._items_in_flight += batch.count
         self._wakeups.underway(batch.id)
-        macs, pads = ask_proofs(batch.secrets, header.hash, batch.tokens, batch.references)
+        macs, pads = ask_proofs(batch.secrets, header.hash, batch.tokens, batch.references, said.audiences)
         items = wire.CheckItems(
             tokens=batch.tokens,
             references=batch.references,

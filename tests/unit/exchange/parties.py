@@ -288,7 +288,8 @@ class AskerByHand:
         references = b"".join(item.reference for item in items)
         secrets = b"".join(item.secret or secret(item.value) for item in items)
         places = range(len(items)) if positions is None else positions
-        proofs, pads = ask_proofs(secrets, header.hash, tokens, references)
+        audiences = bytes(item.audience for item in items)
+        proofs, pads = ask_proofs(secrets, header.hash, tokens, references, audiences)
         return check_pb2.Question(
             tick=1,
             header=header.raw,
@@ -298,7 +299,7 @@ class AskerByHand:
                 references=references,
                 ask_macs=proofs,
                 grades=bytes(item.grade for item in items),
-                audiences=bytes(item.audience for item in items),
+                audiences=audiences,
                 group_tags=masked_tags(b"".join(item.group_tags for item in items), pads),
             ),
             positions=b"".join(place.to_bytes(4, "little") for place in places),

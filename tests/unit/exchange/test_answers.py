@@ -259,3 +259,20 @@ def test_a_thousand_items_cost_one_look_up_one_look_at_policies_and_one_write(he
     answer = node.answer(question)
     assert answer.positions == (999).to_bytes(4, "little")
     assert [one for one in statements if one.startswith("BEGIN")] == ["BEGIN", "BEGIN", "BEGIN IMMEDIATE"]
+
+
+@pytest.mark.parametrize("index", [1, 2])
+def test_an_item_under_another_audience_set_than_its_asker_put_it_shows_nothing(
+    held: Party, asker: AskerByHand, index: int
+) -> None:
+    """An item's set is in the ask MAC: the hub cannot widen who is told, not even among sets that are signed."""
+    sets = (check_pb2.AudienceSet(), check_pb2.AudienceSet(everyone=True), check_pb2.AudienceSet(parties=[held.id]))
+    header = asker.header(1, audience_hash=audience_hash(SALT, sets))
+    question = asker.question(header, [Item(PHONE, THEIRS)], audience_sets=sets)
+    question.items.audiences = bytes([index])
+    assert answerer(held).answer(question) == NOTHING
+    assert not witnessed(held, asker)
+    # Without a column every item has the first set: that is another MAC too.
+    again = asker.question(header, [Item(PHONE, THEIRS, audience=1)], audience_sets=sets)
+    again.items.audiences = b""
+    assert answerer(held).answer(again) == NOTHING

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from concordat.errors import ProtocolError
-from concordat.protocol.macs import answer_mac, ask_macs, confirm_macs, pair_mac
+from concordat.protocol.macs import answer_mac, ask_macs, ask_proofs, confirm_macs, masked_tags, pair_mac
 
 SECRET, OTHER_SECRET = b"s" * 32, b"t" * 32
 HASH, TOKEN, OWN, PEER = b"h" * 32, b"t" * 16, b"o" * 16, b"p" * 16
@@ -17,6 +17,8 @@ def all_macs(secret: bytes) -> list[bytes]:
     return [
         ask_macs(secret, HASH, TOKEN, OWN),
         ask_macs(secret, HASH, OWN, TOKEN),
+        ask_proofs(secret, HASH, TOKEN, OWN, bytes([0]))[0],
+        ask_proofs(secret, HASH, TOKEN, OWN, bytes([1]))[0],
         answer_mac(secret, HASH, "spiffe://f/node/A", (OWN, PEER), 3),
         answer_mac(secret, HASH, "spiffe://f/node/A", (PEER, OWN), 3),
         answer_mac(secret, HASH, "spiffe://f/node/A", (OWN, PEER), 2),
@@ -39,6 +41,19 @@ def test_columns_of_different_length_are_refused() -> None:
         ask_macs(SECRET, HASH, TOKEN * 2, OWN)
     with pytest.raises(ProtocolError):
         ask_macs(SECRET[:31], HASH, TOKEN, OWN)
+
+
+def test_group_tags_are_read_under_the_match_secret_only() -> None:
+    """Two askers' tags of one value, or one asker's in two checks, have nothing in common for whoever lacks it."""
+    tags = b"lineline" + b"recordre"
+    hidden = masked_tags(tags, ask_proofs(SECRET, HASH, TOKEN, OWN)[1])
+    assert masked_tags(hidden, ask_proofs(SECRET, HASH, TOKEN, OWN)[1]) == tags
+    others = [(OTHER_SECRET, HASH, TOKEN, OWN), (SECRET, b"i" * 32, TOKEN, OWN), (SECRET, HASH, TOKEN, PEER)]
+    assert all(masked_tags(hidden, ask_proofs(*one)[1]) != tags for one in others)
+    with pytest.raises(ProtocolError):
+        masked_tags(hidden, hidden + b"x")
+    with pytest.raises(ProtocolError):
+        ask_proofs(SECRET, HASH, TOKEN, OWN, b"\0\0")
 
 
 @pytest.mark.parametrize("references", [(OWN[:8], PEER + OWN[8:]), (OWN + PEER[:1], PEER[1:]), (OWN, b""), (b"", PEER)])
