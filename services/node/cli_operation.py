@@ -39,6 +39,7 @@ from services.node.operations import (
     sign_operation,
     start_sweep,
 )
+from services.node.store.store import FILE_NAME, Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,6 +49,10 @@ if TYPE_CHECKING:
 _CLOCK: Final = SystemClock()
 _DAY_S: Final = 86_400
 _STATE: Final = "OPERATION_STATE_"
+_REAL: Final = (
+    "Submitted for it before, when it was not known to be an exercise: {} files. Their records are real, are compared"
+    " with others, and stay when it is over: withdraw them if they are not, and submit them again after signing."
+)
 
 app = App(name="operation", help="Take part in operations and their sweeps.")
 
@@ -157,6 +162,8 @@ def sign(
     _, proposal = asyncio.run(read())
     if not as_json:
         Console().print(render_charter(proposal))
+        if number := real_files(home, proposal.held.charter):
+            Console().print(Text(_REAL.format(number), style="yellow"), soft_wrap=True)
     if not yes and (as_json or not _confirmed()):
         raise InputError("the charter was not signed; --yes signs without asking")
     state = _state(asyncio.run(do(proposal)))
@@ -165,6 +172,16 @@ def sign(
     else:
         show_banner(exercise=proposal.held.charter.exercise)
         Console().print(Text(f"{operation} is signed and {state}"))
+
+
+def real_files(home: Path, charter: wire.Charter) -> int:
+    """Return how many files were submitted for an exercise before its charter was signed here, and are real."""
+    if not charter.exercise or not (home / FILE_NAME).exists():
+        return 0
+    with Store.open(home / FILE_NAME, clock=_CLOCK) as store, store.read() as db:
+        query = "SELECT count(*) FROM file WHERE operation = ? AND domain = ''"
+        number: int = db.execute(query, (charter.operation,)).fetchone()[0]
+        return number
 
 
 def _confirmed() -> bool:

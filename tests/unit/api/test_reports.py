@@ -86,6 +86,25 @@ async def test_a_reader_gets_the_report_as_it_was_signed(
     )
 
 
+async def test_a_reader_gets_the_newest_version_or_the_one_that_it_names(
+    ijm: ApiClient, home: Homes, store: OperationStore, clock: ManualClock
+) -> None:
+    raw = charter_of(home, clock, [str(ijm.home.identity)])
+    propose(home, store, raw)
+    sign(home, store, raw)
+    for number in (1, 2):
+        store.start_sweep(str(home("node/NL").identity), "op1", SWEEP)
+        store.freeze("op1", SWEEP, b'{"version":%d}' % number, SIGNATURE)
+    found = [await ijm.send("GET", f"/v1/operations/op1/report{query}") for query in ("", "?version=1", "?version=2")]
+    shown = [ReportResponse.model_validate_json(one.content).report for one in found]
+    assert shown == [b'{"version":2}', b'{"version":1}', b'{"version":2}']
+    missing = await ijm.send("GET", "/v1/operations/op1/report?version=3")
+    assert (missing.status_code, missing.json()["code"]) == (403, "refused")
+    for bad in ("-1", "101", "x"):
+        refused = await ijm.send("GET", f"/v1/operations/op1/report?version={bad}")
+        assert (refused.status_code, refused.json()["code"]) == (400, "bad_input")
+
+
 async def test_i8_whoever_is_not_named_learns_nothing_at_any_stage(
     ijm: ApiClient, home: Homes, store: OperationStore, clock: ManualClock
 ) -> None:

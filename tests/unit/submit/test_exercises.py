@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,12 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from concordat.canon import Kind
+from concordat.cli import run
 from concordat.clock import ManualClock, SystemClock
 from concordat.custodians import CustodianPool
 from concordat.errors import InputError
 from concordat.tokens import MASK_KEY_BYTES, MaskKey, token_input
 from concordat.wire.v1 import check_pb2 as wire
 from concordat.wire.v1 import operations_pb2
+from services.node.cli_operation import real_files
+from services.node.events import Told, as_json, as_text
+from services.node.exercise_view import BANNER
 from services.node.exercises import wipe_ended
 from services.node.held import HeldOperation, charter_path, exercise_of, keep_operation
 from services.node.store.rows import PairRow, ToldRow, WitnessRow
@@ -165,6 +171,22 @@ def test_nothing_is_submitted_for_an_exercise_that_is_over(home: Home, store: St
     assert refusal.value.code == "exercise_over"
 
 
+def told_row(reference: bytes, cursor: int) -> ToldRow:
+    return ToldRow(
+        edge_id=reference[::-1],
+        own_reference=reference,
+        other=OTHER,
+        other_reference=bytes([cursor]) * 16,
+        handle=f"M-{cursor}",
+        grade=1,
+        told_at_ms=0,
+        asked=True,
+        check_id=None,
+        sweep_id=None,
+        look_once=False,
+    )
+
+
 def fill(store: Store) -> None:
     """Give every value a match, a witness, a verified pair and a check that was sent, as a real exercise does."""
     with store.read() as db:
@@ -172,19 +194,7 @@ def fill(store: Store) -> None:
     for cursor, reference in enumerate(references, 1):
         edge, theirs = reference[::-1], bytes([cursor]) * 16
         told = wire.Told(edge_id=edge, own_reference=reference, other=OTHER, other_reference=theirs)
-        row = ToldRow(
-            edge_id=edge,
-            own_reference=reference,
-            other=OTHER,
-            other_reference=theirs,
-            handle=f"h{cursor}",
-            grade=1,
-            told_at_ms=0,
-            asked=True,
-            check_id=None,
-            sweep_id=None,
-            look_once=False,
-        )
+        row = told_row(reference, cursor)
         store.witness([WitnessRow(reference, OTHER, theirs, bytes(16))], [])
         store.verified_pairs([PairRow(reference, OTHER, theirs, bytes(16))])
         content = wire.Notice(cursor=cursor, told=told).SerializeToString()
@@ -238,3 +248,53 @@ def test_the_key_of_an_exercise_goes_and_its_charter_stays_to_tell_that_it_was_o
     assert keys == ["real-day.key"]
     with pytest.raises(InputError):
         Submitter(home, store, CLOCK, CASE, operation="rehearsal").submit_values(TYPED, Kind.PHONE)
+
+
+def command(*words: str) -> int:
+    return run(["node", *words])
+
+
+def test_the_banner_stands_above_what_people_see_of_an_exercise(
+    home: Home, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign_charter(home, "rehearsal", exercise=True)
+    case, where = tmp_path / "case.toml", ("--home", str(home.path))
+    command("case", "new", str(case))
+    listing = tmp_path / "list.csv"
+    listing.write_text("identifier\n+49 30 23125384\n")
+    capsys.readouterr()
+    told: dict[str, bool] = {}
+    for operation in ("rehearsal", ""):
+        marked = ("--operation", operation) if operation else ()
+        given = ("submit", str(listing), "--case", str(case), *where, "--kind", "phone", "--region", "GB", "--no-wait")
+        assert command(*given, *marked) == 0
+        told[operation] = BANNER in capsys.readouterr().err
+    assert told == {"rehearsal": True, "": False}
+    assert command("matches", *where) == 0
+    assert BANNER not in capsys.readouterr().out
+    with store.read() as db:
+        references = dict(db.execute("SELECT domain, reference FROM value WHERE grade = 1").fetchall())
+    for cursor, reference in enumerate(references.values(), 1):
+        row = told_row(reference, cursor)
+        store.receive_notice(cursor, b"", told=row, at=0.0)
+    assert command("matches", *where) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(BANNER)
+    assert shown.count("(EXERCISE)") == 1
+    assert command("matches", *where, "--json") == 0
+    found = json.loads(capsys.readouterr().out)["matches"]
+    assert sorted((one["operation"], one["exercise"]) for one in found) == [("", False), ("rehearsal", True)]
+
+
+def test_a_line_of_the_running_node_says_that_a_match_is_of_an_exercise() -> None:
+    real = Told("M-1", "DE", "e164", "strong", asked=True, look_once=False)
+    assert as_text(replace(real, exercise="drill")) == f"EXERCISE drill: {as_text(real)}"
+    assert json.loads(as_json("NL", replace(real, exercise="drill")))["exercise"] == "drill"
+
+
+def test_whoever_signs_an_exercise_hears_of_files_that_were_real_before(home: Home, store: Store) -> None:
+    charter = operations_pb2.Charter(operation="rehearsal", exercise=True)
+    assert real_files(home.path, charter) == 0
+    Submitter(home, store, CLOCK, CASE, operation="rehearsal").submit_values(TYPED, Kind.PHONE)
+    assert real_files(home.path, charter) == 1
+    assert real_files(home.path, operations_pb2.Charter(operation="rehearsal")) == 0
