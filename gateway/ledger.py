@@ -27,6 +27,7 @@ from gateway.ledger_exercises import wipe_exercise
 from gateway.ledger_incarnations import INCARNATION_BYTES, Renewal, current_incarnations, incarnate, renew
 from gateway.ledger_rows import (
     append_notices,
+    has_list,
     know_told,
     last_cursor,
     live_edges,
@@ -339,7 +340,7 @@ class Ledger:
         now_ms = self._now_ms()
         store_edges(connection, book, now_ms)
         draft.visible = show_edges(connection, book) or draft.visible
-        for telling in book.tellings:
+        for telling in [one for one in book.tellings if has_list(one.recipient)]:
             draft.tell(telling.recipient, self._notice(telling, now_ms), telling.exercise)
 
     def _notice(self, telling: Telling, now_ms: int) -> wire.Notice:

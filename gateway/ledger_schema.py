@@ -5,7 +5,7 @@ What changes here needs a migration in `gateway.migrations`, which make the tabl
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -23,12 +23,27 @@ from sqlalchemy import (
     text,
 )
 
+if TYPE_CHECKING:
+    from sqlalchemy import Dialect
+
 metadata: Final = MetaData()
 
 
 def ordered(length: int) -> String:
     """Return a text type that sorts by code point everywhere, as Python and SQLite do, whatever a server's locale."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+class Bytes(LargeBinary):
+    """Bytes, which both drivers take and give as they are; to wrap each value costs as much as to store it."""
+
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        """Wrap nothing."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        """Unwrap nothing."""
 
 
 LIVE: Final = text("state = 'live'")
@@ -39,7 +54,7 @@ EDGE_KEYS: Final = {
 }
 
 # incarnation, position, handle secret, schema version
-meta: Final = Table("meta", metadata, Column("key", ordered(32), primary_key=True), Column("value", LargeBinary))
+meta: Final = Table("meta", metadata, Column("key", ordered(32), primary_key=True), Column("value", Bytes()))
 
 # the sequence up to which a party's values are published to all replicas
 party_sequence: Final = Table(
@@ -51,10 +66,10 @@ check_log: Final = Table(
     "check_log",
     metadata,
     Column("asker", ordered(400), nullable=False),
-    Column("check_id", LargeBinary(16), nullable=False),
+    Column("check_id", Bytes(16), nullable=False),
     Column("purpose", ordered(64), nullable=False),
     Column("operation", ordered(64), nullable=False),
-    Column("justification_hash", LargeBinary(32), nullable=False),
+    Column("justification_hash", Bytes(32), nullable=False),
     Column("count", Integer, nullable=False),
     Column("received_at_ms", BigInteger, nullable=False),
     PrimaryKeyConstraint("asker", "check_id"),
@@ -64,17 +79,17 @@ check_log: Final = Table(
 edge: Final = Table(
     "edge",
     metadata,
-    Column("edge_id", LargeBinary(16), primary_key=True),
+    Column("edge_id", Bytes(16), primary_key=True),
     Column("party_a", ordered(400), nullable=False),
-    Column("reference_a", LargeBinary(16), nullable=False),
+    Column("reference_a", Bytes(16), nullable=False),
     Column("party_b", ordered(400), nullable=False),
-    Column("reference_b", LargeBinary(16), nullable=False),
+    Column("reference_b", Bytes(16), nullable=False),
     Column("namespace", Integer, nullable=False),
     Column("grade", Integer, nullable=False),
-    Column("check_id", LargeBinary(16), nullable=False),  # empty for an edge of a sweep
-    Column("sweep_id", LargeBinary(16), nullable=False),  # empty for an edge of a check
+    Column("check_id", Bytes(16), nullable=False),  # empty for an edge of a sweep
+    Column("sweep_id", Bytes(16), nullable=False),  # empty for an edge of a check
     Column("state", ordered(8), nullable=False),  # live | merged | void
-    Column("merged_into", LargeBinary(16)),
+    Column("merged_into", Bytes(16)),
     Column("opened_at_ms", BigInteger, nullable=False),
     Column("exercise", ordered(64), nullable=False, server_default=text("''")),  # its operation, or none
     Column("visible", Boolean, nullable=False, server_default=false()),  # both sides were told; true for good (I11)
@@ -89,11 +104,13 @@ told: Final = Table(
     "told",
     metadata,
     Column("recipient", ordered(400), nullable=False),
-    Column("reference", LargeBinary(16), nullable=False),
+    Column("reference", Bytes(16), nullable=False),
     Column("other", ordered(400), nullable=False),
-    Column("edge_id", LargeBinary(16), nullable=False),
+    Column("edge_id", Bytes(16), nullable=False),
     PrimaryKeyConstraint("recipient", "reference", "other", "edge_id"),
     Index("told_by_edge", "edge_id"),
+    # A group of answers is looked up by its references alone.
+    Index("told_by_reference", "reference"),
     Index("told_key", "recipient", "reference", "other", unique=True),
 )
 
@@ -103,7 +120,7 @@ notice: Final = Table(
     metadata,
     Column("recipient", ordered(400), nullable=False),
     Column("cursor", BigInteger, nullable=False),
-    Column("content", LargeBinary, nullable=False),
+    Column("content", Bytes(), nullable=False),
     Column("exercise", ordered(64), nullable=False, server_default=text("''")),  # as of its edge
     PrimaryKeyConstraint("recipient", "cursor"),
 )
@@ -113,8 +130,9 @@ tombstone: Final = Table(
     "tombstone",
     metadata,
     Column("party", ordered(400), nullable=False),
-    Column("reference", LargeBinary(16), nullable=False),
+    Column("reference", Bytes(16), nullable=False),
     PrimaryKeyConstraint("party", "reference"),
+    Index("tombstone_by_reference", "reference"),
 )
 
 
@@ -122,13 +140,13 @@ tombstone: Final = Table(
 receipt: Final = Table(
     "receipt",
     metadata,
-    Column("edge_id", LargeBinary(16), nullable=False),
+    Column("edge_id", Bytes(16), nullable=False),
     Column("signer", ordered(400), nullable=False),
     Column("withdrawer", ordered(400), nullable=False),
-    Column("reference", LargeBinary(16), nullable=False),  # the withdrawn one
+    Column("reference", Bytes(16), nullable=False),  # the withdrawn one
     Column("owed_since_ms", BigInteger, nullable=False),
     Column("forward", Boolean, nullable=False),  # the withdrawing party was told too; else its receipt would show (I11)
-    Column("message", LargeBinary),
+    Column("message", Bytes()),
     PrimaryKeyConstraint("edge_id", "signer"),
 )
 
@@ -136,9 +154,9 @@ receipt: Final = Table(
 feedback: Final = Table(
     "feedback",
     metadata,
-    Column("edge_id", LargeBinary(16), nullable=False),
+    Column("edge_id", Bytes(16), nullable=False),
     Column("signer", ordered(400), nullable=False),
-    Column("message", LargeBinary, nullable=False),
+    Column("message", Bytes(), nullable=False),
     PrimaryKeyConstraint("edge_id", "signer"),
 )
 
@@ -147,7 +165,7 @@ incarnation: Final = Table(
     "incarnation",
     metadata,
     Column("party", ordered(400), nullable=False),
-    Column("incarnation", LargeBinary(16), nullable=False),
+    Column("incarnation", Bytes(16), nullable=False),
     Column("number", BigInteger, nullable=False),
     PrimaryKeyConstraint("party", "incarnation"),
 )

@@ -16,9 +16,11 @@ def _ordered(length: int) -> sa.String:
 
 
 def upgrade() -> None:
-    """Add the tables, and mark every edge and notice as of no exercise."""
+    """Add tables and indexes, and mark every edge and notice as of no exercise."""
     for table in ("edge", "notice"):
         op.add_column(table, sa.Column("exercise", _ordered(64), nullable=False, server_default=sa.text("''")))
+    for table in ("told", "tombstone"):
+        op.create_index(f"{table}_by_reference", table, ["reference"])
     op.create_table(
         "receipt",
         sa.Column("edge_id", sa.LargeBinary(16), nullable=False),
