@@ -8,11 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from concordat.identity.manifest import Manifest
 from concordat.protocol.check import CHECK_COST, audience_hash
 from concordat.protocol.macs import ASKER_TOLD, HOLDER_TOLD, answer_mac
 from concordat.wire.v1 import check_pb2
 from services.node.exchange.answerer import Answerer
 from services.node.exchange.seen import SeenChecks
+from services.node.policy import DEFAULT, SILENT
 from tests.unit.exchange.parties import SALT, AskerByHand, Item, secret
 
 if TYPE_CHECKING:
@@ -276,3 +278,44 @@ def test_an_item_under_another_audience_set_than_its_asker_put_it_shows_nothing(
     again = asker.question(header, [Item(PHONE, THEIRS, audience=1)], audience_sets=sets)
     again.items.audiences = b""
     assert answerer(held).answer(again) == NOTHING
+
+
+def test_an_answer_that_was_given_stays_and_one_that_was_not_is_decided_by_the_policies_of_now(
+    held: Party, asker: AskerByHand
+) -> None:
+    """Narrowing takes effect for every later answer, and takes nothing back."""
+    node, header = answerer(held), asker.header(2)
+    first = asker.question(header, [Item(PHONE, THEIRS)], positions=[0])
+    given = node.answer(first)
+    assert given.decisions == bytes([ASKER_TOLD | HOLDER_TOLD])
+    for value in (PHONE, "+447700900124"):
+        held.handle(value, SILENT, ask=False)
+    assert node.answer(first) == given
+    later = node.answer(asker.question(header, [Item("+447700900124", THEIRS)], positions=[1]))
+    assert later.decisions == bytes([HOLDER_TOLD])
+
+
+def test_where_nobody_may_be_told_nothing_is_answered_or_kept(held: Party, asker: AskerByHand) -> None:
+    """Silent towards each other: the hub sees what it would see of a token that nobody holds (I11)."""
+    held.handle(PHONE, SILENT, ask=False)
+    sets = (check_pb2.AudienceSet(parties=[held.federation.id("FR")]),)
+    header = asker.header(1, audience_hash=audience_hash(SALT, sets))
+    node = answerer(held)
+    assert node.answer(asker.question(header, [Item(PHONE, THEIRS)], audience_sets=sets)) == NOTHING
+    assert not witnessed(held, asker)
+    # It widens while the check lives: the same item is looked up again.
+    held.handle(PHONE, DEFAULT, ask=False)
+    assert node.answer(asker.question(header, [Item(PHONE, THEIRS)], audience_sets=sets)).decisions == bytes(
+        [ASKER_TOLD]
+    )
+
+
+@pytest.mark.parametrize("row", ["NL", "DE"])
+def test_two_that_are_not_agreed_are_not_compared_whoever_asks(held: Party, asker: AskerByHand, row: str) -> None:
+    """To ask is to hand over tokens: each one's row has to have the other's class (LB-26)."""
+    content = held.federation.manifest.model_dump()
+    manifest = Manifest.model_validate(content | {"opt_in": {**content["opt_in"], row: ("third_country",)}})
+    node = answerer(held)
+    node.use_manifest(manifest)
+    header = asker.header(1, manifest_hash=manifest.hash)
+    assert node.answer(asker.question(header, [Item(PHONE, THEIRS)])).refused == "refused"
