@@ -9,7 +9,7 @@ class of a value either, as the report goes to all (I11).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from concordat.errors import UnavailableError
 from concordat.protocol.report import class_byte
@@ -39,9 +39,9 @@ SELECT v.namespace, v.rules_version, v.reference, t.label, t.secret, max(r.traff
 {_RECORDS}
 JOIN visible_policy s ON s.policy_id = coalesce(r.policy_id, 0)
 LEFT JOIN token t ON t.value_id = v.id AND t.epoch = :epoch
-{_LIVE}
-GROUP BY v.id
-"""
+{_LIVE}"""
+_CHUNK: Final = 500
+_Row: TypeAlias = "tuple[str, int, bytes, bytes, bytes, int, int]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +100,33 @@ def read_sweep_set(db: sqlite3.Connection, query: SetQuery) -> SweepSet:
 
 def still_in_set(db: sqlite3.Connection, query: SetQuery, references: Collection[bytes]) -> bool:
     """Tell whether values of a set, by their references, would be in it now: no policy was narrowed meanwhile."""
-    return set(references) <= {row[2] for row in _visible_rows(db, query)}
+    asked, found = sorted(set(references)), 0
+    for start in range(0, len(asked), _CHUNK):
+        part = {f"r{at}": one for at, one in enumerate(asked[start : start + _CHUNK])}
+        found += len(_visible_rows(db, query, f" AND v.reference IN ({','.join(f':{name}' for name in part)})", part))
+    return found == len(asked)
 
 
-def _visible_rows(db: sqlite3.Connection, query: SetQuery) -> list[tuple[str, int, bytes, bytes, bytes, int, int]]:
-    names = {
+def _visible_rows(
+    db: sqlite3.Connection, query: SetQuery, which: str = "", more: Mapping[str, bytes] | None = None
+) -> list[_Row]:
+    names = {**_names(query), **(more or {})}
+    policies = db.execute(_POLICIES + which, names).fetchall()
+    # Few policies, however many records: the test is made once for each, and SQLite joins.
+    visible = [number or 0 for number, content in policies if query.tells_all(_policy(content))] or [-1]
+    known = f"WITH visible_policy (policy_id) AS (VALUES {','.join(f'({int(one)})' for one in visible)}) "
+    rows = db.execute(f"{known}{_VALUES}{which} GROUP BY v.id", names)
+    return [row for row in rows if query.rules_versions.get(row[0]) == row[1]]
+
+
+def _names(query: SetQuery) -> dict[str, str | int | bytes]:
+    return {
         "operation": query.operation,
         "domain": query.domain,
         "strong": STRONG,
         "today": query.today.isoformat(),
         "epoch": query.epoch,
     }
-    policies = db.execute(_POLICIES, names).fetchall()
-    visible = [number or 0 for number, content in policies if query.tells_all(_policy(content))]
-    # Few policies, however many records: the test is made once for each, and SQLite joins.
-    known = "WITH visible_policy (policy_id) AS (VALUES {}) ".format(
-        ",".join(f"({int(one)})" for one in visible or [-1])
-    )
-    rows = db.execute(known + _VALUES, names)
-    return [row for row in rows if query.rules_versions.get(row[0]) == row[1]]
 
 
 def _policy(content: str | None) -> Policy:
