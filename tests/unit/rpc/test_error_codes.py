@@ -12,6 +12,8 @@ from concordat.errors import CATALOGUE
 ROOT = Path(__file__).parents[3]
 SOURCES = ("concordat", "gateway", "services", "demo")
 CATALOGUE_FILE = ROOT / "concordat" / "errors.py"
+# Said to the officer at a node's desk, and to nobody else.
+NODE_CODES = {"exercise_over", "no_such_match", "no_such_record", "party_unknown", "store_restored"}
 
 
 def _trees() -> dict[Path, ast.Module]:
@@ -36,8 +38,17 @@ def test_every_code_that_is_raised_is_in_the_catalogue_or_stays_at_a_node() -> N
     for path, tree in _trees().items():
         for code in _codes(tree):
             where[code].add(str(path.relative_to(ROOT)))
-    unknown = {code: sorted(files) for code, files in where.items() if code not in CATALOGUE.keys() | READING_CODES}
+    unknown = {code: sorted(files) for code, files in where.items() if code not in CATALOGUE.keys() | READING_CODES | NODE_CODES}
     assert unknown == {}
+
+
+def test_the_codes_of_a_node_s_desk_are_raised_there_only() -> None:
+    raised: set[str] = set()
+    for path, tree in _trees().items():
+        local = _codes(tree) & NODE_CODES
+        assert not local or path.is_relative_to(ROOT / "services" / "node"), path
+        raised |= local
+    assert raised == NODE_CODES
 
 
 def test_the_codes_of_readings_are_raised_by_canonical_forms_only() -> None:
