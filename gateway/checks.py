@@ -43,7 +43,7 @@ class Checks:
     running: Tick
     closed: dict[int, Tick] = field(default_factory=dict)
     certified: int = 0
-    """Certificates so far."""
+    """Certificates so far; those of exercises are in no count."""
     _by_id: dict[bytes, LiveCheck] = field(default_factory=dict)
     _bytes: Counter[str] = field(default_factory=Counter)
     _count: Counter[str] = field(default_factory=Counter)
@@ -359,7 +359,7 @@ class Checks:
             self._count[check.asker] -= 1
             self._answer_asker(tick, check, now)
             check.span.end()
-        self.certified += len(tick.checks)
+        self.certified += sum(not check.header.fields.exercise for check in tick.checks)
         # I2: nothing of the tick stays, nor in a queue that a slow node did not take.
         tick.checks.clear()
         self.shared.out.put(Forget(tick.number))

@@ -43,6 +43,8 @@ def test_a_check_of_an_exercise_is_sent_to_its_participants_only(world: World) -
     assert refusals(nl.link) == []
     assert "question" in de.link.kinds()
     assert "question" not in fr.link.kinds()
+    assert "certificate" in nl.link.kinds()
+    assert world.hubs[0].exchange.progress[1] == 0, "no statistics"
 
 
 def test_an_exercise_that_is_over_takes_no_check_any_more(world: World) -> None:
