@@ -138,7 +138,7 @@ class QueryItem(Form):
     token: Token
     reference: Reference = Field(description="The partner's own for this value, the same in every query.")
     ask_mac: Mac = Field(
-        description="First 32 bytes of BLAKE2b-512 keyed with the match secret over 'ask' | header hash | token | reference."
+        description="First 32 bytes of keyed BLAKE2b-512(match secret, 'ask' | header hash | token | reference)."
     )
     namespace: Word = Field(description="Of the value; an answer of another namespace is no hit.")
 
