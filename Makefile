@@ -7,7 +7,7 @@ PROTO := $(wildcard proto/concordat/wire/v1/*.proto)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-seeds images compose-init compose-up compose-down lint types proto proto-check bench fmt lock clean
+.PHONY: help demo test test-all test-seeds leak-test images compose-init compose-up compose-down lint types proto proto-check bench fmt lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ compose-up: compose-init ## start the federation in deploy/compose.yaml and wait
 
 compose-down: ## stop it; keys, records and the ledger stay
 	@docker compose -f deploy/compose.yaml down
+
+leak-test: .venv/ready ## whether an asker can tell a silent holder by time, in about four minutes on a quiet machine
+	@scripts/leak-test $(ARGS)
 
 test-seeds: .venv/ready ## the demo with seeds 1 to 20
 	@scripts/demo-seeds 1 20
