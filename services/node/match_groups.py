@@ -26,12 +26,16 @@ CORRECT_WITHIN_H: Final = 48
 """Hours within which what was disclosed of a withdrawn value is corrected or deleted (Pruem II 64(1)(m); LB-22)."""
 
 
+_ENDS: Final = {"withdrawn": "withdrawn", "own_withdrawn": "withdrawn", "void": "void"}
+"""What ends an edge, and the state of a match without any other."""
+
+
 class Turn(NamedTuple):
     """One thing that happened to a match."""
 
     at_ms: int
     what: str
-    """told, void, withdrawn, false_hit (said by the other side) or own_false_hit."""
+    """told, void, withdrawn and false_hit (by the other side), own_withdrawn and own_false_hit (here)."""
     other: str
     """Short name of the other party."""
     reason: str = ""
@@ -63,7 +67,7 @@ class Group:
         """Return shown, withdrawn or void: whether any edge stands, else how the last one ended."""
         if self.size:
             return "shown"
-        ended = [turn.what for turn in self.timeline if turn.what in ("withdrawn", "void")]
+        ended = [_ENDS[turn.what] for turn in self.timeline if turn.what in _ENDS]
         return ended[-1] if ended else "void"
 
 
@@ -74,7 +78,7 @@ def match_groups(db: sqlite3.Connection, nodes: int) -> list[Group]:
         db: The store.
         nodes: Number of nodes of the federation, by which 'many' is measured.
     """
-    ends = dict(_ends(db))
+    ends = _Ends(db)
     said: dict[tuple[bytes, bytes], list[feedback.FeedbackRow]] = {}
     for row in feedback.all_feedback(db):
         said.setdefault((row.edge_id, row.own_reference), []).append(row)
@@ -104,7 +108,7 @@ def _group(
     handle: str,
     rows: list[ToldRow],
     value: tuple[str, str, str, str] | None,
-    ends: dict[bytes, int],
+    ends: _Ends,
     said: dict[tuple[bytes, bytes], list[feedback.FeedbackRow]],
     nodes: int,
 ) -> Group:
@@ -127,16 +131,36 @@ def _group(
     )
 
 
-def _turns(row: ToldRow, ends: dict[bytes, int], said: list[feedback.FeedbackRow]) -> Iterator[Turn]:
+def _turns(row: ToldRow, ends: _Ends, said: list[feedback.FeedbackRow]) -> Iterator[Turn]:
     other = short(row.other)
     yield Turn(row.told_at_ms, "told", other)
     if row.state in ("voided", "withdrawn"):
-        yield Turn(ends.get(row.edge_id, row.told_at_ms), "void" if row.state == "voided" else "withdrawn", other)
+        yield ends.of(row)
     for one in said:
         yield Turn(one.at_ms, "own_false_hit" if one.own else "false_hit", other, one.reason)
 
 
-def _ends(db: sqlite3.Connection) -> Iterator[tuple[bytes, int]]:
+class _Ends:
+    """How and when edges ended."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._heard = dict(_heard(db))
+        self._own: dict[bytes, int] = dict(db.execute("SELECT reference, at_ms FROM withdrawal"))
+        # They outlive the notices, which a ledger with another incarnation begins anew.
+        receipts = db.execute("SELECT reference, peer, at_ms FROM receipt WHERE own = 1")
+        self._receipts: dict[tuple[bytes, str], int] = {(reference, peer): at for reference, peer, at in receipts}
+
+    def of(self, row: ToldRow) -> Turn:
+        heard = self._heard.get(row.edge_id, self._receipts.get((row.other_reference, row.other)))
+        if row.state == "voided":
+            return Turn(row.told_at_ms if heard is None else heard, "void", short(row.other))
+        own = self._own.get(row.own_reference)
+        if heard is None and own is not None:
+            return Turn(own, "own_withdrawn", short(row.other))
+        return Turn(row.told_at_ms if heard is None else heard, "withdrawn", short(row.other))
+
+
+def _heard(db: sqlite3.Connection) -> Iterator[tuple[bytes, int]]:
     for (content,) in db.execute("SELECT content FROM notice ORDER BY cursor"):
         notice = wire.Notice.FromString(content)
         if notice.HasField("withdrawn"):

@@ -121,6 +121,8 @@ def news_lines(groups: Iterable[Group]) -> list[str]:
                 lines.append(
                     f"{group.handle}: {turn.other} withdrew on {at}; correct or delete what it gave by {until}"
                 )
+            elif turn.what == "own_withdrawn":
+                lines.append(f"{group.handle}: withdrawn here on {at}; {turn.other} was told of the match")
             elif turn.what == "false_hit":
                 lines.append(f"{group.handle}: {turn.other} says that it is a false hit ({turn.reason}), {at}")
             elif turn.what == "own_false_hit":

@@ -139,8 +139,25 @@ def test_a_weak_match_is_marked(held: Desk) -> None:
     assert groups(held)[0].grade == "weak"
 
 
-def test_what_this_party_withdrew_is_no_match_any_more(held: Desk) -> None:
+def test_what_this_party_withdrew_is_no_match_and_not_said_of_the_other_side(held: Desk) -> None:
+    """The other side has to correct what it got, not this one (LB-22); and the time is that of the withdrawal."""
+    held.tokenise()
     hear(held, told(reference_of(held, "one@mail.example"), "DE", edge=1, at_ms=1))
     held.decisions().withdraw(held.every(), officer="o", reason=WithdrawReason.WITHDRAWN)
     (group,) = groups(held)
     assert (group.size, group.state) == (0, "withdrawn")
+    assert [turn.what for turn in group.timeline] == ["told", "own_withdrawn"]
+    assert group.updated_at_ms == int(held.clock.now() * 1000)
+    (line,) = matches.news_lines([group])
+    assert "withdrawn here" in line
+    assert "correct" not in line
+
+
+def test_what_the_other_side_withdrew_first_stays_its_withdrawal(held: Desk) -> None:
+    held.tokenise()
+    hear(held, told(reference_of(held, "one@mail.example"), "DE", edge=1, at_ms=1))
+    with held.store.write() as db:
+        inbox.set_told_state(db, bytes([1]) * 16, "withdrawn")
+    hear(held, withdrawn=wire.Withdrawn(edge_id=bytes([1]) * 16, withdrawn_at_ms=HOUR_MS))
+    held.decisions().withdraw(held.every(), officer="o", reason=WithdrawReason.WITHDRAWN)
+    assert [turn.what for turn in groups(held)[0].timeline] == ["told", "withdrawn"]
