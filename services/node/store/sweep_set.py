@@ -3,7 +3,8 @@
 It holds each strong value once that has a *visible* record in a file of the operation and whose namespace the charter
 names: accepted, kept, not past its last day nor that of its case, and with a policy that lets every other participant
 be told of it. Other records neither stream nor weigh: silent ones and those that are told to some only are not in the
-class of a value either, as the report goes to all (I11).
+class of a value either, as the report goes to all (I11). The provider's restriction holds in a sweep as in a check, and
+may come later than the record (Europol Reg. 19(2); LB-24).
 """
 
 from __future__ import annotations
