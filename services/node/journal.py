@@ -103,15 +103,18 @@ class Journal:
         with self._alone(), store.write() as db:
             lines = self._read()
             self._require_whole(lines, meta.get_int(db, meta.JOURNAL_POSITION))
-            _apply(db, lines[meta.get_int(db, meta.JOURNAL_POSITION) :], epochs_of(db))
+            position = meta.get_int(db, meta.JOURNAL_POSITION)
+            _apply(db, lines[position:], epochs_of(db))
             meta.put(db, meta.JOURNAL_POSITION, len(lines))
+            # Whoever decides before the node has started must not hide from it that the store is an older copy.
+            meta.put(db, meta.JOURNAL_BEHIND, meta.get_int(db, meta.JOURNAL_BEHIND) + len(lines) - position)
             last = lines[-1] if lines else None
             yield Change(
                 db, self, len(lines), _FIRST if last is None else _hash(last.model_dump_json(exclude_none=True))
             )
 
     def replay(self, store: Store) -> int:
-        """Apply what the store has not applied; return how many decisions that were.
+        """Apply what the store had not applied since the last time; return how many decisions that were.
 
         Raises:
             ConfigError: As `changing`.
@@ -122,7 +125,9 @@ class Journal:
             self._require_whole(lines, position)
             _apply(db, lines[position:], epochs_of(db))
             meta.put(db, meta.JOURNAL_POSITION, len(lines))
-            return len(lines) - position
+            behind = meta.get_int(db, meta.JOURNAL_BEHIND) + len(lines) - position
+            meta.put(db, meta.JOURNAL_BEHIND, 0)
+            return behind
 
     def write(self, text: str) -> None:
         """Append lines; on disk when this returns."""

@@ -53,10 +53,13 @@ def form_batches(
     groups: dict[tuple[str, int, str, int, str], list[int]] = {}
     for value_id, *key in rows:
         groups.setdefault((key[0], key[1], key[2], key[3], key[4]), []).append(value_id)
-    db.executemany("DELETE FROM to_check WHERE value_id = ? AND purpose = ?", [row[:2] for row in rows])
+    db.executemany(
+        "DELETE FROM to_check WHERE value_id = ? AND purpose = ? AND operation = ?",
+        [(row[0], row[1], row[3]) for row in rows],
+    )
     ids: list[int] = []
     for (purpose, case_id, operation, look_once, _), value_ids in groups.items():
-        fresh = _not_asked(db, value_ids, epoch, purpose)
+        fresh = _not_asked(db, value_ids, (epoch, purpose, operation))
         # Strong and weak shuffled together, so that order and size tell the hub nothing of the file.
         rng.shuffle(fresh)
         for start in range(0, len(fresh), max_items):
@@ -65,9 +68,9 @@ def form_batches(
     return ids
 
 
-def _not_asked(db: sqlite3.Connection, value_ids: list[int], epoch: int, purpose: str) -> list[int]:
-    query = "SELECT 1 FROM batch_item WHERE value_id = ? AND epoch = ? AND purpose = ?"
-    return [one for one in value_ids if db.execute(query, (one, epoch, purpose)).fetchone() is None]
+def _not_asked(db: sqlite3.Connection, value_ids: list[int], about: tuple[int, str, str]) -> list[int]:
+    query = "SELECT 1 FROM batch_item WHERE value_id = ? AND epoch = ? AND purpose = ? AND operation = ?"
+    return [one for one in value_ids if db.execute(query, (one, *about)).fetchone() is None]
 
 
 def _add_batch(
@@ -78,10 +81,10 @@ def _add_batch(
     )
     batch_id = cursor.lastrowid
     assert batch_id is not None
-    epoch, purpose = batch[:2]
+    epoch, purpose, _, operation, _ = batch
     db.executemany(
-        "INSERT INTO batch_item VALUES (?, ?, ?, ?, ?)",
-        [(batch_id, position, value_id, epoch, purpose) for position, value_id in enumerate(value_ids)],
+        "INSERT INTO batch_item VALUES (?, ?, ?, ?, ?, ?)",
+        [(batch_id, position, value_id, epoch, purpose, operation) for position, value_id in enumerate(value_ids)],
     )
     db.executemany("INSERT INTO pending VALUES (?, ?, 'new', 0)", [(batch_id, holder) for holder in holders])
     return batch_id
@@ -203,7 +206,7 @@ def move_to_epoch(db: sqlite3.Connection, epoch: int, live: Collection[int], tod
         "INSERT OR IGNORE INTO to_check SELECT i.value_id, i.purpose, b.case_id, b.operation, b.look_once"
         " FROM batch b JOIN batch_item i ON i.batch_id = b.id JOIN case_profile c ON c.id = b.case_id"
         " WHERE b.epoch <> :epoch AND c.valid_until >= :today AND NOT EXISTS (SELECT 1 FROM batch_item j"
-        "  WHERE j.value_id = i.value_id AND j.purpose = i.purpose AND j.epoch = :epoch)"
+        "  WHERE j.value_id = i.value_id AND j.purpose = i.purpose AND j.operation = i.operation AND j.epoch = :epoch)"
         " AND (b.look_once = 0 OR EXISTS (SELECT 1 FROM pending p WHERE p.batch_id = b.id))"
         " ORDER BY b.id DESC",
         {"epoch": epoch, "today": today.isoformat()},

@@ -120,7 +120,7 @@ def stop_asking(db: sqlite3.Connection, value_id: int) -> None:
 
 
 def ask_again(db: sqlite3.Connection, value_ids: Iterable[int]) -> None:
-    """Have values asked about anew, of all holders and with a new header, for each purpose of their live records."""
+    """Have values asked about anew, of all holders, for each purpose and operation of their live records."""
     for value_id in value_ids:
         forget_batches(db, value_id)
         db.execute(
@@ -131,7 +131,7 @@ def ask_again(db: sqlite3.Connection, value_ids: Iterable[int]) -> None:
             " max(c.valid_until || CASE r.look_once WHEN 0 THEN '1' ELSE '0' END) FROM record_value rv"
             " JOIN record r ON r.id = rv.record_id JOIN file f ON f.id = r.file_id"
             " JOIN case_profile c ON c.id = f.case_id WHERE rv.value_id = ? AND r.status = 'accepted'"
-            " GROUP BY c.purpose)",
+            " GROUP BY c.purpose, f.operation)",
             (value_id,),
         )
 

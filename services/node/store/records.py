@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from services.node.policy import DEFAULT, Policy
-from services.node.store.policies import add_proposal, put_policy
+from services.node.store.policies import add_proposal, ask_again, put_policy
 from services.node.store.values import STRONG, Asking, CanonicalValue, add_value
 
 if TYPE_CHECKING:
@@ -164,8 +164,23 @@ def add_records(
         db.executemany(
             "INSERT OR IGNORE INTO record_value VALUES (?, ?)", [(cursor.lastrowid, one) for one in value_ids]
         )
+        if placed.compared and not asking.look_once:
+            ask_again(db, [one for one in value_ids if _tells_others(db, one, cursor.lastrowid)])
         if record.proposed is not None:
             add_proposal(db, uid, record.proposed, officer=asking.officer, at_ms=asking.at_ms)
+
+
+def _tells_others(db: sqlite3.Connection, value_id: int, record_id: int | None) -> bool:
+    """Tell whether a value that was asked about has in this record the first of its policy (C6).
+
+    What was asked before named those who might be told then; others must hear of it now.
+    """
+    query = (
+        "SELECT EXISTS (SELECT 1 FROM batch_item WHERE value_id = :value) AND NOT EXISTS (SELECT 1 FROM record_value rv"
+        " JOIN record o ON o.id = rv.record_id WHERE rv.value_id = :value AND o.id <> :record AND o.look_once = 0"
+        " AND o.status = 'accepted' AND o.policy_id = (SELECT policy_id FROM record WHERE id = :record))"
+    )
+    return bool(db.execute(query, {"value": value_id, "record": record_id}).fetchone()[0])
 
 
 def _held_elsewhere(db: sqlite3.Connection, value_id: int, file_id: int) -> bool:
@@ -179,13 +194,14 @@ def _held_elsewhere(db: sqlite3.Connection, value_id: int, file_id: int) -> bool
 def keep_file(db: sqlite3.Connection, file_id: int, asking: Asking, random_bytes: Callable[[int], bytes]) -> bool:
     """Keep the values of a file that was only looked at so far; return whether there were any."""
     rows = db.execute(
-        "SELECT DISTINCT v.namespace, v.rules_version, v.canonical, v.grade FROM record r"
+        "SELECT DISTINCT coalesce(p.content, '{}'), v.namespace, v.rules_version, v.canonical, v.grade FROM record r"
         " JOIN record_value rv ON rv.record_id = r.id JOIN value v ON v.id = rv.value_id"
+        " LEFT JOIN policy p ON p.id = r.policy_id"
         " WHERE r.file_id = ? AND r.look_once = 1",
         (file_id,),
     ).fetchall()
-    for row in rows:
-        add_value(db, CanonicalValue(*row), asking, random_bytes)
+    for policy, *row in rows:
+        add_value(db, CanonicalValue(*row), asking._replace(compared=Policy.of(policy).compared), random_bytes)
     db.execute("UPDATE record SET look_once = 0 WHERE file_id = ?", (file_id,))
     return bool(rows)
 

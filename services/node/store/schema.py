@@ -127,17 +127,18 @@ CREATE TABLE to_tokenise (
 ) WITHOUT ROWID;
 CREATE INDEX to_tokenise_by_value ON to_tokenise (value_id);
 
--- to do: this value is to be checked for this purpose; deleted in the transaction that puts it into a batch
+-- to do: this value is to be checked for this purpose and operation, which holders may make conditions of (LB-23);
+-- deleted in the transaction that puts it into a batch
 CREATE TABLE to_check (
     value_id INTEGER NOT NULL REFERENCES value (id),
     purpose TEXT NOT NULL,
     case_id INTEGER NOT NULL REFERENCES case_profile (id),
     operation TEXT NOT NULL,
     look_once INTEGER NOT NULL,
-    PRIMARY KEY (value_id, purpose)
+    PRIMARY KEY (value_id, purpose, operation)
 ) WITHOUT ROWID;
 
--- values that are asked together; each value once an epoch and purpose
+-- values that are asked together; each value once an epoch, purpose and operation
 CREATE TABLE batch (
     id INTEGER PRIMARY KEY,
     epoch INTEGER NOT NULL,
@@ -152,8 +153,9 @@ CREATE TABLE batch_item (
     value_id INTEGER NOT NULL REFERENCES value (id),
     epoch INTEGER NOT NULL,
     purpose TEXT NOT NULL,
+    operation TEXT NOT NULL,
     PRIMARY KEY (batch_id, position),
-    UNIQUE (value_id, epoch, purpose)
+    UNIQUE (value_id, epoch, purpose, operation)
 ) WITHOUT ROWID;
 
 -- holders that have not yet covered a batch (3.5); only 'covered' or the end of the case deletes a row

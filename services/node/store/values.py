@@ -73,12 +73,22 @@ def add_value(
         value_id = row[0]
         if keep and not row[1]:
             db.execute("UPDATE value SET kept = 1 WHERE id = ?", (value_id,))
-            forget_batches(db, value_id)
+            _ask_kept(db, value_id)
         _prolong(db, value_id, asking)
     if asking.compared:
         _tokenise(db, value_id, value.grade, asking)
         _ask_about(db, value_id, asking)
     return value_id
+
+
+def _ask_kept(db: sqlite3.Connection, value_id: int) -> None:
+    """Have a value that is kept from now on asked about anew, for all that it was asked about before."""
+    db.execute(
+        "INSERT OR IGNORE INTO to_check SELECT i.value_id, b.purpose, b.case_id, b.operation, b.look_once"
+        " FROM batch_item i JOIN batch b ON b.id = i.batch_id WHERE i.value_id = ? ORDER BY b.id DESC",
+        (value_id,),
+    )
+    forget_batches(db, value_id)
 
 
 def _tokenise(db: sqlite3.Connection, value_id: int, grade: int, asking: Asking) -> None:
@@ -96,23 +106,29 @@ def _prolong(db: sqlite3.Connection, value_id: int, asking: Asking) -> None:
     """Let work that waits for a value go on under the case that lasts longer; it stops with the end of its case."""
     ends_before = "(SELECT valid_until FROM case_profile c WHERE c.id = case_id) < :until"
     until = db.execute("SELECT valid_until FROM case_profile WHERE id = ?", (asking.case_id,)).fetchone()[0]
-    names = {"value": value_id, "case": asking.case_id, "until": until}
+    names = {"value": value_id, "case": asking.case_id, "until": until, "purpose": asking.purpose}
+    names["operation"] = asking.operation
     db.execute(f"UPDATE to_tokenise SET case_id = :case WHERE value_id = :value AND {ends_before}", names)  # noqa: S608 -- a constant
-    db.execute(f"UPDATE to_check SET case_id = :case WHERE value_id = :value AND {ends_before}", names)  # noqa: S608 -- a constant
+    db.execute(
+        f"UPDATE to_check SET case_id = :case WHERE value_id = :value AND purpose = :purpose"  # noqa: S608 -- a constant
+        f" AND operation = :operation AND {ends_before}",
+        names,
+    )
     waits = db.execute(
         "SELECT 1 FROM batch_item i JOIN batch b ON b.id = i.batch_id JOIN case_profile c ON c.id = b.case_id"
-        " WHERE i.value_id = :value AND i.purpose = :purpose AND c.valid_until < :until"
+        " WHERE i.value_id = :value AND i.purpose = :purpose AND i.operation = :operation AND c.valid_until < :until"
         " AND EXISTS (SELECT 1 FROM pending p WHERE p.batch_id = b.id) LIMIT 1",
-        {**names, "purpose": asking.purpose},
+        names,
     ).fetchone()
     if waits is not None:
-        forget_batches(db, value_id, purpose=asking.purpose)
+        forget_batches(db, value_id, about=(asking.purpose, asking.operation))
 
 
-def forget_batches(db: sqlite3.Connection, value_id: int, *, purpose: str | None = None) -> None:
-    """Take a value out of its batches, so that it is asked about anew."""
-    which = "value_id = :value AND (:purpose IS NULL OR purpose = :purpose)"
-    names = {"value": value_id, "purpose": purpose}
+def forget_batches(db: sqlite3.Connection, value_id: int, *, about: tuple[str, str] | None = None) -> None:
+    """Take a value out of its batches, or of those of a purpose and operation, so that it is asked about anew."""
+    which = "value_id = :value AND (:purpose IS NULL OR (purpose = :purpose AND operation = :operation))"
+    purpose, operation = about or (None, None)
+    names = {"value": value_id, "purpose": purpose, "operation": operation}
     batches = db.execute(f"SELECT DISTINCT batch_id FROM batch_item WHERE {which}", names).fetchall()  # noqa: S608 -- a constant
     db.execute(f"DELETE FROM batch_item WHERE {which}", names)  # noqa: S608 -- a constant
     empty = "batch_id = ? AND NOT EXISTS (SELECT 1 FROM batch_item i WHERE i.batch_id = pending.batch_id)"
@@ -121,13 +137,13 @@ def forget_batches(db: sqlite3.Connection, value_id: int, *, purpose: str | None
 
 def _ask_about(db: sqlite3.Connection, value_id: int, asking: Asking) -> None:
     asked = db.execute(
-        "SELECT 1 FROM batch_item WHERE value_id = ? AND purpose = ? AND epoch = ?",
-        (value_id, asking.purpose, asking.epochs[0]),
+        "SELECT 1 FROM batch_item WHERE value_id = ? AND purpose = ? AND operation = ? AND epoch = ?",
+        (value_id, asking.purpose, asking.operation, asking.epochs[0]),
     ).fetchone()
     if asked is None:
         # A wish to keep outweighs an earlier one to look once that has not gone out yet.
         db.execute(
-            "INSERT INTO to_check VALUES (?, ?, ?, ?, ?) ON CONFLICT (value_id, purpose)"
+            "INSERT INTO to_check VALUES (?, ?, ?, ?, ?) ON CONFLICT (value_id, purpose, operation)"
             " DO UPDATE SET look_once = min(look_once, excluded.look_once)",
             (value_id, asking.purpose, asking.case_id, asking.operation, asking.look_once),
         )

@@ -11,6 +11,7 @@ from concordat.errors import InputError
 from concordat.vocabulary import Tlp, Visibility
 from services.node.policy import OUTSIDE_UNION, Policy, told_parties
 from services.node.store.policies import proposals
+from services.node.submit import Submitter
 
 if TYPE_CHECKING:
     from tests.unit.policy.conftest import Desk
@@ -130,3 +131,48 @@ def test_a_value_is_compared_once_one_of_its_records_is(desk: Desk) -> None:
     assert desk.count("SELECT count(*) FROM value WHERE kept = 1") == 1
     assert desk.count("SELECT count(*) FROM to_tokenise") == 1
     assert desk.count("SELECT count(*) FROM to_check") == 1
+
+
+ASKED = "SELECT count(*) FROM batch_item i JOIN batch b ON b.id = i.batch_id"
+
+
+def test_a_second_record_that_lets_others_be_told_has_its_value_asked_about_anew(desk: Desk) -> None:
+    """I3, C6: who was covered while the first record was silent holds the value and would hear of it never."""
+    desk.submit(MAIL.format("visibility", "silent"))
+    desk.tokenise()
+    desk.submit(MAIL.format("visibility", "visible"))
+    assert desk.count("SELECT count(*) FROM to_check") == 1
+    desk.tokenise()
+    desk.submit("\n" + MAIL.format("visibility", "visible"))
+    assert desk.count("SELECT count(*) FROM to_check") == 0
+
+
+def test_each_operation_of_a_value_is_asked_about_and_waits_by_itself(desk: Desk) -> None:
+    """LB-23: a holder may make the operation a condition, so that a question for one says nothing of the other."""
+    path = desk.folder / "list.csv"
+    path.write_text("kind,identifier\nemail,one@mail.example\n", encoding="utf-8")
+    for operation in ("", "EMPACT-1"):
+        Submitter(desk.home, desk.store, desk.clock, desk.case(), operation=operation).submit(path)
+        desk.tokenise()
+    assert desk.count(f"{ASKED} WHERE b.operation = ''") == 1
+    assert desk.count(f"{ASKED} WHERE b.operation = 'EMPACT-1'") == 1
+    assert desk.count("SELECT count(*) FROM pending") == 2
+
+
+def test_what_is_local_only_stays_so_when_its_file_is_kept_after_one_look(desk: Desk) -> None:
+    """I11."""
+    path = desk.folder / "list.csv"
+    path.write_text("kind,identifier,visibility\nemail,a@mail.example,local only\nemail,b@mail.example,\n")
+    for look_once in (True, False):
+        Submitter(desk.home, desk.store, desk.clock, desk.case(), look_once=look_once).submit(path)
+    assert desk.count("SELECT count(*) FROM value WHERE kept = 1 AND canonical = 'b@mail.example'") == 1
+    assert desk.count("SELECT count(*) FROM value WHERE kept = 1 AND canonical = 'a@mail.example'") == 0
+    assert desk.count("SELECT count(*) FROM to_tokenise u JOIN value v ON v.id = u.value_id WHERE v.kept = 0") == 0
+
+
+def test_what_was_asked_for_one_look_is_asked_for_its_own_purpose_once_it_is_kept(desk: Desk) -> None:
+    desk.submit("kind,identifier\nemail,one@mail.example\n", look_once=True)
+    desk.tokenise()
+    desk.case_fields = {"reference": "THB-2026-0002", "purpose": "prevention"}
+    desk.submit("kind,identifier\nemail,one@mail.example\n")
+    assert desk.count("SELECT count(DISTINCT purpose) FROM to_check") == 2

@@ -142,3 +142,20 @@ def test_the_journal_names_no_identifier_and_is_its_owner_s(desk: Desk) -> None:
     assert path_of(desk).stat().st_mode & 0o777 == 0o600
     entries: list[dict[str, Any]] = [json.loads(line)["entry"] for line in text.splitlines()]
     assert [one["what"] for one in entries] == ["policy", "policy", "withdraw", "withdraw"]
+
+
+def test_a_decision_before_the_start_does_not_hide_that_the_store_is_an_older_copy(desk: Desk) -> None:
+    """I9: the node draws a new incarnation though nothing is left to be applied."""
+    desk.submit(FILE)
+    copy = copy_store(desk)
+    first, second = desk.every()
+    desk.decisions().change([first], silent, officer="officer-1")
+    store = put_back(desk, copy)
+    desk.decisions().change([second], silent, officer="officer-1")
+    before = store.incarnation()
+    catch_up(desk.home.path, store, desk.clock)
+    assert store.incarnation() != before
+    again = store.incarnation()
+    catch_up(desk.home.path, store, desk.clock)
+    assert store.incarnation() == again
+    assert [one.visibility for one in desk.policies()] == [Visibility.SILENT, Visibility.SILENT]
