@@ -6,6 +6,7 @@ counts is never real, so that it is near to exercises only.
 
 Whoever opens a near one needs a second officer, whom the charter names beside the first (four eyes); the hub and every
 node that has signed the earlier one refuse it else. Its report has rounded figures (`gateway.report_rounding`).
+Statistics are to identify nobody (Pruem II, art. 72; LB-27).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The end of exercises: the node wipes what it held for them, before it answers anything and once an hour (3.6 (8))."""
+"""The end of exercises: the node wipes what it held for them, before it answers anything and once an hour (3.6 (8)).
+
+Exercises are how parties try the whole before they connect, with invented data (Pruem II, art. 75; LB-28).
+"""
 
 from __future__ import annotations
 

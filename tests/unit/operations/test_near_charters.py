@@ -1,4 +1,4 @@
-"""Which charters are nearly the same, and what their reports show: never a single change (3.6 (7))."""
+"""Which charters are nearly the same, and what their reports show: never a single change (3.6 (7); LB-27)."""
 
 from __future__ import annotations
 

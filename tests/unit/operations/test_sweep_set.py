@@ -1,4 +1,4 @@
-"""The sweep set of a node holds each strong, kept value of the operation once, with its gravest class."""
+"""The sweep set of a node holds each visible value of the operation once, with its gravest class (LB-24)."""
 
 from __future__ import annotations
 
