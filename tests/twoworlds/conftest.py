@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.simulation.live import RealNode
+    from tests.twoworlds.story import Silence
 
 NODES = (*OBSERVERS, SILENT)
 
@@ -61,17 +62,16 @@ def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_world(
-    federation: parties.Federation, folder: Path, tmp_path: Path, empty_ledger: Path
+    federation: parties.Federation, folder: Path, tmp_path_factory: pytest.TempPathFactory, empty_ledger: Path
 ) -> Iterator[Callable[[], Told]]:
     """Make worlds that are equal to the last byte until somebody does something else in one of them."""
     numbers, made, engines, loop = itertools.count(), list[Told](), [], Loop()
     shared = small_world.Federation(federation.manifest, federation.keys)
 
     def make(ledger_kind: type[Ledger] = Ledger) -> Told:
-        home = tmp_path / str(next(numbers))
-        home.mkdir()
+        home = tmp_path_factory.mktemp(f"world-{next(numbers)}")
         clock = ManualClock(parties.START)
         surfaces, drawn, rng = Surfaces(clock), Drawn(), random.Random("ledger")
         engine = open_engine(Path(shutil.copy(empty_ledger, home / "ledger.db")))
@@ -100,3 +100,17 @@ def make_world(
             node.party.store.close()
     for engine in engines:
         engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def tale(make_world: Callable[[], Told]) -> Callable[[str, Silence], Told]:
+    """Tell a story once, however many tests hold it against another."""
+    known: dict[str, Told] = {}
+
+    def tell(name: str, silence: Silence) -> Told:
+        if name not in known:
+            known[name] = make_world()
+            known[name].tell(silence)
+        return known[name]
+
+    return tell

@@ -51,7 +51,9 @@ class Told:
         twin.submit("DE", X, operation=OPERATION)
         self._step()
         self.readers.ask(X, Y, OTHER)
-        self._step(61)
+        # Over a minute's end: data times go on.
+        twin.world.advance(61)
+        self._step()
         self._act(silence.late)
         self._absence()
         propose(twin, self.store)

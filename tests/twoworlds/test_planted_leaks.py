@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from typing_extensions import override
 
 from concordat.protocol.macs import ASKER_TOLD
@@ -147,13 +146,3 @@ def test_a_node_that_keeps_what_it_was_asked_discreetly(make_world: Make) -> Non
             answerer._keep = keeping  # type: ignore[method-assign]
 
     assert found(make_world, plant, when="late") == {"disk of NL", "disk of DE"}
-
-
-@pytest.mark.parametrize("value", [OTHER, X])
-def test_without_a_leak_there_is_nothing_to_find(make_world: Make, value: str) -> None:
-    worlds = []
-    for _ in range(2):
-        world = make_world()
-        world.tell(Silence(early=holds(value, SILENT)))
-        worlds.append(world)
-    assert different(worlds[0], worlds[1]) == {}

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from tests.twoworlds.twin import Twin
 
     Make = Callable[[], Told]
+    World = Callable[[str], Told]
 
+# Worlds are told once in a process.
+pytestmark = pytest.mark.xdist_group("two worlds")
+
+EVERYBODY: Final = {"NL", "DE", "FR", "UA", "IJM"}
 OF_THE_HUB: Final = {"the hub's queue and certificates"}
 """That somebody asks at all shows to the hub, and to nobody else (docs/telemetry.md)."""
 
@@ -39,17 +44,38 @@ def takes_back(value: str) -> Callable[[Twin], None]:
     return lambda twin: twin.withdraw("RO", value)
 
 
-def told(make: Make, silence: Silence) -> Told:
-    """Tell the story in a new world."""
-    world = make()
-    world.tell(silence)
-    return world
+def drill(value: str) -> Callable[[Twin], None]:
+    """Return the act of submitting a record of an exercise."""
+    return holds(value, SILENT, operation="drill", domain="drill")
+
+
+NOTHING: Final = "nothing"
+SILENCES: Final = {
+    NOTHING: Silence(),
+    "another value": Silence(early=holds(OTHER, SILENT)),
+    "silent early": Silence(early=holds(X, SILENT)),
+    "silent late": Silence(late=holds(X, SILENT)),
+    "local only early": Silence(early=holds(X, LOCAL_ONLY)),
+    "local only late": Silence(late=holds(X, LOCAL_ONLY)),
+    # Not marked for the operation: whoever signs a charter lets its readers read numbers of what is marked for it.
+    "for the union": Silence(early=holds(X, Policy(tell=("eu_state",)), operation="")),
+    "drill about another": Silence(early=drill(OTHER)),
+    "drill": Silence(early=drill(X)),
+    "another value, back late": Silence(early=holds(OTHER, SILENT), late=takes_back(OTHER)),
+    "silent, back late": Silence(early=holds(X, SILENT), late=takes_back(X)),
+    "another value, back at the end": Silence(early=holds(OTHER, SILENT), end=takes_back(OTHER)),
+    "silent, back at the end": Silence(early=holds(X, SILENT), end=takes_back(X)),
+}
 
 
 def different(one: Told, two: Told) -> dict[str, str]:
     """Return where two worlds differ, questions of the silent party apart."""
-    found = differences(one.twin.surfaces, two.twin.surfaces, (one.twin.drawn, two.twin.drawn))
-    return {name: where for name, where in found.items() if not name.startswith("questions to")}
+    return {name: where for name, where in all_of(one, two).items() if not name.startswith("questions to")}
+
+
+def all_of(one: Told, two: Told) -> dict[str, str]:
+    """Return where two worlds differ."""
+    return differences(one.twin.surfaces, two.twin.surfaces, (one.twin.drawn, two.twin.drawn))
 
 
 def known_to_ro(world: Told, value: str) -> set[str]:
@@ -57,59 +83,57 @@ def known_to_ro(world: Told, value: str) -> set[str]:
     return {row.other.rpartition("/")[2] for row in world.twin.nodes["RO"].party.store.matches() if row.typed == value}
 
 
-def test_the_same_story_twice_is_the_same_to_the_last_byte(make_world: Make) -> None:
-    one, two = told(make_world, Silence()), told(make_world, Silence())
-    assert differences(one.twin.surfaces, two.twin.surfaces, (one.twin.drawn, two.twin.drawn)) == {}
-    assert len(one.twin.surfaces.by_name) > 25
-    assert all(one.twin.surfaces.by_name.values())
+@pytest.fixture
+def world(tale: Callable[[str, Silence], Told]) -> Callable[[str], Told]:
+    """Return the world of a silence."""
+    return lambda name: tale(name, SILENCES[name])
 
 
-def test_i11_a_silent_holder_of_what_others_look_for(make_world: Make) -> None:
+def test_the_same_story_twice_is_the_same_to_the_last_byte(world: World, make_world: Make) -> None:
+    again = make_world()
+    again.tell(Silence())
+    assert all_of(world(NOTHING), again) == {}
+    assert len(again.twin.surfaces.by_name) > 25
+    assert all(again.twin.surfaces.by_name.values())
+
+
+def test_i11_a_silent_holder_of_what_others_look_for(world: World) -> None:
     """Both hold one record more, in silence; in one world it is what the others ask about. Questions count too."""
-    one, two = (told(make_world, Silence(early=holds(value, SILENT))) for value in (OTHER, X))
-    assert differences(one.twin.surfaces, two.twin.surfaces, (one.twin.drawn, two.twin.drawn)) == {}
-    assert known_to_ro(two, X) == {"NL", "DE", "FR", "UA", "IJM"}, "the holder is told of all who ask"
+    one, two = world("another value"), world("silent early")
+    assert all_of(one, two) == {}
+    assert known_to_ro(two, X) == EVERYBODY, "the holder is told of all who ask"
     assert known_to_ro(one, OTHER) <= {"IJM"}
 
 
-@pytest.mark.parametrize("when", ["early", "late"])
-@pytest.mark.parametrize("policy", [SILENT, LOCAL_ONLY], ids=["silent", "local only"])
-def test_i11_a_record_more_or_none(make_world: Make, policy: Policy, when: str) -> None:
+@pytest.mark.parametrize("name", ["silent early", "silent late", "local only early", "local only late"])
+def test_i11_a_record_more_or_none(world: World, name: str) -> None:
     """Early it is found by who asks; late its own node asks, discreetly, what the others hold already."""
-    one, two = told(make_world, Silence()), told(make_world, Silence(**{when: holds(X, policy)}))
+    one, two = world(NOTHING), world(name)
     assert set(different(one, two)) <= OF_THE_HUB
-    assert known_to_ro(two, X) == ({"NL", "DE", "FR", "UA", "IJM"} if policy is SILENT else set())
+    assert known_to_ro(two, X) == (EVERYBODY if name.startswith("silent") else set())
 
 
-def test_i11_a_record_that_is_silent_towards_one_class(make_world: Make) -> None:
+def test_i11_a_record_that_is_silent_towards_one_class(world: World) -> None:
     """The third country and the partner ask, and see what they would see without it; the others are told."""
-    # Not marked for the operation: whoever signs a charter lets its readers read numbers of what is marked for it.
-    named = holds(X, Policy(tell=("eu_state",)), operation="")
-    one, two = told(make_world, Silence()), told(make_world, Silence(early=named))
-    found = different(one, two)
-    of_the_outsiders = {name for name in found if "UA" in name or "partner" in name}
-    assert not of_the_outsiders
+    found = different(world(NOTHING), world("for the union"))
+    assert not {name for name in found if "UA" in name or "partner" in name}
     assert "matches at NL" in found, "else nothing was compared"
-    assert known_to_ro(two, X) == {"NL", "DE", "FR", "UA", "IJM"}
+    assert known_to_ro(world("for the union"), X) == EVERYBODY
 
 
-def test_i11_a_record_of_an_exercise(make_world: Make) -> None:
+def test_i11_a_record_of_an_exercise(world: World) -> None:
     """Its tokens equal no real ones, whatever it is about."""
-    acts = [holds(value, SILENT, operation="drill", domain="drill") for value in (OTHER, X)]
-    one, two = (told(make_world, Silence(early=act)) for act in acts)
-    assert different(one, two) == {}
-    assert not known_to_ro(two, X)
+    assert different(world("drill about another"), world("drill")) == {}
+    assert not known_to_ro(world("drill"), X)
 
 
-@pytest.mark.parametrize("when", ["late", "end"])
-def test_i11_a_record_that_is_withdrawn_in_silence(make_world: Make, when: str) -> None:
+@pytest.mark.parametrize("when", ["late", "at the end"])
+def test_i11_a_record_that_is_withdrawn_in_silence(world: World, when: str) -> None:
     """Neither the tombstone, nor the void edges, nor the plane that is built anew shows to those who knew nothing."""
-    acts = [(holds(value, SILENT), takes_back(value)) for value in (OTHER, X)]
-    one, two = (told(make_world, Silence(early=early, **{when: late})) for early, late in acts)
+    one, two = world(f"another value, back {when}"), world(f"silent, back {when}")
     assert different(one, two) == {}
-    three = told(make_world, Silence())
     # That a party withdraws something is a line in the hub's log, as its submit was a certificate.
-    assert set(different(three, two)) <= OF_THE_HUB | {"the hub's log"}
-    for world in (one, two):
-        with world.twin.nodes["RO"].party.store.read() as db:
+    assert set(different(world(NOTHING), two)) <= OF_THE_HUB | {"the hub's log"}
+    for each in (one, two):
+        with each.twin.nodes["RO"].party.store.read() as db:
             assert db.execute("SELECT count(*), sum(buried) FROM withdrawal").fetchone() == (1, 1)
