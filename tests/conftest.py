@@ -43,12 +43,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 _SHARED = frozenset(f"tests/e2e/test_{name}.py" for name in ("crash_between_submits", "custodians_away", "cli_json"))
 # These share one federation in containers, or would fight with it for the machine.
 _CONTAINERS = ("tests/e2e/docker/", "tests/e2e/test_pods.py")
+# Its tests hold worlds against each other that are told once.
+_WORLDS = "tests/twoworlds/test_two_worlds.py"
 # Its tests share nothing, and each is long.
 _APART = "tests/e2e/test_demo.py"
 
 
 class _TogetherWhatSharesProcesses(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """One worker runs a whole file of tests/e2e, so that its processes start once; all other tests go one by one.
+    """One worker runs a whole file of tests/e2e, so that its processes start once; nearly all others go one by one.
 
     The marker xdist_group would say the same, but xdist 3.8 writes it where pytest 9.2 does not look.
     """
@@ -57,6 +59,8 @@ class _TogetherWhatSharesProcesses(LoadScopeScheduling):  # type: ignore[misc]  
         path = nodeid.partition("::")[0]
         if path.startswith(_CONTAINERS):
             return "containers"
+        if path == _WORLDS:
+            return path
         if path == _APART or not path.startswith("tests/e2e/"):
             return nodeid
         return "shared" if path in _SHARED else path

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     Make = Callable[[], Told]
     World = Callable[[str], Told]
 
-# Worlds are told once in a process.
-pytestmark = pytest.mark.xdist_group("two worlds")
-
 EVERYBODY: Final = {"NL", "DE", "FR", "UA", "IJM"}
 OF_THE_HUB: Final = {"the hub's queue and certificates"}
 """That somebody asks at all shows to the hub, and to nobody else (docs/telemetry.md)."""
