@@ -7,6 +7,7 @@ the tokens and the waiting for the disk are stand-ins.
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from concordat.clock import ManualClock
-    from gateway.ledger import Ledger
+    from gateway.ledger import Committed, Ledger
+    from gateway.rules import Rules
 
 TICK_S: Final = 0.25
 END: Final = None
@@ -92,6 +94,8 @@ class Actor:
     party: DisklessParty
     rng: random.Random
     stream: Stream | None = None
+    on_said: Callable[[Actor, list[session_pb2.NodeFrame]], None] = lambda *_: None
+    """Told of what leaves the node."""
 
     def dial(self, hub: HubProcess) -> None:
         """Open a session where there is none."""
@@ -130,6 +134,7 @@ class Actor:
         if dies:
             self.die(noticed=self.rng.random() < 0.5)
         else:
+            self.on_said(self, answers)
             stream.up.extend(answers)
         return bool(frames)
 
@@ -163,11 +168,14 @@ class Actor:
 
     def tokenise(self) -> None:
         """Give one batch of values its tokens."""
-        for key_class in ("strong", "weak"):
-            batch = self.party.store.untokenised(1, key_class, 100)
+        epochs = self.party.federation.manifest.live_epochs
+        for epoch, key_class in itertools.product(epochs, ("strong", "weak")):
+            batch = self.party.store.untokenised(epoch, key_class, 100)
             if batch is not None:
                 names = [(row.value_id, f"{key_class}{row.canonical}") for row in batch.rows]
-                rows = [(one, b"l" * 16, parties.secret(name), parties.token(name)) for one, name in names]
+                rows = [
+                    (one, b"l" * 16, parties.secret(name, epoch), parties.token(name, epoch)) for one, name in names
+                ]
                 self.party.store.store_tokens(batch, rows)
 
     def is_done(self, present: set[str]) -> bool:
@@ -202,6 +210,7 @@ class HubProcess:
     results: deque[Callable[[], None]] = field(default_factory=deque)
     notes: list[Note] = field(default_factory=list)
     on_certificate: Callable[[check_pb2.Certificate], None] = lambda _: None
+    on_written: Callable[[Committed], None] = lambda _: None
     on_answer: Callable[[Answered], None] = lambda _: None
     """Told of what partners' queries brought."""
 
@@ -264,6 +273,7 @@ class HubProcess:
             self.exchange.failed(numbers)
         else:
             committed = self.ledger.write([write for one in group for write in one.writes])
+            self.on_written(committed)
             if not silent:
                 self.exchange.committed(numbers, committed)
         self.carry_out()
@@ -314,6 +324,7 @@ class Orders:
     unfounded: list[str] = field(default_factory=list)
     """Holders that a certificate called covered although an edge with them was not durable (I6)."""
     notes: list[Note] = field(default_factory=list)
+    rules: Rules | None = None
 
     def __post_init__(self) -> None:
         self.ledger = self.new_ledger()
@@ -331,8 +342,9 @@ class Orders:
             signer=Signer(gateway.id, self.federation.keys["gateway"]),
             ledger_incarnation=self.ledger.incarnation,
             clock=self.clock,
+            rules=self.rules,
         )
-        return HubProcess(exchange, self.ledger, self.rng, notes=self.notes, on_certificate=self._judge)
+        return HubProcess(exchange, self.ledger, self.rng, notes=self.notes, on_certificate=self.judge)
 
     def restart_hub(self) -> None:
         """Kill the hub and start it on the same ledger; some of what it was writing is durable."""
@@ -377,7 +389,7 @@ class Orders:
                     if token.hex() in held:
                         wanted.add((header.asker, reference, actor.party.id, held[token.hex()]))
 
-    def _judge(self, certificate: check_pb2.Certificate) -> None:
+    def judge(self, certificate: check_pb2.Certificate) -> None:
         body = check_pb2.CertificateBody.FromString(certificate.body)
         covered = {one.holder for one in body.holders if one.state == check_pb2.HOLDER_STATE_COVERED}
         for asker, reference, holder, own in self.checks.pop(body.check_id, set()):
@@ -401,12 +413,16 @@ class Orders:
                 actor.tokenise()
                 actor.dial(self.hub)
             self._settle()
-            done = not self.hub.exchange.in_flight and all(one.is_done(present) for one in self.actors.values())
+            done = not self.hub.exchange.in_flight and all(self.is_done(one, present) for one in self.actors.values())
             attached = set(self.hub.exchange.attached()) == present
             quiet = quiet + 1 if done and attached else 0
             self.pass_time(TICK_S)
         self._settle()
         return self.clock.monotonic() - started
+
+    def is_done(self, actor: Actor, present: set[str]) -> bool:
+        """Tell whether a node has nothing more to do with those who are there."""
+        return actor.is_done(present)
 
     def _settle(self) -> None:
         hub = self.hub

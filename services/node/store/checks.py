@@ -200,6 +200,14 @@ def move_to_epoch(db: sqlite3.Connection, epoch: int, live: Collection[int], tod
     Each epoch has its own pending set (3.5, C11): a party may have been covered under the old epoch before it held the
     value, and hold no old token now. Whoever looked once and got an answer from all asks no more.
     """
+    marks = ",".join("?" * len(live))
+    # No custodian makes these tokens any more, and while they wait the node never says that all it holds is published.
+    db.execute(f"DELETE FROM to_tokenise WHERE epoch NOT IN ({marks})", tuple(live))  # noqa: S608 -- only question marks enter
+    db.execute(
+        f"DELETE FROM token WHERE epoch NOT IN ({marks}) AND sequence IS NULL"  # noqa: S608 -- only question marks enter
+        " AND (SELECT kept FROM value v WHERE v.id = value_id) = 1",
+        tuple(live),
+    )
     if db.execute("SELECT 1 FROM batch WHERE epoch <> ? LIMIT 1", (epoch,)).fetchone() is None:
         return
     db.execute(
@@ -211,7 +219,6 @@ def move_to_epoch(db: sqlite3.Connection, epoch: int, live: Collection[int], tod
         " ORDER BY b.id DESC",
         {"epoch": epoch, "today": today.isoformat()},
     )
-    marks = ",".join("?" * len(live))
     db.execute(
         f"DELETE FROM pending WHERE batch_id IN (SELECT id FROM batch WHERE epoch NOT IN ({marks}))",  # noqa: S608 -- only question marks enter
         tuple(live),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LIVE: Final = "r.status = 'accepted'"
+_COMPARED: Final = "coalesce(json_extract(p.content, '$.visibility'), '') <> 'local_only'"
 
 
 class RecordRow(NamedTuple):
@@ -85,6 +86,25 @@ def settle(db: sqlite3.Connection, value_ids: Iterable[int], *, epochs: Iterable
             meta.bump(db, meta.PLANE_STALE)
         if not compared:
             stop_asking(db, value_id)
+        else:
+            _end_other_questions(db, value_id)
+
+
+def _end_other_questions(db: sqlite3.Connection, value_id: int) -> None:
+    """End questions about purposes and operations that only records had which are withdrawn or local only now."""
+    spoken = db.execute(
+        "SELECT purpose, operation FROM batch_item WHERE value_id = :value"
+        " UNION SELECT purpose, operation FROM to_check WHERE value_id = :value"
+        " EXCEPT SELECT c.purpose, f.operation FROM record_value rv JOIN record r ON r.id = rv.record_id"
+        " JOIN file f ON f.id = r.file_id JOIN case_profile c ON c.id = f.case_id"
+        " LEFT JOIN policy p ON p.id = r.policy_id"
+        f" WHERE rv.value_id = :value AND {_LIVE} AND {_COMPARED}",
+        {"value": value_id},
+    ).fetchall()
+    for purpose, operation in spoken:
+        about = (value_id, purpose, operation)
+        db.execute("DELETE FROM to_check WHERE value_id = ? AND purpose = ? AND operation = ?", about)
+        forget_batches(db, value_id, about=(purpose, operation))
 
 
 def _live_records(db: sqlite3.Connection, value_id: int) -> list[tuple[int, str]]:
@@ -120,17 +140,21 @@ def stop_asking(db: sqlite3.Connection, value_id: int) -> None:
 
 
 def ask_again(db: sqlite3.Connection, value_ids: Iterable[int]) -> None:
-    """Have values asked about anew, of all holders, for each purpose and operation of their live records."""
+    """Have values asked about anew, of all holders, for each purpose and operation of their live records.
+
+    A record that is local only has no part in it: its purpose and operation would leave in a header.
+    """
     for value_id in value_ids:
         forget_batches(db, value_id)
         db.execute(
             # With one max() the bare columns are those of its row: the case that lasts longest answers for it.
-            "INSERT OR REPLACE INTO to_check (value_id, purpose, case_id, operation, look_once)"
+            "INSERT OR REPLACE INTO to_check (value_id, purpose, case_id, operation, look_once)"  # noqa: S608 -- constants
             " SELECT value_id, purpose, case_id, operation, min_look FROM (SELECT rv.value_id AS value_id, c.purpose AS"
             " purpose, f.case_id AS case_id, f.operation AS operation, r.look_once AS min_look,"
             " max(c.valid_until || CASE r.look_once WHEN 0 THEN '1' ELSE '0' END) FROM record_value rv"
             " JOIN record r ON r.id = rv.record_id JOIN file f ON f.id = r.file_id"
-            " JOIN case_profile c ON c.id = f.case_id WHERE rv.value_id = ? AND r.status = 'accepted'"
+            " JOIN case_profile c ON c.id = f.case_id LEFT JOIN policy p ON p.id = r.policy_id"
+            f" WHERE rv.value_id = ? AND {_LIVE} AND {_COMPARED}"
             " GROUP BY c.purpose, f.operation)",
             (value_id,),
         )
