@@ -93,7 +93,7 @@ def settle(db: sqlite3.Connection, value_ids: Iterable[int], *, epochs: Iterable
 def _end_other_questions(db: sqlite3.Connection, value_id: int) -> None:
     """End questions about purposes and operations that only records had which are withdrawn or local only now."""
     spoken = db.execute(
-        "SELECT purpose, operation FROM batch_item WHERE value_id = :value"
+        "SELECT purpose, operation FROM batch_item WHERE value_id = :value"  # noqa: S608 -- constants
         " UNION SELECT purpose, operation FROM to_check WHERE value_id = :value"
         " EXCEPT SELECT c.purpose, f.operation FROM record_value rv JOIN record r ON r.id = rv.record_id"
         " JOIN file f ON f.id = r.file_id JOIN case_profile c ON c.id = f.case_id"
