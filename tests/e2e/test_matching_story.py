@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import time
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from concordat import cli
 from concordat.clock import MS
 from concordat.story.model import Act, Claim, PartyPart, Story
 from demo.scenario import Party
@@ -23,7 +28,6 @@ from tests.e2e.local import KillableFederation, run_json, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +35,7 @@ NAMES: Final = ("DE", "NL", "RO", "UA")
 # One number, as each of them writes it.
 TYPED: Final = {"NL": "+40 721 123 456", "DE": "0040721123456", "RO": "0721 123 456", "UA": "wa.me/40721123456"}
 OTHER: Final = "0722 000 111"
+LEFT: Final = Path(__file__).parents[2] / "build" / "story"
 
 
 class StoryFederation(KillableFederation):
@@ -126,12 +131,6 @@ class Teller:
 
 
 def _part(home: Path) -> dict[str, Any]:
-    # Not with --json: what it prints is the object already.
-    from contextlib import redirect_stdout  # noqa: PLC0415
-    from io import StringIO  # noqa: PLC0415
-
-    from concordat import cli  # noqa: PLC0415
-
     with redirect_stdout(StringIO()) as out:
         assert cli.run(["node", "story", "--home", str(home)]) == 0
     found: dict[str, Any] = json.loads(out.getvalue())
@@ -145,31 +144,15 @@ def of_third_country(federation: StoryFederation) -> dict[str, Any]:
     audit = run_json("node", "audit", "--home", home)
     status = run_json("node", "status", "--home", home)
     part = _part(home)
+    # How often it asked is left out: a busy machine times holders out, and they are asked again (3.5).
+    last = audit["checks"][-1]["certificate"]["holders"]
     return {
         "matches": sorted((one["other"], one["namespace"], one["grade"], one["asked"]) for one in matches),
-        "states": [
-            sorted((holder, state) for holder, (state, *_) in _states(check).items()) for check in audit["checks"]
-        ],
+        "states": {holder: one["state"] for holder, one in last.items()},
         "of_others": len(audit["of_others"]),
-        "notices": len(part["notices"]),
         "sizes": sorted(len(one) for one in part["notices"]),
-        "checks": len(part["checks"]),
-        "status": sorted(status),
+        "status": {name: value for name, value in status.items() if name not in ("conditions", "running")},
     }
-
-
-def _states(check: dict[str, Any]) -> dict[str, tuple[str, ...]]:
-    holders = check["certificate"]["holders"]
-    return {one if isinstance(one, str) else one["holder"]: (str(value),) for one, value in _pairs(holders)}
-
-
-def _pairs(holders: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(holders, dict):
-        for name, value in holders.items():
-            yield name, value["state"] if isinstance(value, dict) else value
-    else:
-        for one in holders:
-            yield one["holder"], one["state"]
 
 
 def until_third_country_asked(federation: StoryFederation, teller: Teller, *, silent: bool) -> None:
@@ -256,9 +239,13 @@ def test_the_story_holds_offline(told_story: tuple[StoryFederation, Teller, dict
     """`concordat audit story` finds every rule and every claim true, with no process running."""
     federation, teller, _ = told_story
     federation.stop()
-    path = tmp_path / "story.json"
+    # It stays there for whoever wants to check it by hand (docs/story.md).
+    LEFT.mkdir(parents=True, exist_ok=True)
+    path, roots = LEFT / "story.json", LEFT / "root-keys.json"
     teller.write(path)
-    found = run_json("audit", "story", path, "--roots", federation.home("NL") / "root-keys.json")
+    shutil.copyfile(federation.home("NL") / "root-keys.json", roots)
+    roots.chmod(0o644)
+    found = run_json("audit", "story", path, "--roots", roots)
     assert found["findings"] == []
     assert [one for one in found["claims"] if not one["holds"]] == []
     assert found["holds"] is True
