@@ -16,7 +16,7 @@ from concordat.errors import IdentityError, InputError
 from concordat.identity.envelope import Envelope
 from concordat.identity.signed_manifest import RootKeys, verify_manifest
 from concordat.story.model import Claim, Story, load_story
-from concordat.story.verify import RULES, Finding, Judged, judge, verify
+from concordat.story.verify import RULES, Finding, Judged, judge, times_in_words, verify
 
 app = App(name="audit", help="Check offline what parties show of their checks.")
 
@@ -103,4 +103,4 @@ def _in_words(claim: Claim) -> str:
     words = _WORDS[claim.kind].format(party=claim.party, other=claim.other, state=claim.state)
     if claim.kind == "state":
         return words
-    return f"{words} {'never' if claim.times == 0 else 'once' if claim.times == 1 else f'{claim.times} times'}"
+    return f"{words} {times_in_words(claim.times)}"

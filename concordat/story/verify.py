@@ -236,7 +236,12 @@ def _judge(claim: Claim, side: _Side, span: tuple[int, int]) -> Judged:
     number = sum(
         1 for kind, other, at in heard if (kind, other) == (claim.kind, claim.other) and span[0] <= at < span[1]
     )
-    return Judged(claim, holds=number == claim.times, seen=f"{number} times")
+    return Judged(claim, holds=number == claim.times, seen=times_in_words(number))
+
+
+def times_in_words(number: int) -> str:
+    """Return never, once, or how many times."""
+    return {0: "never", 1: "once"}.get(number, f"{number} times")
 
 
 def _heard(notice: wire.Notice) -> tuple[str, str, int] | None:
