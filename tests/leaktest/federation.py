@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from gateway.effects import Send
 
 TICK_MS: Final = 25
-WINDOW_MS: Final = 400
+WINDOW_MS: Final = 500
 MOST_DELAY_S: Final = 0.25
 ASKER, HOLDER, GATEWAY = "NL", "RO", "g1"
 _LOG2_SLOTS: Final = 18

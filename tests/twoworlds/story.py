@@ -18,6 +18,10 @@ X, Y, OTHER = "+447700900001", "+447700900002", "+447700900099"
 """What NL, DE and later FR share; what NL and RO share openly; what nobody else has."""
 
 
+DRILL = "drill"
+"""An exercise of NL, DE and RO, in which NL and DE hold X, too."""
+
+
 @dataclass(frozen=True)
 class Silence:
     """What the silent party does in one world."""
@@ -43,9 +47,11 @@ class Told:
         """Let the story happen and note all that is seen of it."""
         twin = self.twin
         twin.submit("RO", Y, "+447700900003", operation=OPERATION)
-        twin.attach_all()
-        self._step()
+        self._begin()
         self._act(silence.early)
+        for name in ("NL", "DE"):
+            twin.submit(name, X, operation=DRILL, domain=DRILL)
+            self._step()
         twin.submit("NL", X, Y, operation=OPERATION)
         self._step()
         twin.submit("DE", X, operation=OPERATION)
@@ -64,8 +70,7 @@ class Told:
         self.readers.read_report(OPERATION)
         self._act(silence.end)
         twin.restart_hub()
-        twin.attach_all()
-        self._step()
+        self._begin()
         twin.submit("UA", X)
         self._step()
         self.readers.ask(X)
@@ -74,6 +79,13 @@ class Told:
         self.readers.read_report(OPERATION)
         self.readers.read_state()
         twin.dump_disks()
+
+    def _begin(self) -> None:
+        """Let the hub know the exercise that runs, as gateway/exercises.py does, and let everybody attach."""
+        twin = self.twin
+        twin.hub.exchange.know_exercises({DRILL: frozenset(twin.nodes[name].id for name in ("NL", "DE", "RO"))})
+        twin.attach_all()
+        self._step()
 
     def _absence(self) -> None:
         """DE goes away, FR asks meanwhile, DE comes back: late hits."""

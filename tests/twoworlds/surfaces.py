@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from concordat.clock import Clock
 
 Seen = list[tuple[float, bytes]]
+DISK: Final = "disk of "
 
 
 @dataclass
@@ -47,22 +48,29 @@ class Drawn:
 
         return drawn
 
-    def numbered(self, seen: Iterable[tuple[float, bytes]]) -> Seen:
-        """Return what one observer saw, with numbers in place of ids, in the order in which it met them."""
-        entries = list(seen)
-        whole = b"\0".join(what for _, what in entries)
+    def numbered(self, seen: Seen, met_in: Seen) -> Seen:
+        """Return what one observer saw, with numbers in place of ids, in the order in which it met them somewhere."""
+        whole = b"\0".join(what for _, what in met_in)
         met = sorted((at, one) for one in self.ids if (at := whole.find(one)) >= 0)
         for number, (_, one) in enumerate(met):
             name = b"id %012d\0" % number
-            entries = [(time, what.replace(one, name)) for time, what in entries]
-        return entries
+            seen = [(time, what.replace(one, name)) for time, what in seen]
+        return seen
+
+
+def _read(world: Surfaces, name: str, ids: Drawn) -> Seen:
+    seen = world.by_name.get(name, [])
+    if not name.startswith(DISK):
+        return ids.numbered(seen, seen)
+    # The rows of a disk lie in the order of the ids, which is chance; it learns of ids by its frames.
+    return sorted(ids.numbered(seen, world.by_name[f"frames to {name.removeprefix(DISK)}"]))
 
 
 def differences(one: Surfaces, two: Surfaces, drawn: tuple[Drawn, Drawn]) -> dict[str, str]:
     """Return surface -> where it differs first; sizes, numbers and times count as much as content."""
     found = {}
     for name in sorted({*one.by_name, *two.by_name}):
-        a, b = (ids.numbered(world.by_name.get(name, [])) for ids, world in zip(drawn, (one, two), strict=True))
+        a, b = (_read(world, name, ids) for ids, world in zip(drawn, (one, two), strict=True))
         if a != b:
             at = next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
             found[name] = f"entry {at} of {len(a)} and {len(b)}: {a[at : at + 1]} against {b[at : at + 1]}"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from services.node.policy import LOCAL_ONLY, SILENT, Policy
+from services.node.policy import DEFAULT, LOCAL_ONLY, SILENT, Policy
 from tests.twoworlds.action_day import OPERATION
-from tests.twoworlds.story import OTHER, Silence, X
+from tests.twoworlds.story import DRILL, OTHER, Silence, X
 from tests.twoworlds.surfaces import differences
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def takes_back(value: str) -> Callable[[Twin], None]:
     return lambda twin: twin.withdraw("RO", value)
 
 
-def drill(value: str) -> Callable[[Twin], None]:
+def drill(value: str, policy: Policy = SILENT) -> Callable[[Twin], None]:
     """Return the act of submitting a record of an exercise."""
-    return holds(value, SILENT, operation="drill", domain="drill")
+    return holds(value, policy, operation=DRILL, domain=DRILL)
 
 
 NOTHING: Final = "nothing"
@@ -58,6 +58,7 @@ SILENCES: Final = {
     "for the union": Silence(early=holds(X, Policy(tell=("eu_state",)), operation="")),
     "drill about another": Silence(early=drill(OTHER)),
     "drill": Silence(early=drill(X)),
+    "open drill": Silence(early=drill(X, DEFAULT)),
     "another value, back late": Silence(early=holds(OTHER, SILENT), late=takes_back(OTHER)),
     "silent, back late": Silence(early=holds(X, SILENT), late=takes_back(X)),
     "another value, back at the end": Silence(early=holds(OTHER, SILENT), end=takes_back(OTHER)),
@@ -118,10 +119,18 @@ def test_i11_a_record_that_is_silent_towards_one_class(world: World) -> None:
     assert known_to_ro(world("for the union"), X) == EVERYBODY
 
 
-def test_i11_a_record_of_an_exercise(world: World) -> None:
-    """Its tokens equal no real ones, whatever it is about."""
-    assert different(world("drill about another"), world("drill")) == {}
-    assert not known_to_ro(world("drill"), X)
+def test_i11_a_silent_record_of_an_exercise(world: World) -> None:
+    """It meets those of the other participants, in silence, and nothing real."""
+    assert all_of(world("drill about another"), world("drill")) == {}
+    assert set(different(world(NOTHING), world("drill"))) <= OF_THE_HUB
+    assert known_to_ro(world("drill"), X) == {"NL", "DE"}
+
+
+def test_i11_an_open_record_of_an_exercise_shows_to_nobody_outside(world: World) -> None:
+    """The other participants are told; no page, number, report or response of the API knows of it."""
+    found = set(different(world(NOTHING), world("open drill")))
+    assert "matches at NL" in found
+    assert {name for name in found if not name.endswith(("NL", "DE"))} <= OF_THE_HUB
 
 
 @pytest.mark.parametrize("when", ["late", "at the end"])
