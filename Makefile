@@ -7,7 +7,7 @@ PROTO := $(wildcard proto/concordat/wire/v1/*.proto)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-seeds leak-test images compose-init compose-up compose-down lint types proto proto-check bench fmt lock clean
+.PHONY: help demo test test-all test-seeds simulate leak-test images compose-init compose-up compose-down lint types proto proto-check bench fmt lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ leak-test: .venv/ready ## whether an asker can tell a silent holder by time, in 
 
 test-seeds: .venv/ready ## the demo with seeds 1 to 20
 	@scripts/demo-seeds 1 20
+
+simulate: .venv/ready ## random histories of a whole federation: SEEDS=1000 for many, SEED=n for one with its trace
+	@$(BIN)/python -m tests.simulation.cli $(ARGS)
 
 lint: .venv/ready ## ruff and the import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

@@ -57,7 +57,8 @@ def _submit(world: World, actor: Actor) -> str:
     grade = WEAK if rng.random() < 0.1 else STRONG
     value = rng.choice(world.watch.values)
     record = Record(b"", value, policy, once, rng.choice(PURPOSES), rng.choice(OPERATIONS))
-    actor.party.put(record, grade)
+    with world.uncommitted(actor):
+        actor.party.put(record, grade)
     if grade == STRONG:
         world.truth.put(name, record)
     else:
@@ -72,6 +73,11 @@ def _some_record(world: World, actor: Actor) -> Record:
 
 def _has_records(world: World, actor: Actor) -> bool:
     return bool(world.truth.records[actor.party.name])
+
+
+def _is_asked(_world: World, actor: Actor) -> bool:
+    waiting = actor.stream.down if actor.stream is not None else ()
+    return any(one is not None and one[1].HasField("question") for one in waiting)
 
 
 def _decide(world: World, actor: Actor) -> str:
@@ -145,6 +151,7 @@ ACTIONS: Final = (
     Action("dies", 0.5, lambda world, actor: actor.die(noticed=world.rng.random() < 0.5), "deaths"),
     Action("dies unnoticed", 0.5, lambda _, actor: actor.die(noticed=False), "half-open"),
     Action("dies before it speaks", 1, lambda world, actor: world.take(actor, dies=True), "deaths"),
+    Action("dies while it answers", 4, lambda world, actor: world.take(actor, dies=True), "deaths", _is_asked),
     Action("the hub dies", 0.6, lambda world, _: world.restart_hub(), "hub deaths"),
     Action("changes a policy", 3, _decide, "policies", _has_records),
     Action("withdraws", 2, _withdraw, "withdrawals", _has_records),

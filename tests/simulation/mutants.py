@@ -71,11 +71,11 @@ class LaggingStore(Store):
 
 
 class ForgetfulAsker(Asker):
-    """Clears a holder from the pending set when it timed out (3.5)."""
+    """Clears a holder from the pending set that did not answer in time, be it there or away (3.5)."""
 
     def _land(self, check_id: bytes, pending: dict[str, str], *, covered: set[str]) -> None:
         batch_id = self._flights[check_id].batch_id
-        cleared = {holder for holder, state in pending.items() if state == "timed_out"}
+        cleared = {holder for holder, state in pending.items() if state != "outside"}
         self._store.cover(batch_id, cleared)
         left = {holder: state for holder, state in pending.items() if holder not in cleared}
         super()._land(check_id, left, covered=covered | cleared)
@@ -104,7 +104,7 @@ MUTANTS: Final = (
     Mutant("check before publish", store=HastyStore),
     Mutant("acknowledge before commit", unacknowledged=True),
     Mutant("plane replaced instead of merged", rules=Rules(merge_deltas_into_snapshot=False)),
-    Mutant("pending cleared on time-out", parts={"asker": ForgetfulAsker}),
+    Mutant("pending cleared on time-out", parts={"asker": ForgetfulAsker}, steps=1200),
     Mutant("told keyed by match", ledger=MatchLedger),
     Mutant("answer from a lagging index", store=LaggingStore),
 )

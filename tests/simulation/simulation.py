@@ -54,6 +54,8 @@ class Mutant:
     ledger: type[Ledger] = Ledger
     parts: dict[str, type[Any]] = field(default_factory=dict)
     unacknowledged: bool = False
+    steps: int = 0
+    """Length of the histories in which it is looked for, where they are longer than usual."""
 
 
 REAL: Final = Mutant()
@@ -101,7 +103,7 @@ def simulate(
     world: World | None = None
     try:
         world = _make(seed, federation, folder, engines=engines, mutant=mutant, trace=trace)
-        _happen(world)
+        _happen(world, mutant.steps)
         return Outcome(seed, tuple(world.watch.broken), world.truth.now, tuple(sorted(world.families)))
     finally:
         for actor in world.actors.values() if world is not None else ():
@@ -159,11 +161,12 @@ def _make(
     return world
 
 
-def _happen(world: World) -> None:
+def _happen(world: World, steps: int) -> None:
     rng, everybody = world.rng, list(world.actors.values())
     chosen = [one for one in ACTIONS if not one.family or one.family in world.families]
     weights = [one.weight for one in chosen]
-    for _ in range(rng.choice(STEPS)):
+    drawn = rng.choice(STEPS)
+    for _ in range(steps or drawn):
         action, actor = rng.choices(chosen, weights)[0], rng.choice(everybody)
         if not action.may(world, actor):
             continue

@@ -7,6 +7,7 @@ the world does to itself it tells the `Truth`, by which the `Watch` judges it.
 from __future__ import annotations
 
 import sqlite3
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,18 +28,17 @@ from tests.simulation.truth import Record, Table, Truth
 from tests.unit.exchange import parties
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sqlalchemy import Engine
 
-    from concordat.clock import ManualClock
     from concordat.identity.manifest import Manifest
     from concordat.wire.v1 import check_pb2, session_pb2
     from gateway.ledger import Committed, Ledger
 
 CHUNK: Final = 64
+LOST: Final = 0.2
 
 
 class SlowPublisher(Publisher):
@@ -313,6 +313,20 @@ class World(Orders):
             actor.die(noticed=False)
         self._lose_commit(actor.party)
         actor.party.copy, actor.party.events_kept = kept
+
+    @contextmanager
+    def uncommitted(self, actor: SimActor) -> Iterator[None]:
+        """Let a node die right after it has acknowledged a submit; the mutant had not committed it by then."""
+        dies = self.unacknowledged and "deaths" in self.families and self.rng.random() < LOST
+        party = actor.party
+        kept = party.copy, party.events_kept
+        if dies:
+            party.back_up()
+        yield
+        if dies:
+            actor.die(noticed=False)
+            self._lose_commit(party)
+            party.copy, party.events_kept = kept
 
     @staticmethod
     def _lose_commit(party: Any) -> None:

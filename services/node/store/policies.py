@@ -75,8 +75,10 @@ def settle(db: sqlite3.Connection, value_ids: Iterable[int], *, epochs: Iterable
         if kept is None:
             continue
         compared = {look_once for look_once, policy in _live_records(db, value_id) if Policy.of(policy).compared}
-        if 0 in compared:
+        if compared:
+            # Whoever looks once asks, too, and a record that was local only has no token yet.
             _tokenise(db, value_id, epochs)
+        if 0 in compared:
             if not kept[0]:
                 db.execute("UPDATE value SET kept = 1 WHERE id = ?", (value_id,))
                 ask_again(db, [value_id])
