@@ -299,7 +299,7 @@ class World(Orders):
         taken = party.store.notice_cursor() == self.ledger.last_cursor(party.id)
         return actor.is_done(reachable) and not owed and taken and not party.store.plane_is_stale()
 
-    def take(self, actor: Actor, *, dies: bool = False) -> None:
+    def take(self, actor: SimActor, *, dies: bool = False) -> None:
         """Let a node take frames; where it dies, after it has written and before it speaks."""
         stream = actor.stream
         if not (dies and self.unacknowledged) or stream is None:
