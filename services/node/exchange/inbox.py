@@ -140,6 +140,12 @@ class Inbox:
         # People read both.
         if not HANDLE.fullmatch(told.handle) or not _is_name(told.other):
             raise ProtocolError("a notice has a handle or party that can be none")
+        if self._store.is_withdrawn(told.own_reference):
+            # Opened before the tombstone was there: whether it was proven cannot be told any more, and nobody is to
+            # blame. The withdrawal ends it on the other side (3.8).
+            row = _row(told, state="withdrawn")
+            self._store.receive_notice(notice.cursor, notice.SerializeToString(), told=row, at=self._clock.now())
+            return None
         reason = self._fault(told)
         row = _row(told, state="shown" if reason is None else "refused")
         if reason is None:

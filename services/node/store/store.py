@@ -377,6 +377,12 @@ class Store:
         with self.read() as db:
             return inbox.is_shown(db, own_reference, other)
 
+    def is_withdrawn(self, reference: bytes) -> bool:
+        """Tell whether an own reference is of a value that was withdrawn."""
+        with self.read() as db:
+            query = "SELECT 1 FROM withdrawal WHERE reference = ?"
+            return db.execute(query, (reference,)).fetchone() is not None
+
     def all_told(self) -> list[ToldRow]:
         """Return every edge that this node was told of, whatever its state."""
         with self.read() as db:
