@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cyclopts import App
 
-ROLES = ("console", "custodian", "demo", "federation", "gateway", "health", "home", "node", "oprf", "partner")
+ROLES = ("audit", "console", "custodian", "demo", "federation", "gateway", "health", "home", "node", "oprf", "partner")
 
 
 def walk(app: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
