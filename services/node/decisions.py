@@ -7,6 +7,8 @@ of a victim or witness (LB-26).
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +18,7 @@ from concordat.errors import InputError, RefusedError
 from concordat.vocabulary import Role, WithdrawReason
 from services.node.handling import known_names
 from services.node.journal import FILE_NAME, Entry, Journal, epochs_of
-from services.node.policy import Policy, needs_second_person, told_parties, widens
+from services.node.policy import Policy, keeps_approval, needs_second_person, told_parties, widens
 from services.node.store import policies, withdrawals
 from services.node.submit import wake
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from services.node.store.store import Store
 
 SECOND_PERSON: Final = "second_person"
+MAX_OFFICER: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +106,11 @@ class Decisions:
         """Give records another policy; return what became of each.
 
         Raises:
-            InputError: The new policy names nobody that the federation knows.
+            InputError: The new policy names nobody that the federation knows, or the officer's name is none.
             ConfigError: The policy journal was changed.
             UnavailableError: Journal or store cannot be written; nothing was decided.
         """
+        require_officer(officer)
         done = self.preview(rows, edit)
         at_ms = int(self.clock.now() * MS)
         now = [one for one in done if one.proposal is None and one.after != one.before]
@@ -116,6 +120,8 @@ class Decisions:
             for one in now:
                 ask = widens(one.before, one.after, own=self._own, manifest=self.home.manifest)
                 policies.set_policy(change.db, one.record.uid, one.after.content(), epochs=epochs, ask=ask)
+                # Whatever waited was proposed of the policy before.
+                policies.drop_proposals_of(change.db, one.record.uid)
             numbered = [one if one.proposal is None else self._propose(change.db, one, officer, at_ms) for one in done]
         wake(self.home.path)
         return numbered
@@ -124,29 +130,32 @@ class Decisions:
         """Approve a change as the second person.
 
         Raises:
-            InputError: No such change waits.
-            RefusedError: The same officer asked for it.
+            InputError: No such change waits, or the officer's name is none.
+            RefusedError: The same officer asked for it, in any way of writing the name.
         """
+        require_officer(officer)
         with Journal(self.home.path / FILE_NAME).changing(self.store) as change:
             found = next((one for one in policies.proposals(change.db) if one.id == proposal_id), None)
             if found is None:
                 raise InputError("no change of this number waits; see `concordat node handling proposals`")
-            if found.officer == officer:
+            if _folded(found.officer) == _folded(officer):
                 raise RefusedError("a change is approved by another officer than the one who asked", code=SECOND_PERSON)
             policy = Policy.of(found.policy).model_copy(update={"approved_by": officer})
             change.add([_entry(found.uid, policy, found.officer, int(self.clock.now() * MS))])
             epochs = epochs_of(change.db) or self.home.manifest.live_epochs
             policies.set_policy(change.db, found.uid, policy.content(), epochs=epochs, ask=True)
-            policies.drop_proposal(change.db, proposal_id)
+            policies.drop_proposals_of(change.db, found.uid)
         wake(self.home.path)
 
     def withdraw(self, rows: Sequence[RecordRow], *, officer: str, reason: WithdrawReason) -> int:
         """Withdraw records; return how many values went with them (3.8; LB-22).
 
         Raises:
+            InputError: The officer's name is none.
             ConfigError: The policy journal was changed.
             UnavailableError: Journal or store cannot be written; nothing was withdrawn.
         """
+        require_officer(officer)
         at_ms = int(self.clock.now() * MS)
         entries = [
             Entry(what="withdraw", uid=row.uid.hex(), at_ms=at_ms, officer=officer, reason=reason) for row in rows
@@ -170,9 +179,9 @@ class Decisions:
                 "tell or not-tell: a name is no party of the federation, and no class", code="party_unknown"
             )
         before = Policy.of(row.policy)
-        # An approval is of one policy, and of no other that somebody makes of it.
-        if after != before:
-            after = after.model_copy(update={"approved_by": ""})
+        # An approval is of one policy, and of no other that somebody makes of it, unless that only narrows it.
+        kept = keeps_approval(before, after, own=self._own, manifest=manifest)
+        after = after.model_copy(update={"approved_by": before.approved_by if kept else ""})
         needs = needs_second_person(after, Role(row.role), own=self._own, manifest=manifest)
         return Changed(
             record=row,
@@ -191,3 +200,18 @@ class Decisions:
 
 def _entry(uid: bytes, policy: Policy, officer: str, at_ms: int) -> Entry:
     return Entry(what="policy", uid=uid.hex(), at_ms=at_ms, officer=officer, policy=policy)
+
+
+def require_officer(officer: str) -> None:
+    """Refuse a pseudonym that nobody could tell from another, or that names nobody.
+
+    Raises:
+        InputError: It is empty, too long, or has characters that do not show.
+    """
+    if len(officer) > MAX_OFFICER or not officer.isprintable() or not _folded(officer):
+        raise InputError("name the officer who decides by a pseudonym that can be read, such as officer-17")
+
+
+def _folded(officer: str) -> str:
+    """Return a pseudonym without what two ways of writing it differ in."""
+    return re.sub(r"[\W_]+", "-", unicodedata.normalize("NFKC", officer).casefold()).strip("-")

@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -133,11 +133,17 @@ class Journal:
         """Append lines; on disk when this returns."""
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            size = os.fstat(descriptor).st_size
             try:
                 data = text.encode()
                 while data:
                     data = data[os.write(descriptor, data) :]
                 os.fsync(descriptor)
+            except OSError:
+                # What was said not to be decided must not be replayed.
+                with suppress(OSError):
+                    os.ftruncate(descriptor, size)
+                raise
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -169,7 +175,8 @@ class Journal:
             os.truncate(self._path, len(whole))
         lines: list[_Line] = []
         previous = _FIRST
-        for number, text in enumerate(whole.decode(errors="replace").splitlines(), 1):
+        # Words of officers may hold other line breaks than this one.
+        for number, text in enumerate(whole.decode(errors="replace").split("\n")[:-1], 1):
             try:
                 line = _Line.model_validate_json(text)
             except ValidationError:

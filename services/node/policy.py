@@ -19,8 +19,6 @@ from concordat.identity.manifest import PartyClass
 from concordat.vocabulary import Handling, Purpose, Role, Tlp, Visibility
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from concordat.identity.manifest import Manifest, Party
 
 MAX_NAMES: Final = 128
@@ -138,7 +136,32 @@ def told_parties(policy: Policy, *, own: Party, manifest: Manifest) -> list[str]
 
 def needs_second_person(policy: Policy, role: Role, *, own: Party, manifest: Manifest) -> bool:
     """Tell whether a policy would tell somebody outside the Union of a victim or witness without an approval."""
-    if role not in PROTECTED_ROLES or policy.approved_by:
-        return False
-    others: Iterable[Party] = manifest.parties
-    return any(one.party_class in OUTSIDE_UNION and reaches(policy, one, own=own, manifest=manifest) for one in others)
+    return role in PROTECTED_ROLES and not policy.approved_by and bool(_outside(policy, own=own, manifest=manifest))
+
+
+def keeps_approval(before: Policy, after: Policy, *, own: Party, manifest: Manifest) -> bool:
+    """Tell whether what was approved covers a change: it tells nobody more outside the Union, and of nothing more.
+
+    Narrowing must not wait for a second person while the wider policy stays in force.
+    """
+    fewer = _outside(after, own=own, manifest=manifest) <= _outside(before, own=own, manifest=manifest)
+    return fewer and _within(after.purposes, before.purposes) and _within(after.operations, before.operations)
+
+
+def _outside(policy: Policy, *, own: Party, manifest: Manifest) -> frozenset[str]:
+    """Return the classes and parties outside the Union that a policy lets be told, whoever is agreed today.
+
+    The opt-in table may let more be compared later, and nobody looks at the policies again then.
+    """
+    if policy.visibility is not Visibility.VISIBLE:
+        return frozenset()
+    classes = {one.value for one in OUTSIDE_UNION} - set(policy.not_tell)
+    parties = {
+        one.name: one.party_class.value
+        for one in manifest.parties
+        if one.id != own.id and one.party_class.value in classes and one.name not in policy.not_tell
+    }
+    if policy.tlp in _NAMED_ONLY or policy.handling is Handling.H3:
+        return frozenset(parties.keys() & set(policy.tell or ()))
+    tell = classes if policy.tell is None else set(policy.tell)
+    return frozenset((classes & tell) | {name for name, of_class in parties.items() if {name, of_class} & tell})

@@ -223,6 +223,6 @@ def proposals(db: sqlite3.Connection) -> list[Proposal]:
     ]
 
 
-def drop_proposal(db: sqlite3.Connection, proposal_id: int) -> None:
-    """Forget a change that was approved or refused."""
-    db.execute("DELETE FROM policy_proposal WHERE id = ?", (proposal_id,))
+def drop_proposals_of(db: sqlite3.Connection, uid: bytes) -> None:
+    """Forget what waits for a record: something else was decided of it."""
+    db.execute("DELETE FROM policy_proposal WHERE uid = ?", (uid,))

@@ -74,7 +74,9 @@ def add_value(
         if keep and not row[1]:
             db.execute("UPDATE value SET kept = 1 WHERE id = ?", (value_id,))
             _ask_kept(db, value_id)
-        _prolong(db, value_id, asking)
+        if asking.compared:
+            # A record that is local only asks nothing, and so prolongs no question.
+            _prolong(db, value_id, asking)
     if asking.compared:
         _tokenise(db, value_id, value.grade, asking)
         _ask_about(db, value_id, asking)
@@ -150,11 +152,17 @@ def _ask_about(db: sqlite3.Connection, value_id: int, asking: Asking) -> None:
 
 
 def add_epoch(db: sqlite3.Connection, epoch: int) -> None:
-    """Mark every value that has no token of an epoch as to be tokenised, under the first case that holds it."""
+    """Mark every value that is compared and has no token of an epoch as to be tokenised.
+
+    It goes under the case that lasts longest: what waits under one that has ended is never tokenised.
+    """
     db.execute(
         "INSERT OR IGNORE INTO to_tokenise SELECT :epoch, CASE v.grade WHEN 1 THEN 'strong' ELSE 'weak' END, v.id,"
-        " (SELECT min(f.case_id) FROM record_value rv JOIN record r ON r.id = rv.record_id"
-        "  JOIN file f ON f.id = r.file_id WHERE rv.value_id = v.id) AS case_id"
+        " (SELECT f.case_id FROM record_value rv JOIN record r ON r.id = rv.record_id JOIN file f ON f.id = r.file_id"
+        "  JOIN case_profile c ON c.id = f.case_id WHERE rv.value_id = v.id AND r.status = 'accepted'"
+        "  AND coalesce(r.policy_id, 0) NOT IN"
+        "   (SELECT id FROM policy WHERE json_extract(content, '$.visibility') = 'local_only')"
+        "  ORDER BY c.valid_until DESC, f.id LIMIT 1) AS case_id"
         " FROM value v WHERE case_id IS NOT NULL"
         " AND NOT EXISTS (SELECT 1 FROM token t WHERE t.epoch = :epoch AND t.value_id = v.id)"
         " AND NOT EXISTS (SELECT 1 FROM to_tokenise u WHERE u.epoch = :epoch AND u.value_id = v.id)",
