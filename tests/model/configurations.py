@@ -27,6 +27,13 @@ class Configuration:
     parties: int = 2
     gateways: int = 1
     agreed: bool = True
+    ordered: bool = True
+    """The events happen in their order, at any time; else in every order."""
+    prompt: bool = True
+    """A notice that can be taken is taken before anything else happens."""
+
+    coarse: bool = False
+    """A check runs from question to certificate before anything else happens."""
 
     def initial(self) -> State:
         """Return the state at the start."""
@@ -48,11 +55,21 @@ class Configuration:
         def enabled(state: State) -> Iterator[node.Step]:
             if state.fault:
                 return
+            if self.prompt:
+                for party in range(self.parties):
+                    if node.has_notice(state, party):
+                        yield node.notice_step(state, rules, party)
+                        return
+            if self.coarse and any(flight for gateway in state.gateways for flight in gateway.flights):
+                moves = [one for at in range(self.gateways) for one in hub.steps(state, rules, at)]
+                # The certificate is the last of them, and leaves when nothing else can happen.
+                yield from moves[:-1] or moves
+                return
             for party in range(self.parties):
                 yield from node.steps(state, rules, party)
             for at in range(self.gateways):
                 yield from hub.steps(state, rules, at)
-            yield from events.steps(state, rules, self.events)
+            yield from events.steps(state, rules, self.events, ordered=self.ordered)
 
         return enabled
 
@@ -70,36 +87,59 @@ class Configuration:
         )
 
 
+_B = Event("submit", B, VISIBLE)
+
+
 def _both(*more: Event, one: str = VISIBLE, two: str = VISIBLE) -> tuple[Event, ...]:
     return (Event("submit", A, one), Event("submit", B, two), *more)
 
 
+_A = Event("submit", A, VISIBLE)
+
 SMALL: dict[str, Configuration] = {
-    "two submits": Configuration(_both()),
-    "node crash": Configuration(_both(Event("crash", A))),
-    "gateway crash": Configuration(_both(Event("gateway crash"))),
-    "half-open": Configuration(_both(Event("half-open", A))),
-    "another value, gateway crash": Configuration(_both(Event("gateway crash"), Event("other", A))),
-    "lagging index": Configuration(_both(Event("lag", A))),
-    "two gateways": Configuration(_both(), gateways=2),
-    "one silent": Configuration(_both(two=SILENT)),
-    "one local only": Configuration(_both(two=LOCAL)),
-    "widened from local only": Configuration(_both(Event("policy", A, VISIBLE), one=LOCAL)),
-    "widened from silent": Configuration(_both(Event("policy", A, VISIBLE), one=SILENT)),
-    "narrowed": Configuration(_both(Event("policy", A, SILENT))),
-    "withdrawn and submitted again": Configuration(_both(Event("withdraw", A), Event("submit", A, VISIBLE))),
-    "agreed later": Configuration(_both(Event("agree")), agreed=False),
-    "looked once, kept later": Configuration(_both(Event("look once", A))),
-    "new epoch": Configuration(_both(Event("epoch"))),
-    "restored": Configuration(_both(Event("backup", A), Event("restore", A))),
-    "restored, other silent": Configuration(
-        (*_both(Event("backup", A), Event("restore", A), two=SILENT), Event("submit", A, VISIBLE))
+    "two submits": Configuration((_A, _B)),
+    "two gateways": Configuration((_A, _B), gateways=2),
+    "three parties": Configuration((_A, _B, Event("submit", C, VISIBLE)), parties=3, coarse=True),
+    "away": Configuration((Event("crash", B), _A, _B), coarse=True),
+    "crash": Configuration((_A, _B, Event("crash", B))),
+    "crash of either": Configuration((_A, Event("crash", A), _B), prompt=False, coarse=True),
+    "gateway crash": Configuration((_A, _B, Event("gateway crash"))),
+    "gateway crash, then submits": Configuration((Event("gateway crash"), _A, _B), coarse=True),
+    "gateway crash, then another value": Configuration(
+        (_A, Event("gateway crash"), Event("other", A), _B), coarse=True
     ),
-    "narrowed and restored": Configuration(_both(Event("policy", A, SILENT), Event("backup", A), Event("restore", A))),
-    "withdrawn and restored": Configuration(_both(Event("withdraw", A), Event("backup", A), Event("restore", A))),
-    "restored beside the old process": Configuration(
-        (Event("submit", A, VISIBLE), Event("submit", B, VISIBLE), Event("backup", A), Event("restore beside", A))
+    "half-open session": Configuration((_A, Event("half-open", A), _B)),
+    "lagging index": Configuration((Event("lag", A), _A, _B)),
+    "silent": Configuration((_A, Event("submit", B, SILENT))),
+    "local only": Configuration((Event("submit", A, LOCAL), _B), coarse=True),
+    "widened": Configuration((Event("submit", A, LOCAL), Event("policy", A, VISIBLE), _B), coarse=True),
+    "widened later": Configuration((Event("submit", A, LOCAL), _B, Event("policy", A, VISIBLE)), coarse=True),
+    "narrowed": Configuration((_A, Event("policy", A, SILENT), _B)),
+    "narrowed to local only": Configuration((_A, _B, Event("policy", A, LOCAL))),
+    "withdrawn": Configuration((_A, _B, Event("withdraw", A))),
+    "withdrawn and submitted again": Configuration((_A, _B, Event("withdraw", A), _A), coarse=True),
+    "agreed later": Configuration((_A, _B, Event("agree")), agreed=False),
+    "looked once, kept later": Configuration((_B, Event("look once", A), _A), coarse=True),
+    "new epoch": Configuration((_A, Event("epoch"), _B), coarse=True),
+    "restored": Configuration((_A, Event("backup", A), _B, Event("restore", A)), coarse=True),
+    "restored, notices late": Configuration(
+        (_A, Event("backup", A), _B, Event("restore", A)), coarse=True, prompt=False
     ),
-    "ledger restored": Configuration(_both(Event("copy ledger"), Event("restore ledger"))),
-    "three parties": Configuration((*_both(), Event("submit", C, VISIBLE)), parties=3),
+    "restored without its record": Configuration((Event("backup", A), _A, _B, Event("restore", A)), coarse=True),
+    "restored and submitted again, other silent": Configuration(
+        (Event("submit", B, SILENT), Event("backup", A), _A, Event("restore", A), _A), coarse=True
+    ),
+    "narrowed and restored": Configuration(
+        (_A, Event("backup", A), Event("policy", A, SILENT), Event("restore", A), _B), coarse=True
+    ),
+    "withdrawn and restored": Configuration(
+        (_A, Event("backup", A), Event("withdraw", A), Event("restore", A), _B), coarse=True
+    ),
+    "withdrawn, restored, journal lost": Configuration(
+        (_A, Event("backup", A), Event("withdraw", A), Event("restore without journal", A), _B), coarse=True
+    ),
+    "old process beside the restored one": Configuration(
+        (Event("backup", A), Event("restore beside", A), _A, _B), coarse=True
+    ),
+    "ledger restored": Configuration((_A, Event("copy ledger"), _B, Event("restore ledger"))),
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.model.ledger import excuse
-from tests.model.node import PARTIES, Step, end_session, settle, withdrawn
-from tests.model.state import LOCAL, NEW, SILENT, VISIBLE, Disk, Gateway, Plane, State, put, with_gateway, with_node
+from tests.model.node import Step, end_session, settle, withdrawn
+from tests.model.state import LOCAL, PARTIES, SILENT, VISIBLE, Disk, Gateway, Plane, State, put, with_gateway, with_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,10 +23,10 @@ class Event(NamedTuple):
     value: str = ""
 
 
-def steps(state: State, rules: Rules, events: tuple[Event, ...]) -> Iterator[Step]:
+def steps(state: State, rules: Rules, events: tuple[Event, ...], *, ordered: bool) -> Iterator[Step]:
     """Yield the events that may happen now; events that are alike happen in their order."""
     seen: set[Event] = set()
-    for number in state.events:
+    for number in state.events[:1] if ordered else state.events:
         event = events[number]
         if event in seen:
             continue
@@ -49,6 +49,7 @@ def _words(event: Event) -> str:
         "backup": f"{name} is backed up",
         "restore": f"{name}'s store is restored from the backup",
         "restore beside": f"{name}'s store is restored, and the old process still runs",
+        "restore without journal": f"{name}'s store is restored from the backup, and its journal is lost",
         "policy": f"{name} sets x to {event.value}",
         "withdraw": f"{name} withdraws x",
         "epoch": "a new epoch begins; the old one overlaps",
@@ -142,6 +143,13 @@ def _restore(state: State, rules: Rules, event: Event) -> State | None:
     return with_node(state, event.party, disk=disk, backup=None, replayed=False, twin=twin)
 
 
+def _restore_without_journal(state: State, rules: Rules, event: Event) -> State | None:
+    # What the ledger has not buried is in the journal only.
+    if state.nodes[event.party].disk.unburied - {ref for _, ref in state.ledger.dead}:
+        return None
+    return _restore(with_node(state, event.party, journal="", gone=frozenset()), rules, event)
+
+
 def _is_gone(holds: str) -> bool:
     return holds == "withdrawn"
 
@@ -173,7 +181,7 @@ def _widened(disk: Disk, rules: Rules) -> dict[str, Any]:
     number = 0 if rules.widen_republishes else max(disk.through, 1)
     changes: dict[str, Any] = {"tokens": frozenset(one for one in disk.tokens if one[0] != name) | {(name, number)}}
     if rules.widen_asks:
-        changes |= {"to_check": True, "pending": frozenset((one, NEW) for one in ()), "batch": disk.batch + 1}
+        changes |= {"to_check": True, "pending": frozenset(), "batch": disk.batch + 1}
     return changes
 
 
@@ -185,7 +193,7 @@ def _withdraw(state: State, rules: Rules, event: Event) -> State | None:
     disk = disk._replace(unburied=disk.unburied | {node.disk.reference})
     belief = state.beliefs[event.party]._replace(holds="withdrawn")
     state = excuse(state._replace(beliefs=put(state.beliefs, event.party, belief)), event.party)
-    return with_node(state, event.party, disk=disk)
+    return with_node(state, event.party, disk=disk, gone=node.gone | {node.disk.reference})
 
 
 def _epoch(state: State, rules: Rules, event: Event) -> State | None:
@@ -233,6 +241,7 @@ _HAPPEN = {
     "backup": _backup,
     "restore": _restore,
     "restore beside": _restore,
+    "restore without journal": _restore_without_journal,
     "policy": _policy,
     "withdraw": _withdraw,
     "epoch": _epoch,

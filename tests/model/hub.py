@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.model.ledger import write_hit
-from tests.model.node import PARTIES, Step, end_session, index, route
+from tests.model.node import Step, end_session, index, route
 from tests.model.state import (
     AWAY,
     COVERED,
     LATE,
     LOCAL,
     OUTSIDE,
+    PARTIES,
     SILENT,
     VISIBLE,
     Disk,
@@ -118,6 +119,8 @@ def _answer(state: State, rules: Rules, at: int, asker: int, holder: int) -> Ste
         state = with_disk(state, holder, witness=state.nodes[holder].disk.witness | {row})
     if asker_told or holder_told:
         flight = flight._replace(hits=(*flight.hits, hit))
+    if state.nodes[asker].disk.reference == flight.reference and (holder, disk.reference) not in state.ledger.dead:
+        flight = flight._replace(owed=flight.owed | _owed(asker, flight, holder, disk))
     words = {(True, True): "a hit, both are told", (True, False): "a hit, the asker is told"}
     label = words.get((asker_told, holder_told), "a hit, it alone is told" if holder_told else "a hit, nobody is told")
     return label, _judged(with_flight(state, at, asker, flight), at, holder)
@@ -160,25 +163,30 @@ def _barrier(state: State, rules: Rules, at: int, asker: int) -> State:
         and (gateway.planes[holder].complete or not rules.complete_plane)
         and gateway.planes[holder].sequence >= required[holder]
     )
-    flight = flight._replace(barrier=True, required=required, ready=ready, owed=_owed(state, asker, flight))
+    flight = flight._replace(barrier=True, required=required, ready=ready)
+    if state.nodes[asker].disk.reference == flight.reference and not flight.outside:
+        for holder in flight.holders - (flight.answered - flight.empty):
+            if _published(state, flight, holder):
+                owed = _owed(asker, flight, holder, state.nodes[holder].disk)
+                flight = flight._replace(owed=flight.owed | owed)
     return with_flight(state, at, asker, flight)
 
 
-def _owed(state: State, asker: int, flight: Flight) -> frozenset[tuple[Key, int]]:
-    """Return what must be told of whoever turns out to be covered: of all that it had said to be published."""
+def _owed(asker: int, flight: Flight, holder: int, disk: Disk) -> frozenset[tuple[Key, int]]:
+    """Return what must be told, by the policies of now, if this holder turns out to be covered."""
     owed: set[tuple[Key, int]] = set()
-    for holder in flight.holders:
-        disk = state.nodes[holder].disk
-        number = dict(disk.tokens).get(flight.name, 0)
-        if not state.agreed or not disk.reference or not disk.kept or disk.policy == LOCAL:
-            continue
-        if not number or number > state.published[holder]:
-            continue
-        if disk.policy == VISIBLE:
-            owed.add(((asker, flight.reference, holder), holder))
-        if flight.audience:
-            owed.add(((holder, disk.reference, asker), holder))
+    if disk.policy == VISIBLE:
+        owed.add(((asker, flight.reference, holder), holder))
+    if flight.audience:
+        owed.add(((holder, disk.reference, asker), holder))
     return frozenset(owed)
+
+
+def _published(state: State, flight: Flight, holder: int) -> bool:
+    """Tell whether a holder has said that this is published."""
+    disk = state.nodes[holder].disk
+    number = dict(disk.tokens).get(flight.name, 0)
+    return bool(disk.reference and disk.kept and disk.policy != LOCAL and 0 < number <= state.published[holder])
 
 
 def _reply(state: State, rules: Rules, at: int, asker: int, holder: int) -> State:
@@ -216,7 +224,7 @@ def _certificate(state: State, rules: Rules, at: int, asker: int, flight: Flight
 
 
 def _state_of(state: State, rules: Rules, at: int, flight: Flight, holder: int, *, durable: bool) -> str:
-    if not state.agreed:
+    if flight.outside:
         return OUTSIDE
     carried = holder not in flight.broken or not rules.same_session
     if holder in flight.ready & flight.replied and carried and durable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.model.state import Hit, Key, Ledger, Notice, State, put
+from tests.model.state import PARTIES, Hit, Key, Ledger, Notice, State, put
 
 if TYPE_CHECKING:
     from tests.model.rules import Rules
@@ -23,23 +23,26 @@ def write_hit(state: State, rules: Rules, asker: Side, hit: Hit) -> State:
     parties = (asker[0], hit.holder)
     stale = {edge for edge in ledger.edges if _parties(edge) == set(parties) and (asker in edge or holder in edge)}
     edges = (ledger.edges - stale if rules.new_reference_replaces else ledger.edges) | {(one, two)}
-    ledger = ledger._replace(edges=edges)
+    state = state._replace(ledger=ledger._replace(edges=edges))
     if hit.asker_told:
-        ledger = _tell(ledger, rules, told, (asker, holder), asked=True)
+        state = _tell(state, rules, told, (asker, holder), asked=True)
     if hit.holder_told:
-        ledger = _tell(ledger, rules, told, (holder, asker), asked=False)
-    return state._replace(ledger=ledger)
+        state = _tell(state, rules, told, (holder, asker), asked=False)
+    return state
 
 
-def _tell(ledger: Ledger, rules: Rules, told: frozenset[Key], sides: Edge, *, asked: bool) -> Ledger:
+def _tell(state: State, rules: Rules, told: frozenset[Key], sides: Edge, *, asked: bool) -> State:
+    ledger = state.ledger
     (recipient, reference), (other, other_reference) = sides
     key: Key = (recipient, reference, other)
     if not rules.new_reference_replaces:
         key = (*key, other_reference)
     if key in told or (not rules.told_by_reference and _match_is_told(ledger, told, recipient, sides)):
-        return ledger
+        return state
+    if any(one[:3] == key[:3] for one in ledger.told):
+        state = state._replace(fault=f"{PARTIES[recipient]} is told twice of {PARTIES[other]}'s record")
     notice = Notice("told", reference, other, other_reference, asked)
-    return _notify(ledger, recipient, notice)._replace(told=ledger.told | {key})
+    return state._replace(ledger=_notify(ledger, recipient, notice)._replace(told=ledger.told | {key}))
 
 
 def _match_is_told(ledger: Ledger, told: frozenset[Key], recipient: int, edge: Edge) -> bool:

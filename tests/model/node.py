@@ -11,7 +11,7 @@ from tests.model.state import (
     LOCAL,
     NEW,
     OUTSIDE,
-    SILENT,
+    PARTIES,
     VISIBLE,
     Build,
     Disk,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from tests.model.rules import Rules
 
 Step = tuple[str, State]
-PARTIES = "ABCD"
 
 
 def index(disk: Disk, rules: Rules) -> Names:
@@ -79,13 +78,14 @@ def steps(state: State, rules: Rules, party: int) -> Iterator[Step]:
         return
     if node.uncommitted:
         committed = with_node(state, party, disk=node.disk._replace(**dict(node.uncommitted)), uncommitted=())
-        yield f"{name} commits", committed
+        yield f"{name} commits", settle(committed, rules, party)
     if node.lagging is not None:
         yield f"{name}'s index reaches its disk", with_node(state, party, lagging=None)
     if node.disk.reference and f"x{node.disk.epoch}" not in {one for one, _ in node.disk.tokens} and node.disk.kept:
         if node.disk.policy != LOCAL:
             tokens = node.disk.tokens | {(f"x{node.disk.epoch}", 0)}
-            yield f"{name} tokenises x under epoch {node.disk.epoch}", with_disk(state, party, tokens=tokens)
+            after = settle(with_disk(state, party, tokens=tokens), rules, party)
+            yield f"{name} tokenises x under epoch {node.disk.epoch}", after
     if any(node.links):
         yield from _say(state, rules, party)
     for at in range(len(state.gateways)):
@@ -96,6 +96,9 @@ def _start(state: State, rules: Rules, party: int) -> State:
     node = state.nodes[party]
     if not node.replayed and rules.replay_journal and node.journal:
         state = with_disk(state, party, policy=node.journal)
+    disk = state.nodes[party].disk
+    if not node.replayed and rules.replay_withdrawals and disk.reference in node.gone:
+        state = with_node(state, party, disk=withdrawn(disk)._replace(unburied=disk.unburied | {disk.reference}))
     return with_node(state, party, up=True, replayed=True)
 
 
@@ -112,9 +115,21 @@ def _say(state: State, rules: Rules, party: int) -> Iterator[Step]:
                 after = with_disk(state, party, unburied=disk.unburied - {reference})
             buried = ledger.withdraw(after, rules, party, reference)
             yield f"the ledger buries {name}'s reference {reference}", buried
-    if disk.cursor < len(state.ledger.lists[party]) and not node.uncommitted:
-        notice = state.ledger.lists[party][disk.cursor]
-        yield f"{name} takes notice {disk.cursor + 1}: {_words(notice)}", _take(state, rules, party, notice)
+    if has_notice(state, party):
+        yield notice_step(state, rules, party)
+
+
+def has_notice(state: State, party: int) -> bool:
+    """Tell whether a notice is there that the node can take."""
+    node = state.nodes[party]
+    return node.up and any(node.links) and not node.uncommitted and node.disk.cursor < len(state.ledger.lists[party])
+
+
+def notice_step(state: State, rules: Rules, party: int) -> Step:
+    """Take the next notice."""
+    cursor = state.nodes[party].disk.cursor
+    notice = state.ledger.lists[party][cursor]
+    return f"{PARTIES[party]} takes notice {cursor + 1}: {_words(notice)}", _take(state, rules, party, notice)
 
 
 def _words(notice: Notice) -> str:
@@ -319,6 +334,7 @@ def _ask(state: State, rules: Rules, party: int, at: int) -> Iterator[Step]:
         holders=due,
         audience=disk.policy == VISIBLE or not rules.local_only_apart,
         kept=disk.kept,
+        outside=not state.agreed,
         known=state.ledger.sequences,
     )
     flight = flight._replace(routed=route(state, rules, at, flight))
@@ -344,13 +360,9 @@ def route(state: State, rules: Rules, at: int, flight: Flight) -> frozenset[int]
     return frozenset(
         holder
         for holder in flight.holders
-        if state.agreed
+        if not flight.outside
         and gateway.sessions[holder]
         and (gateway.planes[holder].complete or not rules.complete_plane)
         and flight.name in gateway.planes[holder].names
     )
 
-
-def silent(policy: str) -> bool:
-    """Tell whether nobody may be told."""
-    return policy in {SILENT, LOCAL}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.model.node import PARTIES
-from tests.model.state import LOCAL, OUTSIDE, VISIBLE
+from tests.model.state import LOCAL, OUTSIDE, PARTIES, VISIBLE
 
 if TYPE_CHECKING:
     from tests.model.state import Node, State
@@ -18,7 +17,7 @@ def violation(state: State) -> str | None:
     for edge in state.ledger.edges:
         if set(edge) & state.ledger.dead:
             return "a live edge has a dead reference"
-    return _told_twice(state) or (_at_rest(state) if rests(state) else None)
+    return _at_rest(state) if rests(state) else None
 
 
 def rests(state: State) -> bool:
@@ -36,20 +35,6 @@ def _node_rests(state: State, party: int, node: Node) -> bool:
     unread = disk.cursor < len(state.ledger.lists[party])
     buried = all((party, reference) in state.ledger.dead for reference in disk.unburied)
     return node.up and attached and not busy and not unread and buried and disk.through >= disk.sequence
-
-
-def _told_twice(state: State) -> str | None:
-    for party, notices in enumerate(state.ledger.lists):
-        told: set[tuple[int, int]] = set()
-        for notice in notices:
-            key = (notice.reference, notice.other)
-            if notice.kind != "told":
-                told.discard(key)
-            elif key in told:
-                return f"{PARTIES[party]} is told twice of {PARTIES[notice.other]}"
-            else:
-                told.add(key)
-    return None
 
 
 def _at_rest(state: State) -> str | None:

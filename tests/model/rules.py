@@ -21,6 +21,8 @@ class Rules:
     """3.2 (3), I9: a node takes every notice its list had when it attached before its snapshot; till then no answer."""
     replay_journal: bool = True
     """I9: a restored node replays its own policy journal before its first answer."""
+    replay_withdrawals: bool = True
+    """I9: the journal has withdrawals too, and a restored node replays them."""
     fence: bool = True
     """I9: a store that a newer one of its party has replaced may not attach."""
     raise_sequence: bool = True

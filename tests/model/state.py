@@ -12,6 +12,7 @@ T = TypeVar("T")
 VISIBLE, SILENT, LOCAL = "visible", "silent", "local only"
 NEW, AWAY, OUTSIDE, LATE = "new", "offline", "outside", "timed out"
 COVERED = "covered"
+PARTIES = "ABCD"
 Names = frozenset[str]
 Key = tuple[int, ...]
 """Recipient, its reference, the other party."""
@@ -66,6 +67,8 @@ class Node(NamedTuple):
     backup: Disk | None = None
     journal: str = ""
     """The policy as the journal has it, which no restore of the store takes back."""
+    gone: frozenset[int] = frozenset()
+    """Own references whose withdrawal is in the journal."""
     replayed: bool = True
     uncommitted: tuple[tuple[str, Any], ...] = ()
     """What a node that breaks a rule asserts before it is on disk."""
@@ -111,6 +114,8 @@ class Flight(NamedTuple):
     holders: frozenset[int]
     audience: bool
     kept: bool
+    outside: bool
+    """The opt-in table did not let them be compared when it was asked."""
     known: tuple[int, ...]
     """The ledger's sequences before the check arrived."""
     routed: frozenset[int] = frozenset()
