@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from concordat.errors import ProtocolError
-from concordat.protocol.withdrawal import EDGE_ID_BYTES, read_body, require_signer
+from concordat.protocol.withdrawal import EDGE_ID_BYTES, read_body, require_signer, require_time
 from concordat.vocabulary import FalseHit, parse_word
 from concordat.wire.v1 import check_pb2 as wire
 
@@ -41,4 +41,5 @@ def accept_feedback(feedback: wire.Feedback, *, signer: str, manifest: Manifest)
         raise ProtocolError("feedback names an edge of 16 bytes")
     if parse_word(FalseHit, body.reason) is None:
         raise ProtocolError("feedback has an unknown reason")
+    require_time(body.given_at_ms)
     return body

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 WITHDRAW_DOMAIN: Final = "withdraw"
 RECEIPT_DOMAIN: Final = "receipt"
 MAX_REFERENCES: Final = 4096
+MAX_TIME_MS: Final = 1 << 47
+"""Unix milliseconds, far in the future: any program can still write it as a date, and add days to it."""
 EDGE_ID_BYTES: Final = 16
 B = TypeVar("B", bound=Message)
 
@@ -78,6 +80,7 @@ def accept_receipt(receipt: wire.Receipt, *, signer: str, manifest: Manifest) ->
     manifest.party_by_id(signer).verify_key.verify(RECEIPT_DOMAIN, receipt.signature, receipt.body)
     if (len(body.reference), len(body.edge_id)) != (REFERENCE_BYTES, EDGE_ID_BYTES):
         raise ProtocolError("a receipt names an edge and a reference of 16 bytes each")
+    require_time(body.taken_at_ms)
     return body
 
 
@@ -101,3 +104,13 @@ def require_signer(named: str, signer: str) -> None:
     """
     if named != signer:
         raise IdentityError("the message names another signer than the one that presents it")
+
+
+def require_time(at_ms: int) -> None:
+    """Refuse a time that cannot be shown: whoever signed it could close a page to its readers for good.
+
+    Raises:
+        ProtocolError: It is none.
+    """
+    if not 0 <= at_ms <= MAX_TIME_MS:
+        raise ProtocolError("a message names a time that is none")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from concordat.canon import Context, Grade, read
 from concordat.clock import MS
 from concordat.errors import InputError, RefusedError
+from concordat.protocol.charter import OPERATION_ID
 from concordat.vocabulary import Role, WithdrawReason
 from services.node.handling import known_names
 from services.node.journal import FILE_NAME, Entry, Journal, epochs_of
@@ -178,6 +179,9 @@ class Decisions:
             raise InputError(
                 "tell or not-tell: a name is no party of the federation, and no class", code="party_unknown"
             )
+        if not all(OPERATION_ID.fullmatch(one) for one in after.operations):
+            # They leave with each question, as a condition.
+            raise InputError("operations: a name is no operation's id", code="operation_unknown")
         before = Policy.of(row.policy)
         # An approval is of one policy, and of no other that somebody makes of it, unless that only narrows it.
         kept = keeps_approval(before, after, own=self._own, manifest=manifest)

@@ -18,7 +18,7 @@ from concordat.protocol import macs
 from concordat.protocol.certificate import NEVER_ASKED, WRONG_ANSWER_MAC, sign_refusal
 from concordat.protocol.check import parse_header
 from concordat.protocol.feedback import accept_feedback
-from concordat.protocol.withdrawal import accept_receipt, read_body, sign_receipt
+from concordat.protocol.withdrawal import accept_receipt, read_body, require_time, sign_receipt
 from concordat.tokens import REFERENCE_BYTES
 from concordat.vocabulary import WithdrawReason
 from concordat.wire.v1 import check_pb2 as wire
@@ -91,6 +91,9 @@ class Inbox:
         """
         if notice.cursor > MAX_CURSOR:
             raise ProtocolError("a notice has a number that no list reaches")
+        # Of another kind of notice they are all 0.
+        for at_ms in (notice.told.told_at_ms, notice.voided.voided_at_ms, notice.withdrawn.withdrawn_at_ms):
+            require_time(at_ms)
         if notice.cursor <= self.cursor:
             return None
         refusal = self._take(notice)

@@ -86,6 +86,9 @@ def settle(db: sqlite3.Connection, value_ids: Iterable[int], *, epochs: Iterable
             db.execute("UPDATE value SET kept = 0 WHERE id = ?", (value_id,))
             # Out of the index with this transaction; the bits in the hub's plane go with the next snapshot.
             meta.bump(db, meta.PLANE_STALE)
+            if compared:
+                # A look had left its question to that of the record that was kept.
+                ask_again(db, [value_id])
         if not compared:
             stop_asking(db, value_id)
         else:

@@ -32,7 +32,7 @@ def node(party: Callable[[str], Party]) -> Party:
     return found
 
 
-def own_withdrawal(node: Party, reference: bytes, at_ms: int = 1 << 50) -> check_pb2.Withdrawn:
+def own_withdrawal(node: Party, reference: bytes, at_ms: int = 1 << 47) -> check_pb2.Withdrawn:
     return check_pb2.Withdrawn(party=node.id, reference=reference, withdrawn_at_ms=at_ms)
 
 

@@ -237,6 +237,8 @@ def test_feedback_is_signed_and_said_until_it_is_certain(told: tuple[Party, HubB
         ({"edge_id": b"x" * 16}, False),
         ({"other": "spiffe://test.example/node/FR"}, False),
         ({"reason": "because"}, False),
+        ({"given_at_ms": (1 << 63) - 1}, False),
+        ({"given_at_ms": -1}, False),
     ],
 )
 def test_feedback_is_heard_of_a_told_edge_only(

@@ -8,6 +8,7 @@ import pytest
 
 from concordat.errors import InputError, RefusedError
 from concordat.vocabulary import Role, Visibility
+from services.node.journal import Entry
 from services.node.policy import Policy, needs_second_person
 from services.node.store.policies import proposals
 
@@ -83,6 +84,16 @@ def test_a_proposal_ends_with_the_next_decision_on_its_record(victim: Desk) -> N
 
 def test_a_word_that_breaks_lines_does_not_break_the_journal(desk: Desk) -> None:
     desk.submit("kind,identifier\nemail,one@mail.example\n")
-    for words in (("a\u2028b",), ("a\x85b",)):
-        desk.decisions().change(desk.every(), edited(operations=words), officer="officer-1")
+    (row,) = desk.every()
+    with desk.journal().changing(desk.store) as change:
+        for word in ("a\u2028b", "a\x85b"):
+            change.add([Entry(what="policy", uid=row.uid.hex(), at_ms=1, officer=word, policy=Policy())])
     assert desk.journal().replay(desk.store) == 0
+
+
+@pytest.mark.parametrize("word", ["a\u2028b", "", "two words", "x" * 65])
+def test_what_is_no_operation_is_no_condition(desk: Desk, word: str) -> None:
+    """Conditions leave with each question."""
+    desk.submit("kind,identifier\nemail,one@mail.example\n")
+    with pytest.raises(InputError):
+        desk.decisions().change(desk.every(), edited(operations=(word,)), officer="officer-1")

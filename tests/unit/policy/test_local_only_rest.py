@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
+from concordat.vocabulary import WithdrawReason
+
 if TYPE_CHECKING:
     from tests.unit.policy.conftest import Desk
 
@@ -30,3 +32,14 @@ def test_a_local_only_record_of_a_longer_case_ends_no_pending_question(desk: Des
     desk.submit(LOCAL)
     desk.tokenise()
     assert desk.count("SELECT count(*) FROM pending") == 1
+
+
+def test_a_look_goes_on_asking_when_the_kept_record_beside_it_is_withdrawn(desk: Desk) -> None:
+    """3.3: it keeps its pending set until its case ends."""
+    desk.submit(VISIBLE)
+    (kept,) = desk.every()
+    desk.submit(VISIBLE + "\n", look_once=True)
+    desk.tokenise()
+    desk.decisions().withdraw([kept], officer="officer-1", reason=WithdrawReason.WITHDRAWN)
+    desk.tokenise()
+    assert desk.count("SELECT count(*) FROM pending p JOIN batch b ON b.id = p.batch_id WHERE b.look_once = 1") == 1
