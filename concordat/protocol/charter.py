@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
@@ -72,7 +73,13 @@ def _check_officers(charter: wire.Charter) -> None:
 
 def same_officer(first: str, second: str) -> bool:
     """Tell whether two pseudonyms are of one person as far as one can see; nobody is a second one beside no one."""
-    return not first.strip() or first.strip().casefold() == second.strip().casefold()
+    one, other = folded_officer(first), folded_officer(second)
+    return not one or not other or one == other
+
+
+def folded_officer(officer: str) -> str:
+    """Return a pseudonym without what two ways of writing it differ in; empty where it names nobody."""
+    return re.sub(r"[\W_]+", "-", unicodedata.normalize("NFKC", officer).casefold()).strip("-")
 
 
 def accept_charter(raw: bytes, signature: bytes, *, manifest: Manifest) -> wire.Charter:

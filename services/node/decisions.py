@@ -7,15 +7,13 @@ of a victim or witness (LB-26).
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from concordat.canon import Context, Grade, read
 from concordat.clock import MS
 from concordat.errors import InputError, RefusedError
-from concordat.protocol.charter import OPERATION_ID
+from concordat.protocol.charter import MAX_OFFICER, OPERATION_ID, folded_officer, same_officer
 from concordat.vocabulary import Role, WithdrawReason
 from services.node.handling import known_names
 from services.node.journal import FILE_NAME, Entry, Journal, epochs_of
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
     from services.node.store.store import Store
 
 SECOND_PERSON: Final = "second_person"
-MAX_OFFICER: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +136,7 @@ class Decisions:
             found = next((one for one in policies.proposals(change.db) if one.id == proposal_id), None)
             if found is None:
                 raise InputError("no change of this number waits; see `concordat node handling proposals`")
-            if _folded(found.officer) == _folded(officer):
+            if same_officer(found.officer, officer):
                 raise RefusedError("a change is approved by another officer than the one who asked", code=SECOND_PERSON)
             policy = Policy.of(found.policy).model_copy(update={"approved_by": officer})
             change.add([_entry(found.uid, policy, found.officer, int(self.clock.now() * MS))])
@@ -212,10 +209,5 @@ def require_officer(officer: str) -> None:
     Raises:
         InputError: It is empty, too long, or has characters that do not show.
     """
-    if len(officer) > MAX_OFFICER or not officer.isprintable() or not _folded(officer):
+    if len(officer) > MAX_OFFICER or not officer.isprintable() or not folded_officer(officer):
         raise InputError("name the officer who decides by a pseudonym that can be read, such as officer-17")
-
-
-def _folded(officer: str) -> str:
-    """Return a pseudonym without what two ways of writing it differ in."""
-    return re.sub(r"[\W_]+", "-", unicodedata.normalize("NFKC", officer).casefold()).strip("-")

@@ -44,6 +44,7 @@ EDGE_ID_BYTES: Final = 16
 # Far above what anybody reaches, and within what a store can hold.
 MAX_CURSOR: Final = 1 << 48
 HANDLE: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
+UNKNOWN_WITHDRAWAL: Final = "withdrawal_unknown_here"
 _GRADES: Final = {wire.GRADE_STRONG: "strong", wire.GRADE_WEAK: "weak"}
 _LOG: Final = logging.getLogger(__name__)
 
@@ -179,7 +180,7 @@ class Inbox:
             epochs = self._identity.manifest.live_epochs
             with self._store.write() as db:
                 self._keep(db, notice)
-                withdrawals.bury(
+                unknown = withdrawals.bury(
                     db,
                     gone.reference,
                     at_ms=gone.withdrawn_at_ms,
@@ -187,6 +188,10 @@ class Inbox:
                     epochs=epochs,
                     random_bytes=self._random_bytes,
                 )
+            if unknown:
+                _LOG.warning("the own list names a withdrawal that this store does not know")
+                # Whoever answers for the records sees it; it may be a lost journal, or a gateway that lies.
+                self._store.add_incident(at=now_ms / MS, party="gateway", what=UNKNOWN_WITHDRAWAL, evidence="{}")
             return
         shown = [
             row

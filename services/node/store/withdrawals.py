@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from services.node.policy import LOCAL_ONLY
 from services.node.store import meta
-from services.node.store.policies import ask_again, settle, stop_asking
+from services.node.store.policies import ask_again, set_policy, settle, stop_asking
 
 if TYPE_CHECKING:
     import sqlite3
@@ -115,36 +116,41 @@ def bury(
     reason: WithdrawReason,
     epochs: Iterable[int],
     random_bytes: Callable[[int], bytes],
-) -> None:
-    """Note that a reference of this node is buried; a restored store learns so what it had withdrawn (I9).
+) -> bool:
+    """Note that a reference of this node is buried; return True where this store knows of no such withdrawal.
+
+    A store whose policy journal was lost learns so what it had withdrawn (I9). But the hub alone says so:
+    the records are compared with nobody from now on, and what was typed stays for their officers to decide.
 
     Args:
         db: A connection inside a writing transaction.
         reference: Own one.
         at_ms: Unix milliseconds of the withdrawal, by the ledger.
-        reason: For a store that had forgotten it.
+        reason: Of the withdrawal, where this store knows of none.
         epochs: In force.
         random_bytes: Source of the reference of records that came after the withdrawal.
     """
     db.execute("UPDATE withdrawal SET buried = 1 WHERE reference = ?", (reference,))
     row = db.execute("SELECT id FROM value WHERE reference = ?", (reference,)).fetchone()
     if row is None:
-        return
+        return False
     older = db.execute(
-        "SELECT rv.record_id FROM record_value rv JOIN record r ON r.id = rv.record_id JOIN file f ON f.id = r.file_id"
+        "SELECT r.uid FROM record_value rv JOIN record r ON r.id = rv.record_id JOIN file f ON f.id = r.file_id"
         " WHERE rv.value_id = ? AND f.added_at * 1000 <= ?",
         (row[0], at_ms),
     ).fetchall()
-    withdraw_records(db, [one for (one,) in older], reason=reason, at_ms=at_ms, epochs=epochs)
-    if db.execute("SELECT 1 FROM value WHERE id = ?", row).fetchone() is not None:
-        # Submitted again since: the dead reference must not stand for it.
-        db.execute("UPDATE value SET reference = ? WHERE id = ?", (random_bytes(len(reference)), row[0]))
-        ask_again(db, [row[0]])
+    for (uid,) in older:
+        set_policy(db, uid, LOCAL_ONLY.content(), epochs=epochs, ask=False)
+    # The dead reference must not stand for what was submitted since, or is shown again.
+    db.execute("UPDATE told SET state = 'withdrawn' WHERE own_reference = ? AND state = 'shown'", (reference,))
+    db.execute("UPDATE value SET reference = ? WHERE id = ?", (random_bytes(len(reference)), row[0]))
+    ask_again(db, [row[0]])
     db.execute(
         "INSERT INTO withdrawal (reference, namespace, reason, at_ms, buried) VALUES (?, '', ?, ?, 1)"
         " ON CONFLICT (reference) DO UPDATE SET buried = 1",
         (reference, reason.value, at_ms),
     )
+    return True
 
 
 def put_receipt(db: sqlite3.Connection, row: ReceiptRow) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concordat.wire.v1 import check_pb2
+from services.node.exchange.inbox import UNKNOWN_WITHDRAWAL
 from tests.unit.exchange.hub_by_hand import HubByHand, acks
 
 if TYPE_CHECKING:
@@ -58,9 +59,21 @@ def test_a_restored_store_learns_from_its_own_list_what_it_had_withdrawn(node: P
     hub.welcome()
     hub.notify(withdrawn=own_withdrawal(node, dead))
     with node.store.read() as db:
-        assert db.execute("SELECT canonical FROM value").fetchall() == [(OTHER,)]
-        assert db.execute("SELECT count(*) FROM record WHERE status = 'withdrawn'").fetchone() == (1,)
+        assert db.execute("SELECT canonical FROM value WHERE kept = 1").fetchall() == [(OTHER,)]
     assert begun(node)
+
+
+def test_a_list_that_names_what_was_never_withdrawn_here_destroys_nothing(node: Party) -> None:
+    """The list is the hub's word alone: it can hide a record of this node, which is seen, and never erase one."""
+    dead = reference_of(node, PHONE)
+    hub = HubByHand(node, notice_cursor=1)
+    hub.welcome()
+    hub.notify(withdrawn=own_withdrawal(node, dead))
+    with node.store.read() as db:
+        assert db.execute("SELECT count(*) FROM record WHERE status = 'accepted'").fetchone() == (2,)
+        assert db.execute("SELECT count(*) FROM record WHERE typed IS NULL").fetchone() == (0,)
+    assert reference_of(node, PHONE) != dead
+    assert [one.what for one in node.store.incidents()] == [UNKNOWN_WITHDRAWAL]
 
 
 def test_what_was_submitted_after_the_withdrawal_lives_on_under_another_reference(node: Party) -> None:
