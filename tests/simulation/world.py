@@ -105,6 +105,9 @@ class SimParty(DisklessParty):
             self._catch_up()
 
     def _catch_up(self) -> None:
+        for epoch in self.federation.manifest.live_epochs:
+            # As the tokeniser does at its start.
+            self.store.add_epoch(epoch)
         if self.journal.replay(self.store):
             self.store.renew_incarnation(self.rng.randbytes)
 
