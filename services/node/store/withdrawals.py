@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from concordat.vocabulary import WithdrawReason
 from services.node.policy import LOCAL_ONLY
 from services.node.store import meta
-from services.node.store.policies import ask_again, set_policy, settle, stop_asking
+from services.node.store.policies import ask_again, drop_proposals_of, set_policy, settle, stop_asking
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable
-
-    from concordat.vocabulary import WithdrawReason
 
 
 class ReceiptRow(NamedTuple):
@@ -45,9 +44,12 @@ def withdraw_records(
     epochs = tuple(epochs)
     gone = 0
     for record_id in record_ids:
-        uid = db.execute("SELECT uid FROM record WHERE id = ? AND status = 'accepted'", (record_id,)).fetchone()
-        if uid is None:
+        found = db.execute(
+            "SELECT uid, file_id FROM record WHERE id = ? AND status = 'accepted'", (record_id,)
+        ).fetchone()
+        if found is None:
             continue
+        uid, file_id = found
         linked = db.execute("SELECT value_id FROM record_value WHERE record_id = ?", (record_id,)).fetchall()
         db.execute(
             "UPDATE record SET status = 'withdrawn', code = ?, reason = 'withdrawn', typed = NULL, row = '{}',"
@@ -55,7 +57,9 @@ def withdraw_records(
             (reason.value, record_id),
         )
         db.execute("DELETE FROM record_value WHERE record_id = ?", (record_id,))
-        db.execute("DELETE FROM policy_proposal WHERE uid = ?", uid)
+        drop_proposals_of(db, uid)
+        if reason is not WithdrawReason.EXPIRED:
+            _release_file(db, file_id)
         for (value_id,) in linked:
             if db.execute("SELECT 1 FROM record_value WHERE value_id = ? LIMIT 1", (value_id,)).fetchone() is None:
                 _remove(db, value_id, reason, at_ms)
@@ -63,6 +67,18 @@ def withdraw_records(
             else:
                 settle(db, [value_id], epochs=epochs)
     return gone
+
+
+def _release_file(db: sqlite3.Connection, file_id: int) -> None:
+    """Let a file of which nothing is left be submitted again; else it would be taken for one that is here.
+
+    Of one that is still held in part, the same again revives nothing: it is a repetition more often than a wish.
+    """
+    db.execute(
+        "UPDATE file SET reading = 'withdrawn ' || id WHERE id = :file AND complete = 1"
+        " AND NOT EXISTS (SELECT 1 FROM record r WHERE r.file_id = :file AND r.status = 'accepted')",
+        {"file": file_id},
+    )
 
 
 def _remove(db: sqlite3.Connection, value_id: int, reason: WithdrawReason, at_ms: int) -> None:

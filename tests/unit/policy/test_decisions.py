@@ -129,6 +129,22 @@ def test_the_same_value_submitted_again_has_another_reference(held: Desk) -> Non
     assert after != before
 
 
+def test_the_very_file_submitted_again_after_a_withdrawal_is_taken(held: Desk) -> None:
+    """3.8: whoever withdrew by mistake has no other file; a file that nothing was withdrawn of is linked as before."""
+    assert held.submit(FILE).again
+    held.decisions().withdraw(held.every(), officer="o", reason=WithdrawReason.WITHDRAWN)
+    assert not held.submit(FILE).again
+    held.tokenise()
+    assert (len(held.every()), held.count(HELD)) == (1, 1)
+
+
+def test_a_file_of_which_some_was_withdrawn_revives_nothing(desk: Desk) -> None:
+    desk.submit(FILE + "email,two@mail.example\n")
+    desk.decisions().withdraw(desk.every()[:1], officer="o", reason=WithdrawReason.WITHDRAWN)
+    assert desk.submit(FILE + "email,two@mail.example\n").again
+    assert len(desk.every()) == 1
+
+
 def test_a_value_of_two_records_is_withdrawn_with_the_last_one(held: Desk) -> None:
     held.submit("kind,identifier,role\nemail,one@mail.example,suspect\n")
     first, second = held.every()
