@@ -42,14 +42,14 @@ def withdraw_records(
         epochs: In force.
     """
     epochs = tuple(epochs)
-    gone = 0
+    gone, files = 0, set[int]()
     for record_id in record_ids:
-        found = db.execute(
-            "SELECT uid, file_id FROM record WHERE id = ? AND status = 'accepted'", (record_id,)
-        ).fetchone()
+        query = "SELECT uid, file_id FROM record WHERE id = ? AND status = 'accepted'"
+        found = db.execute(query, (record_id,)).fetchone()
         if found is None:
             continue
         uid, file_id = found
+        files.add(file_id)
         linked = db.execute("SELECT value_id FROM record_value WHERE record_id = ?", (record_id,)).fetchall()
         db.execute(
             "UPDATE record SET status = 'withdrawn', code = ?, reason = 'withdrawn', typed = NULL, row = '{}',"
@@ -58,14 +58,15 @@ def withdraw_records(
         )
         db.execute("DELETE FROM record_value WHERE record_id = ?", (record_id,))
         drop_proposals_of(db, uid)
-        if reason is not WithdrawReason.EXPIRED:
-            _release_file(db, file_id)
         for (value_id,) in linked:
             if db.execute("SELECT 1 FROM record_value WHERE value_id = ? LIMIT 1", (value_id,)).fetchone() is None:
                 _remove(db, value_id, reason, at_ms)
                 gone += 1
             else:
                 settle(db, [value_id], epochs=epochs)
+    if reason is not WithdrawReason.EXPIRED:
+        for file_id in sorted(files):
+            _release_file(db, file_id)
     return gone
 
 
