@@ -28,6 +28,7 @@ from services.node.audit import (
 )
 from services.node.coverage import named
 from services.node.opened import opened_node
+from services.node.store.officers import officers
 from services.node.story import part_of
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object and nothing else.")]
@@ -111,13 +112,16 @@ def justification(request: str, digest: str, /, *, home: HomeFolder, as_json: As
     """
     with opened_node(home, SystemClock()) as (loaded, store), store.read() as db:
         found = open_justification(db, key=loaded.signing_key, name=read_name(request), digest=read_digest(digest))
+        kept = [] if found is None else officers(db, found.case.officer)
     if found is None:
         raise InputError("no case of this node has this justification for that request", code="justification_missing")
     if as_json:
-        _print_json(_opened_dict(found))
+        _print_json(_opened_dict(found) | {"officers": [one._asdict() for one in kept]})
         return
     console = Console()
     console.print(Text(f"case {found.case.reference}, {found.case.authority}, {found.case.officer}"), soft_wrap=True)
+    for one in kept:
+        console.print(Text(f"{one.pseudonym} is {one.name}, {one.unit}"), soft_wrap=True)
     console.print(Text(f"justification: {found.case.justification_bytes().decode()}"), soft_wrap=True)
     console.print(Text(f"salt: {found.salt.hex()}"), soft_wrap=True)
 

@@ -268,6 +268,13 @@ def test_the_proof_commands_answer_before_anything_was_asked(
     assert said(capsys) == {"checks": [], "of_others": []}
     assert run(["node", "justification", request.hex(), digest, *where]) == 0
     assert said(capsys)["case"] == "THB-2026-0001"
+    at = ["--home", str(home.path)]
+    assert run(["node", "officer", "add", profile.officer, "A. Example", "--unit", "Unit 1", *at]) == 0
+    capsys.readouterr()
+    assert run(["node", "justification", request.hex(), digest, *where]) == 0
+    assert said(capsys)["officers"] == [{"pseudonym": profile.officer, "name": "A. Example", "unit": "Unit 1"}]
+    assert run(["node", "justification", request.hex(), digest, *at]) == 0
+    assert f"{profile.officer} is A. Example, Unit 1" in capsys.readouterr().out
     assert run(["node", "justification", request.hex(), "00" * 32, *where]) == 2
     assert said(capsys)["error"]["code"] == "justification_missing"
     assert run(["node", "justification", request.hex(), "no hash", *where]) == 2
