@@ -7,7 +7,7 @@ PROTO := $(wildcard proto/concordat/wire/v1/*.proto)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-seeds simulate leak-test images compose-init compose-up compose-down lint types proto proto-check bench fmt lock clean
+.PHONY: help demo model test test-all test-seeds simulate leak-test images compose-init compose-up compose-down lint types proto proto-check bench fmt lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ lint: .venv/ready ## ruff and the import contracts
 
 types: .venv/ready ## mypy, strict, on sources and tests
 	@$(BIN)/mypy
+
+model: .venv/ready ## explore the protocol's model with progress (ARGS="--wide NAME", ARGS=--help)
+	@PYTHONHASHSEED=0 $(BIN)/python -m tests.model.run $(ARGS)
 
 proto: .venv/ready ## generate concordat/wire from proto/
 	@scripts/generate-wire

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tests.model import events, hub, node, properties
@@ -32,21 +32,34 @@ class Configuration:
     prompt: bool = True
     """A notice that can be taken is taken before anything else happens."""
 
+    cut: frozenset[tuple[int, int]] = frozenset()
+    """Party and gateway that never reach each other."""
     coarse: bool = False
     """A check runs from question to certificate before anything else happens."""
 
     def initial(self) -> State:
         """Return the state at the start."""
-        number, links = self.parties, (Link(0, stage=2),) * self.gateways
-        gateway = empty_gateway(number)._replace(sessions=(1,) * number, planes=(Plane(complete=True),) * number)
+        number, there = self.parties, range(self.parties)
+        nodes = tuple(
+            Node(links=tuple(None if (one, at) in self.cut else Link(0, stage=2) for at in range(self.gateways)))
+            for one in there
+        )
+        gateways = tuple(
+            empty_gateway(number)._replace(
+                sessions=tuple(int((one, at) not in self.cut) for one in there),
+                planes=tuple(Plane(complete=(one, at) not in self.cut) for one in there),
+            )
+            for at in range(self.gateways)
+        )
         return State(
-            nodes=(Node(links=links),) * number,
-            gateways=(gateway,) * self.gateways,
+            nodes=nodes,
+            gateways=gateways,
             ledger=Ledger(0, (0,) * number, (0,) * number, ((),) * number),
             events=tuple(range(len(self.events))),
             beliefs=(Belief(),) * number,
             published=(0,) * number,
             agreed=self.agreed,
+            cut=self.cut,
         )
 
     def actions(self, rules: Rules) -> Callable[[State], Iterator[node.Step]]:
@@ -61,7 +74,7 @@ class Configuration:
                         yield node.notice_step(state, rules, party)
                         return
             if self.coarse and any(flight for gateway in state.gateways for flight in gateway.flights):
-                moves = [one for at in range(self.gateways) for one in hub.steps(state, rules, at)]
+                moves = [one for at in range(self.gateways) for one in hub.check_steps(state, rules, at)]
                 # The certificate is the last of them, and leaves when nothing else can happen.
                 yield from moves[:-1] or moves
                 return
@@ -95,14 +108,16 @@ def _both(*more: Event, one: str = VISIBLE, two: str = VISIBLE) -> tuple[Event, 
 
 
 _A = Event("submit", A, VISIBLE)
+_MATCH = " with the match"
 
 SMALL: dict[str, Configuration] = {
     "two submits": Configuration((_A, _B)),
     "two gateways": Configuration((_A, _B), gateways=2),
+    "two gateways, B reaches one": Configuration((_A, _B), gateways=2, cut=frozenset({(B, 0)})),
     "three parties": Configuration((_A, _B, Event("submit", C, VISIBLE)), parties=3, coarse=True),
-    "away": Configuration((Event("crash", B), _A, _B), coarse=True),
+    "away": Configuration((_B, Event("crash", B), _A), coarse=True),
     "crash": Configuration((_A, _B, Event("crash", B))),
-    "crash of either": Configuration((_A, Event("crash", A), _B), prompt=False, coarse=True),
+    "crash after a check": Configuration((_A, _B, Event("crash", B)), coarse=True),
     "gateway crash": Configuration((_A, _B, Event("gateway crash"))),
     "gateway crash, then submits": Configuration((Event("gateway crash"), _A, _B), coarse=True),
     "gateway crash, then another value": Configuration(
@@ -121,6 +136,7 @@ SMALL: dict[str, Configuration] = {
     "agreed later": Configuration((_A, _B, Event("agree")), agreed=False),
     "looked once, kept later": Configuration((_B, Event("look once", A), _A), coarse=True),
     "new epoch": Configuration((_A, Event("epoch"), _B), coarse=True),
+    "new epoch over a match": Configuration((_A, _B, Event("epoch")), coarse=True),
     "restored": Configuration((_A, Event("backup", A), _B, Event("restore", A)), coarse=True),
     "restored, notices late": Configuration(
         (_A, Event("backup", A), _B, Event("restore", A)), coarse=True, prompt=False
@@ -141,5 +157,36 @@ SMALL: dict[str, Configuration] = {
     "old process beside the restored one": Configuration(
         (Event("backup", A), Event("restore beside", A), _A, _B), coarse=True
     ),
-    "ledger restored": Configuration((_A, Event("copy ledger"), _B, Event("restore ledger"))),
+    "ledger restored": Configuration(
+        (_A, _B, Event("copy ledger"), Event("restore ledger")), coarse=True, prompt=False
+    ),
+    "ledger restored, notices before": Configuration(
+        (Event("copy ledger"), _A, Event("withdraw", A), _A, _B, Event("restore ledger")), coarse=True, prompt=False
+    ),
+    "withdrawn, ledger restored": Configuration(
+        (
+            _A,
+            Event("submit", B, SILENT),
+            Event("copy ledger", value=_MATCH),
+            Event("withdraw", A),
+            Event("restore ledger"),
+        ),
+        coarse=True,
+        prompt=False,
+    ),
 }
+
+LIMITS: dict[str, Configuration] = {
+    "ledger rolled back, and no node can see it": Configuration(
+        (_A, _B, Event("copy ledger"), Event("roll back ledger")), coarse=True, prompt=False
+    ),
+    "withdrawn, ledger restored to before the match": Configuration(
+        (_A, _B, Event("copy ledger"), Event("withdraw", A), Event("restore ledger")), coarse=True, prompt=False
+    ),
+}
+"""What all rules together do not prevent: docs/model.md says how it is met."""
+
+
+def widened(configuration: Configuration) -> Configuration:
+    """Return a world with every order of events and steps, for long runs."""
+    return replace(configuration, ordered=False, prompt=False, coarse=False)

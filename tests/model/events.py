@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.model.ledger import excuse
 from tests.model.node import Step, end_session, settle, withdrawn
-from tests.model.state import LOCAL, PARTIES, SILENT, VISIBLE, Disk, Gateway, Plane, State, put, with_gateway, with_node
+from tests.model.state import (
+    LOCAL,
+    PARTIES,
+    SILENT,
+    UNPUBLISHED,
+    VISIBLE,
+    Disk,
+    Gateway,
+    Plane,
+    State,
+    put,
+    with_gateway,
+    with_node,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +67,8 @@ def _words(event: Event) -> str:
         "withdraw": f"{name} withdraws x",
         "epoch": "a new epoch begins; the old one overlaps",
         "agree": "the opt-in table lets them be compared",
-        "copy ledger": "the ledger is copied",
+        "copy ledger": f"the ledger is copied{event.value}",
+        "roll back ledger": "the ledger goes back to the copy, and nobody says so",
         "restore ledger": "the ledger is restored from the copy",
         "lag": f"{name}'s index lags behind its disk from now on",
     }[event.kind]
@@ -69,13 +83,14 @@ def _submit(state: State, rules: Rules, event: Event) -> State | None:
     if not reference or not rules.reference_reused:
         state = state._replace(references=state.references + 1)
         reference = state.references
-    tokens = disk.tokens | {(f"x{disk.epoch}", 0)} if keep and policy != LOCAL else disk.tokens
+    compared = policy != LOCAL or not rules.local_only_apart
+    tokens = disk.tokens | {(f"x{disk.epoch}", 0)} if keep and compared else disk.tokens
     changes: dict[str, Any] = {
         "reference": reference,
         "kept": keep,
         "policy": policy,
         "tokens": tokens,
-        "to_check": policy != LOCAL or not rules.local_only_apart,
+        "to_check": compared,
         "pending": frozenset(),
         "batch": disk.batch + 1,
     }
@@ -90,7 +105,9 @@ def _other(state: State, rules: Rules, event: Event) -> State | None:
     disk = state.nodes[event.party].disk
     if not state.nodes[event.party].up:
         return None
-    return settle(with_node(state, event.party, disk=disk._replace(tokens=disk.tokens | {("y", 0)})), rules, event.party)
+    return settle(
+        with_node(state, event.party, disk=disk._replace(tokens=disk.tokens | {("y", 0)})), rules, event.party
+    )
 
 
 def crashed(state: State, party: int) -> State:
@@ -137,7 +154,9 @@ def _restore(state: State, rules: Rules, event: Event) -> State | None:
     twin = old.disk if event.kind == "restore beside" else None
     belief = state.beliefs[event.party]
     if belief.holds != "withdrawn" or not disk.reference:
-        holds = ("held" if disk.kept else "looked") if disk.reference else belief.holds if _is_gone(belief.holds) else ""
+        holds = (
+            ("held" if disk.kept else "looked") if disk.reference else belief.holds if _is_gone(belief.holds) else ""
+        )
         belief = belief._replace(holds=holds, policy=old.journal or disk.policy)
     state = state._replace(beliefs=put(state.beliefs, event.party, belief))
     return with_node(state, event.party, disk=disk, backup=None, replayed=False, twin=twin)
@@ -178,7 +197,7 @@ def _others(disk: Disk) -> frozenset[tuple[str, int]]:
 
 def _widened(disk: Disk, rules: Rules) -> dict[str, Any]:
     name = f"x{disk.epoch}"
-    number = 0 if rules.widen_republishes else max(disk.through, 1)
+    number = 0 if rules.widen_republishes else UNPUBLISHED
     changes: dict[str, Any] = {"tokens": frozenset(one for one in disk.tokens if one[0] != name) | {(name, number)}}
     if rules.widen_asks:
         changes |= {"to_check": True, "pending": frozenset(), "batch": disk.batch + 1}
@@ -209,18 +228,22 @@ def _agree(state: State, rules: Rules, event: Event) -> State | None:
 
 
 def _copy_ledger(state: State, rules: Rules, event: Event) -> State | None:
+    if event.value and not state.ledger.edges:
+        return None
     return state._replace(copy=state.ledger)
 
 
 def _restore_ledger(state: State, rules: Rules, event: Event) -> State | None:
     if state.copy is None:
         return None
+    copy = state.copy
     for at in range(len(state.gateways)):
         after = _gateway_crash(state, rules, Event("gateway crash", at))
         assert after is not None
         state = after
-    incarnation = state.ledger.incarnation + 1 if rules.renew_ledger else state.copy.incarnation
-    return state._replace(ledger=state.copy._replace(incarnation=incarnation), copy=None)
+    renewed = rules.renew_ledger and event.kind == "restore ledger"
+    incarnation = state.ledger.incarnation + 1 if renewed else copy.incarnation
+    return state._replace(ledger=copy._replace(incarnation=incarnation), copy=None)
 
 
 def _lag(state: State, rules: Rules, event: Event) -> State | None:
@@ -248,5 +271,6 @@ _HAPPEN = {
     "agree": _agree,
     "copy ledger": _copy_ledger,
     "restore ledger": _restore_ledger,
+    "roll back ledger": _restore_ledger,
     "lag": _lag,
 }

@@ -42,6 +42,12 @@ def steps(state: State, rules: Rules, at: int) -> Iterator[Step]:
         if session == 2:
             yield f"G{at + 1} closes {PARTIES[party]}'s half-open session", end_session(state, at, party)
         yield from _twin(state, rules, at, party)
+    yield from check_steps(state, rules, at)
+
+
+def check_steps(state: State, rules: Rules, at: int) -> Iterator[Step]:
+    """Yield the next steps of the checks at a gateway, a certificate last."""
+    gateway = state.gateways[at]
     for asker, flight in enumerate(gateway.flights):
         if flight is not None:
             yield from _flight(state, rules, at, asker, flight)
@@ -60,8 +66,9 @@ def _twin(state: State, rules: Rules, at: int, party: int) -> Iterator[Step]:
         plane = Plane(complete=True, sequence=state.ledger.sequences[party], names=index(twin, rules))
         gateway = after.gateways[at]
         sessions, planes = put(gateway.sessions, party, 3), put(gateway.planes, party, plane)
-        yield f"the old process of {name} attaches at G{at + 1}", with_gateway(
-            after, at, sessions=sessions, planes=planes
+        yield (
+            f"the old process of {name} attaches at G{at + 1}",
+            with_gateway(after, at, sessions=sessions, planes=planes),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.model import ledger
+from tests.model.ledger import refuse, withdraw
 from tests.model.state import (
     AWAY,
     LATE,
@@ -16,6 +16,7 @@ from tests.model.state import (
     Build,
     Disk,
     Flight,
+    Ledger,
     Link,
     Names,
     Notice,
@@ -81,11 +82,11 @@ def steps(state: State, rules: Rules, party: int) -> Iterator[Step]:
         yield f"{name} commits", settle(committed, rules, party)
     if node.lagging is not None:
         yield f"{name}'s index reaches its disk", with_node(state, party, lagging=None)
-    if node.disk.reference and f"x{node.disk.epoch}" not in {one for one, _ in node.disk.tokens} and node.disk.kept:
-        if node.disk.policy != LOCAL:
-            tokens = node.disk.tokens | {(f"x{node.disk.epoch}", 0)}
-            after = settle(with_disk(state, party, tokens=tokens), rules, party)
-            yield f"{name} tokenises x under epoch {node.disk.epoch}", after
+    disk, token = node.disk, f"x{node.disk.epoch}"
+    compared = disk.reference and disk.kept and disk.policy != LOCAL
+    if compared and token not in {one for one, _ in disk.tokens}:
+        after = settle(with_disk(state, party, tokens=disk.tokens | {(token, 0)}), rules, party)
+        yield f"{name} tokenises x under epoch {disk.epoch}", after
     if any(node.links):
         yield from _say(state, rules, party)
     for at in range(len(state.gateways)):
@@ -107,13 +108,13 @@ def _say(state: State, rules: Rules, party: int) -> Iterator[Step]:
     disk = node.disk
     for row in sorted(disk.refusals):
         after = with_disk(state, party, refusals=disk.refusals - {row})
-        yield f"{name} refuses an edge with {PARTIES[row[1]]}: it is void", ledger.refuse(after, party, row)
+        yield f"{name} refuses an edge with {PARTIES[row[1]]}: it is void", refuse(after, party, row)
     for reference in sorted(disk.unburied):
         if (party, reference) not in state.ledger.dead:
             after = state
             if not rules.withdrawal_in_own_list:
                 after = with_disk(state, party, unburied=disk.unburied - {reference})
-            buried = ledger.withdraw(after, rules, party, reference)
+            buried = withdraw(after, rules, party, reference)
             yield f"the ledger buries {name}'s reference {reference}", buried
     if has_notice(state, party):
         yield notice_step(state, rules, party)
@@ -211,6 +212,8 @@ def _at_gateway(state: State, rules: Rules, party: int, at: int) -> Iterator[Ste
     node, name, where = state.nodes[party], PARTIES[party], f"G{at + 1}"
     link, gateway = node.links[at], state.gateways[at]
     if link is None:
+        if (party, at) in state.cut:
+            return
         yield f"{name} attaches at {where}", _attach(state, rules, party, at)
         return
     build = gateway.builds[party]
@@ -218,15 +221,16 @@ def _at_gateway(state: State, rules: Rules, party: int, at: int) -> Iterator[Ste
         names = index(node.disk, rules)
         after = with_gateway(state, at, builds=put(gateway.builds, party, Build(node.disk.sequence, names)))
         links = put(node.links, at, link._replace(base=node.disk.sequence, stage=1))
-        yield f"{name} sends {where} its snapshot, complete up to {node.disk.sequence}", with_node(
-            after, party, links=links
+        yield (
+            f"{name} sends {where} its snapshot, complete up to {node.disk.sequence}",
+            with_node(after, party, links=links),
         )
     if build is not None:
         yield f"{where} installs {name}'s plane", settle(_install(state, rules, party, at), rules, party)
-    if link.stage and node.disk.sequence > max(link.base, link.acknowledged):
-        if rules.publish_everywhere or node.disk.through < node.disk.sequence:
-            label = f"{name} publishes batch {node.disk.sequence} at {where}"
-            yield label, settle(_publish(state, rules, party, at), rules, party)
+    owes = rules.publish_everywhere or node.disk.through < node.disk.sequence
+    if link.stage and owes and node.disk.sequence > max(link.base, link.acknowledged):
+        label = f"{name} publishes batch {node.disk.sequence} at {where}"
+        yield label, settle(_publish(state, rules, party, at), rules, party)
     if link.stage == 2:
         yield from _ask(state, rules, party, at)
 
@@ -235,10 +239,14 @@ def _attach(state: State, rules: Rules, party: int, at: int) -> State:
     book = state.ledger
     state = end_session(state, at, party)
     disk = state.nodes[party].disk
+    if rules.renew_ledger and disk.ledger == book.incarnation and _knows_more(book, party, disk):
+        return _renewed(state)
     if disk.ledger != book.incarnation:
         disk = disk._replace(ledger=book.incarnation, cursor=0 if rules.notices_restart else disk.cursor)
         if rules.ask_again_of_new_ledger and disk.reference and not disk.to_check:
             disk = disk._replace(pending=frozenset((one, NEW) for one in _peers(state, party)))
+        if rules.bury_again:
+            disk = disk._replace(unburied=disk.unburied | state.nodes[party].gone)
     if disk.epoch != state.epoch:
         disk, state = _adopt(state, rules, disk)
     if rules.raise_sequence:
@@ -250,6 +258,18 @@ def _attach(state: State, rules: Rules, party: int, at: int) -> State:
     stores = put(book.stores, party, max(book.stores[party], disk.incarnation))
     links = put(state.nodes[party].links, at, Link(len(book.lists[party])))
     return with_node(state._replace(ledger=book._replace(stores=stores)), party, disk=disk, links=links)
+
+
+def _knows_more(book: Ledger, party: int, disk: Disk) -> bool:
+    return disk.cursor > len(book.lists[party]) or disk.through > book.sequences[party]
+
+
+def _renewed(state: State) -> State:
+    """Make a ledger another one that holds less than a node knows of it; all sessions end."""
+    for at in range(len(state.gateways)):
+        for party in range(len(state.nodes)):
+            state = end_session(state, at, party)
+    return state._replace(ledger=state.ledger._replace(incarnation=state.ledger.incarnation + 1))
 
 
 def _adopt(state: State, rules: Rules, disk: Disk) -> tuple[Disk, State]:
@@ -339,7 +359,9 @@ def _ask(state: State, rules: Rules, party: int, at: int) -> Iterator[Step]:
     )
     flight = flight._replace(routed=route(state, rules, at, flight))
     if flight.audience and state.beliefs[party].policy != VISIBLE:
-        after = after._replace(fault=f"{PARTIES[party]} asks so that others are told, after it was narrowed")
+        after = after._replace(
+            fault=f"{PARTIES[party]} asks so that others are told of its record, and they may not be"
+        )
     asked = ", ".join(PARTIES[one] for one in sorted(flight.routed)) or "nobody"
     after = with_gateway(after, at, flights=put(gateway.flights, party, flight))
     yield f"{PARTIES[party]} checks x at G{at + 1}; its planes route it to {asked}", after
@@ -365,4 +387,3 @@ def route(state: State, rules: Rules, at: int, flight: Flight) -> frozenset[int]
         and (gateway.planes[holder].complete or not rules.complete_plane)
         and flight.name in gateway.planes[holder].names
     )
-

@@ -29,7 +29,8 @@ def rests(state: State) -> bool:
 
 def _node_rests(state: State, party: int, node: Node) -> bool:
     disk = node.disk
-    attached = all(link is not None and link.stage == 2 for link in node.links)
+    links = [link for at, link in enumerate(node.links) if (party, at) not in state.cut]
+    attached = all(link is not None and link.stage == 2 for link in links)
     waits = [why for _, why in disk.pending if why != OUTSIDE or state.agreed]
     busy = node.uncommitted or node.lagging or node.twin or disk.to_check or waits or disk.refusals
     unread = disk.cursor < len(state.ledger.lists[party])

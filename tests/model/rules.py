@@ -99,6 +99,8 @@ class Rules:
     """3.5, C10: a ledger that was restored has a new incarnation."""
     ask_again_of_new_ledger: bool = True
     """3.5, C10: with another ledger, all are pending again for everything."""
+    bury_again: bool = True
+    """3.8, C10: with another ledger, all withdrawals are said again."""
     dead_references: bool = True
     """3.8, C12: no edge opens with a dead reference."""
     free_withdrawn_keys: bool = True

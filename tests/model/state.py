@@ -13,6 +13,8 @@ VISIBLE, SILENT, LOCAL = "visible", "silent", "local only"
 NEW, AWAY, OUTSIDE, LATE = "new", "offline", "outside", "timed out"
 COVERED = "covered"
 PARTIES = "ABCD"
+UNPUBLISHED = -1
+"""Number of a token that goes into no batch, as a node that breaks a rule leaves it."""
 Names = frozenset[str]
 Key = tuple[int, ...]
 """Recipient, its reference, the other party."""
@@ -192,6 +194,7 @@ class State(NamedTuple):
     epoch: int = 0
     agreed: bool = True
     references: int = 0
+    cut: frozenset[tuple[int, int]] = frozenset()
     copy: Ledger | None = None
     fault: str = ""
     """Why the last step must not have happened."""
