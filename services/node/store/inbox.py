@@ -143,6 +143,10 @@ def follow_ledger(db: sqlite3.Connection, incarnation: bytes) -> bool:
     meta.put(db, meta.LEDGER_INCARNATION, incarnation)
     if not seen:
         return False
+    # It may have lost tombstones, receipts and feedback too: all is said again.
+    db.execute("UPDATE withdrawal SET buried = 0")
+    db.execute("UPDATE receipt SET sent = 0 WHERE own = 1")
+    db.execute("UPDATE feedback SET sent = 0 WHERE own = 1")
     db.execute("DELETE FROM notice")
     meta.put(db, meta.NOTICE_CURSOR, 0)
     return True

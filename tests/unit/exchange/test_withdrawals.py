@@ -252,3 +252,24 @@ def test_feedback_is_heard_of_a_told_edge_only(
     assert (FeedbackHeard(node.federation.id("DE"), "other_person") in node.events) is heard
     with node.store.read() as db:
         assert len(feedback.all_feedback(db)) == int(heard)
+
+
+def test_a_ledger_that_was_restored_hears_of_every_withdrawal_and_receipt_again(
+    told: tuple[Party, HubByHand, bytes],
+) -> None:
+    """C10: it may have lost the tombstone, and then people elsewhere would go on seeing what was withdrawn."""
+    node, hub, own = told
+    hub.notify(withdrawn=gone(node, own))
+    (reference,) = withdraw_all(node)
+    hub.notify(withdrawn=check_pb2.Withdrawn(party=node.id, reference=reference, withdrawn_at_ms=9))
+    node.restart()
+    again = HubByHand(node, cursor=3)
+    again.attach()
+    node.core.detach()
+    # A snapshot was installed after them, so that all of it counts as said.
+    assert said(HubByHand(node, cursor=3).welcome(), node) == []
+    node.core.detach()
+    restored = HubByHand(node, ledger_incarnation=b"M" * 16)
+    frames = restored.welcome()
+    assert said(frames, node) == [reference]
+    assert receipts(frames, node) == [("DE", THEIRS)]
