@@ -19,7 +19,7 @@ help: ## list the targets
 demo: .venv/ready ## run a whole federation on this machine and check its report (ARGS="--help" for more)
 	@$(BIN)/concordat demo $(ARGS)
 
-test: .venv/ready ## lint, types and every test that this machine can run
+test: .venv/ready ## lint, types and the tests that this machine can run, in less than ten minutes
 	@scripts/run-tests
 
 test-all: .venv/ready ## every test with containers, PostgreSQL and a browser; a skipped test is a failure

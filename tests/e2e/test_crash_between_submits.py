@@ -49,7 +49,7 @@ def last_coverage(home: Path, holder: str) -> int:
     return next(one.state for one in body.holders if one.holder.endswith(holder))
 
 
-@pytest.mark.parametrize("first", [20_000, 20_100])
+@pytest.mark.parametrize("first", [20_000, pytest.param(20_100, marks=pytest.mark.full)])
 def test_a_gateway_that_is_killed_between_two_submits_loses_no_match(
     whole_federation: KillableFederation, tmp_path: Path, first: int
 ) -> None:

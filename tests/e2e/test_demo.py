@@ -137,7 +137,7 @@ def mixed(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("seed", ["1", "2"])
+@pytest.mark.parametrize("seed", ["1", pytest.param("2", marks=pytest.mark.full)])
 def test_the_action_day_comes_out_right_and_leaves_nothing_behind(start: Any, seed: str) -> None:
     demo = start("--seed", seed)
     code, outcome = demo.wait()
