@@ -11,6 +11,7 @@ import pytest
 from concordat.api.model import QueryResponse, Result
 from concordat.clock import SystemClock
 from concordat.errors import ConcordatError
+from concordat.wire.v1 import check_pb2
 from gateway.api.access import Caller
 from gateway.api.app import build_app
 from gateway.api.context import ApiContext
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from concordat.api.model import Scope
     from concordat.clock import ManualClock
-    from concordat.wire.v1 import check_pb2
     from gateway.hub import Hub
     from gateway.query import QueryOutcome
 
@@ -47,6 +47,15 @@ async def ask(hub: Hub, asker: Partner, message: check_pb2.Check) -> QueryOutcom
     return await hub.query(asker.id, message, namespaces=namespaces, muted=frozenset())
 
 
+async def ask_until_covered(hub: Hub, asker: Partner, *values: str) -> QueryOutcome:
+    """Ask, and ask anew where a busy machine has let the window pass: then nobody is covered (I6)."""
+    for _ in range(20):
+        outcome = await ask(hub, asker, asker.message(*values))
+        if any(one.state == check_pb2.HOLDER_STATE_COVERED for one in outcome.coverage):
+            return outcome
+    raise AssertionError("nobody was covered in 20 ticks")
+
+
 def held_by(hub: object, value: str) -> bool:
     """Tell whether anything that the hub can reach holds a value's token."""
     return any(token(value) in contents(item) for item in reachable(hub))
@@ -61,11 +70,11 @@ async def test_each_caller_gets_its_own_outcome_with_the_handles_of_its_matches(
         attached(federation_folder, address, "DE", "x", "y") as (de, _),
     ):
         first, second = await asyncio.gather(
-            ask(hub, ijm, ijm.message("x", "y")), ask(hub, ecpat, ecpat.message("z", "x"))
+            ask_until_covered(hub, ijm, "x", "y"), ask_until_covered(hub, ecpat, "z", "x")
         )
         assert ijm.verified(first) == [("x", "DE"), ("y", "DE")]
         assert ecpat.verified(second) == [("x", "DE")]
-        again = await ask(hub, ijm, ijm.message("y", "x"))
+        again = await ask_until_covered(hub, ijm, "y", "x")
         assert {hit.handle for hit in again.hits} == {hit.handle for hit in first.hits}
         assert len({hit.handle for one in (first, second) for hit in one.hits}) == 3
         await until(lambda: len(de.told) == 3)
@@ -87,10 +96,10 @@ async def test_a_caller_that_is_gone_leaves_nothing(federation_folder: Path, tmp
             await waiting
         await until(lambda: hub._exchange.in_flight == 0)
         del waiting
-        gc.collect()
-        assert not held_by(hub, "x")
+        # A stream that is just being written to lets go of its frame with its next turn.
+        await until(lambda: gc.collect() >= 0 and not held_by(hub, "x"))
         assert hub._queries == {}
-        assert ijm.verified(await ask(hub, ijm, ijm.message("x"))) == [("x", "DE")]
+        assert ijm.verified(await ask_until_covered(hub, ijm, "x")) == [("x", "DE")]
 
 
 async def test_a_hub_that_stops_answers_who_waits(federation_folder: Path, tmp_path: Path) -> None:
