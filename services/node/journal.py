@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from services.node.store.store import Store
 
 FILE_NAME: Final = "policy-journal.jsonl"
-MAX_BYTES: Final = 1 << 30
 _FIRST: Final = "0" * 64
 
 Uid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
