@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +25,7 @@ from gateway.postgres import Postgres
 from gateway.service import migrate_ledger, open_foundation, open_gateway
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
     from concordat.rpc.server import ServerSettings
     from concordat.telemetry import Telemetry
@@ -190,6 +191,18 @@ def migrate(*, home: Path, config: Path | None = None, as_json: AsJson = False) 
         Console().print(f"the ledger's tables are of version {after}" + ("" if before == after else f", were {before}"))
 
 
+@contextmanager
+def _foundation(home: Path, config: Path | None, ledger: Path | None) -> Iterator[Foundation]:
+    """Open a gateway's ledger for one command."""
+    clock = SystemClock()
+    loaded = load_home(home, clock=clock)
+    chosen = load_settings(home, config)
+    if ledger is not None:
+        chosen = chosen.model_copy(update={"ledger": str(ledger.resolve())})
+    with open_foundation(loaded, chosen, clock=clock) as foundation:
+        yield foundation
+
+
 @app.command
 def renew_ledger(
     *, home: Path, config: Path | None = None, ledger: Path | None = None, as_json: AsJson = False
@@ -211,12 +224,7 @@ def renew_ledger(
     as_json
         Print one JSON object and nothing else.
     """
-    clock = SystemClock()
-    loaded = load_home(home, clock=clock)
-    chosen = load_settings(home, config)
-    if ledger is not None:
-        chosen = chosen.model_copy(update={"ledger": str(ledger.resolve())})
-    with open_foundation(loaded, chosen, clock=clock) as foundation:
+    with _foundation(home, config, ledger) as foundation:
         before = foundation.ledger.incarnation
         after = foundation.ledger.renew()
     if as_json:
@@ -244,12 +252,7 @@ def status(*, home: Path, config: Path | None = None, ledger: Path | None = None
     as_json
         Print one JSON object and nothing else.
     """
-    clock = SystemClock()
-    loaded = load_home(home, clock=clock)
-    chosen = load_settings(home, config)
-    if ledger is not None:
-        chosen = chosen.model_copy(update={"ledger": str(ledger.resolve())})
-    with open_foundation(loaded, chosen, clock=clock) as foundation:
+    with _foundation(home, config, ledger) as foundation:
         found = foundation.ledger.figures()
     if as_json:
         print(json.dumps(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -48,29 +49,38 @@ Region = Annotated[str | None, Parameter(group=_WHICH, help="Country of a nation
 Names = Annotated[str | None, Parameter(group=_WHAT)]
 
 
-def _selection(
-    file: str | None, line: int | None, case: str | None, typed: str | None, kind: str | None, region: str | None
-) -> Selection:
-    return Selection(
-        file_name=file,
-        line=line,
-        case_reference=case,
-        typed=typed,
-        kind=None if kind is None else Kind.parse(kind),
-        region=region,
-    )
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which records a command is about."""
+
+    file: FileName = None
+    line: Line = None
+    case: CaseReference = None
+    typed: Typed = None
+    kind: KindName = None
+    region: Region = None
+
+    def selection(self) -> Selection:
+        """Return it as decisions take it."""
+        return Selection(
+            file_name=self.file,
+            line=self.line,
+            case_reference=self.case,
+            typed=self.typed,
+            kind=None if self.kind is None else Kind.parse(self.kind),
+            region=self.region,
+        )
+
+
+_ALL: Final = Which()
 
 
 @app.command
 def show(
     *,
     home: HomeFolder,
-    file: FileName = None,
-    line: Line = None,
-    case: CaseReference = None,
-    typed: Typed = None,
-    kind: KindName = None,
-    region: Region = None,
+    which: Which = _ALL,
     as_json: AsJson = False,
 ) -> None:
     """Show how records are handled and who may be told of them now.
@@ -79,7 +89,7 @@ def show(
     """
     with opened_node(home, _CLOCK) as (loaded, store):
         decisions = Decisions(loaded, store, _CLOCK)
-        rows = decisions.find(_selection(file, line, case, typed, kind, region))
+        rows = decisions.find(which.selection())
         found = decisions.preview(rows, lambda policy: policy)
     _print(found, as_json=as_json, word="shown")
 
@@ -89,12 +99,7 @@ def set_(
     *,
     home: HomeFolder,
     officer: OfficerName,
-    file: FileName = None,
-    line: Line = None,
-    case: CaseReference = None,
-    typed: Typed = None,
-    kind: KindName = None,
-    region: Region = None,
+    which: Which = _ALL,
     visibility: Names = None,
     code: Names = None,
     tlp: Names = None,
@@ -145,7 +150,7 @@ def set_(
         raise InputError("say what is to change; see --help")
     with opened_node(home, _CLOCK) as (loaded, store):
         decisions = Decisions(loaded, store, _CLOCK)
-        rows = decisions.find(_selection(file, line, case, typed, kind, region))
+        rows = decisions.find(which.selection())
 
         def edit(policy: Policy) -> Policy:
             return Policy.model_validate(policy.model_dump() | given)
@@ -199,12 +204,7 @@ def withdraw(
     *,
     home: HomeFolder,
     officer: OfficerName,
-    file: FileName = None,
-    line: Line = None,
-    case: CaseReference = None,
-    typed: Typed = None,
-    kind: KindName = None,
-    region: Region = None,
+    which: Which = _ALL,
     corrected: Annotated[bool, Parameter(negative=(), help="A corrected record was, or will be, submitted.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -219,7 +219,7 @@ def withdraw(
     reason = WithdrawReason.CORRECTED if corrected else WithdrawReason.WITHDRAWN
     with opened_node(home, _CLOCK) as (loaded, store):
         decisions = Decisions(loaded, store, _CLOCK)
-        rows = decisions.find(_selection(file, line, case, typed, kind, region))
+        rows = decisions.find(which.selection())
         gone = decisions.withdraw(rows, officer=officer, reason=reason) if yes else 0
     if as_json:
         _print_json({"records": len(rows), "withdrawn": yes, "values_gone": gone})
