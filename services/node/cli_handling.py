@@ -74,6 +74,7 @@ class Which:
 
 
 _ALL: Final = Which()
+_PREVIEW: Final = "would change"
 
 
 @app.command
@@ -156,7 +157,7 @@ def set_(
             return Policy.model_validate(policy.model_dump() | given)
 
         done = decisions.change(rows, edit, officer=officer) if yes else decisions.preview(rows, edit)
-    _print(done, as_json=as_json, word="changed" if yes else "would change")
+    _print(done, as_json=as_json, word="changed" if yes else _PREVIEW)
 
 
 @app.command(name="proposals")
@@ -367,6 +368,8 @@ def _print(found: list[Changed], *, as_json: bool, word: str) -> None:
         before = "the same" if one.told_before == one.told_after else ", ".join(one.told_before) or "nobody"
         table.add_row(*(Text(text) for text in (where, _terms(one.after) + waits, told, before)))
     Console().print(table)
+    if word == _PREVIEW:
+        Console().print("Nothing was changed; add --yes to do it.")
 
 
 def _terms(policy: Policy) -> str:

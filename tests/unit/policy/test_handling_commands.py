@@ -82,3 +82,15 @@ def test_a_pseudonym_is_resolved_here_and_stands_for_one_person(desk: Desk, as_j
     assert b"officer-17" in (desk.home.path / FILE_NAME).read_bytes()
     others = [one for one in desk.home.path.iterdir() if one.is_file() and not one.name.startswith("store.sqlite")]
     assert not [one.name for one in others if b"Canary" in one.read_bytes()]
+
+
+def test_a_preview_says_that_nothing_was_changed_and_how_to_do_it(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.submit("kind,identifier\nemail,one@mail.example\n")
+    change = ("handling", "set", *CASE, "--visibility", "silent", "--officer", "officer-1")
+    capsys.readouterr()
+    assert node(desk, *change) == 0
+    assert "add --yes" in capsys.readouterr().out
+    assert node(desk, *change, "--yes") == 0
+    assert "add --yes" not in capsys.readouterr().out
