@@ -1,0 +1,1 @@
+"""Sorted column files beside the node's store: the live index, and the sets of operations."""

@@ -1,0 +1,300 @@
+"""A run: sorted columns of fixed width in one file, written once, read through a mapping.
+
+    with RunWriter.begin(path, RunFacts("live", {"sequence": 7}), LAYOUT, capacity=1000) as writer:
+        writer.append({"high": high, "low": low})
+        writer.commit()
+    run = Run.open(path, "live")
+    run.column("high")[:10]
+
+Layout: a header of one page (magic, length and CRC-32 of what follows, JSON), then each column at a page border. A run
+is written beside its name, forced to disk and renamed, so that under its name there is all of it or nothing. Runs are
+derived: whatever is wrong with one, it is made again from the store.
+
+The checksums find what a disk, a copy or a crash did, not an attacker: who can write here can write the store too.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import zlib
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+
+import numpy as np
+
+from concordat.errors import ConfigError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+MAGIC: Final = b"CONCRUN1"
+PAGE: Final = 4096
+_CHECK_BYTES: Final = 1 << 20
+_MAX_ROWS: Final = 1 << 40
+_WORKING: Final = ".part"
+
+
+class Column(NamedTuple):
+    """One column: its name, the type of an item (`<u8`, `<u4`, `|u1`) and how many items a row has."""
+
+    name: str
+    type: str
+    width: int = 1
+
+    @property
+    def row_bytes(self) -> int:
+        """Return the bytes of a row."""
+        return np.dtype(self.type).itemsize * self.width
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a run is of: its kind, and small facts (whole numbers, or text) that its reader compares with the store."""
+
+    kind: str
+    facts: Mapping[str, int | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An open run. Its columns stay valid as long as something holds them, also after the file was replaced."""
+
+    path: Path
+    rows: int
+    size_bytes: int
+    facts: Mapping[str, int | str]
+    _columns: Mapping[str, npt.NDArray[Any]] = field(repr=False)
+    _mapping: mmap.mmap = field(repr=False)
+
+    @classmethod
+    def open(cls, path: Path, kind: str) -> Self:
+        """Open a run and check all of it; its bytes pass through one buffer, not through the mapping.
+
+        Args:
+            path: The file.
+            kind: What it must be of.
+
+        Raises:
+            ConfigError: It is missing, damaged, of another kind or version, or others can open it.
+        """
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be opened ({error.strerror})") from error
+        try:
+            return cls._of(path, kind, descriptor)
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise ConfigError(f"{path}: is no run, or is damaged") from error
+        finally:
+            os.close(descriptor)
+
+    @classmethod
+    def _of(cls, path: Path, kind: str, descriptor: int) -> Self:
+        status = os.fstat(descriptor)
+        if status.st_mode & 0o177:
+            raise ConfigError(f"{path}: others can open it; run: chmod 600 {path}")
+        header = _read_header(descriptor)
+        rows, parts = int(header["rows"]), [_Part(*one) for one in header["columns"]]
+        if header["kind"] != kind or header["size"] != status.st_size or not 0 <= rows <= _MAX_ROWS:
+            raise ValueError
+        for part in parts:
+            _verify(descriptor, part, rows, status.st_size)
+        mapping = mmap.mmap(descriptor, status.st_size, prot=mmap.PROT_READ)
+        columns = {part.name: _view(mapping, part, rows) for part in parts}
+        return cls(path, rows, status.st_size, header["facts"], columns, mapping)
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return a column, read-only: (rows,), or (rows, width) of one that has several items a row."""
+        return self._columns[name]
+
+    def release(self) -> None:
+        """Give the mapped pages back; they come again from the page cache where they are needed."""
+        self._mapping.madvise(mmap.MADV_DONTNEED)
+
+
+class _Part(NamedTuple):
+    """A column as the header describes it."""
+
+    name: str
+    type: str
+    width: int
+    offset: int
+    crc: int
+
+    @property
+    def row_bytes(self) -> int:
+        return Column(self.name, self.type, self.width).row_bytes
+
+
+def _read_header(descriptor: int) -> dict[str, Any]:
+    page = os.pread(descriptor, PAGE, 0)
+    length, crc = int.from_bytes(page[8:12], "little"), int.from_bytes(page[12:16], "little")
+    text = page[16 : 16 + length]
+    if page[:8] != MAGIC or len(text) != length or zlib.crc32(text) != crc:
+        raise ValueError
+    header: dict[str, Any] = json.loads(text)
+    return header
+
+
+def _verify(descriptor: int, part: _Part, rows: int, size: int) -> None:
+    left, at, crc = rows * part.row_bytes, part.offset, 0
+    if part.offset % PAGE or part.offset < PAGE or at + left > size or part.row_bytes < 1:
+        raise ValueError
+    buffer = memoryview(bytearray(_CHECK_BYTES))
+    while left:
+        got = os.preadv(descriptor, [buffer[: min(left, _CHECK_BYTES)]], at)
+        if not got:
+            raise ValueError
+        crc, at, left = zlib.crc32(buffer[:got], crc), at + got, left - got
+    if crc != part.crc:
+        raise ValueError
+
+
+def _view(mapping: mmap.mmap, part: _Part, rows: int) -> npt.NDArray[Any]:
+    flat = np.frombuffer(mapping, dtype=part.type, count=rows * part.width, offset=part.offset)
+    return flat if part.width == 1 else flat.reshape(rows, part.width)
+
+
+class RunWriter:
+    """Writes one run beside its name; without `commit` nothing of it stays."""
+
+    def __init__(self, path: Path, facts: RunFacts, layout: Sequence[Column], offsets: list[int], size: int) -> None:
+        self._path, self._facts, self._layout = path, facts, tuple(layout)
+        self._offsets, self._size = offsets, size
+        self._working = path.with_name(f"{path.name}{_WORKING}")
+        self._crc = [0] * len(offsets)
+        self._rows = 0
+        self._descriptor = -1
+
+    @classmethod
+    def begin(cls, path: Path, facts: RunFacts, layout: Sequence[Column], *, capacity: int) -> Self:
+        """Begin a run; its folder is made (0700) where it is missing.
+
+        Args:
+            path: Where it will stand.
+            facts: What it is of.
+            layout: Its columns.
+            capacity: Most rows that it will have; room that is not used takes no disk.
+
+        Raises:
+            UnavailableError: The folder cannot be written.
+        """
+        offsets, end = [], PAGE
+        for column in layout:
+            offsets.append(end)
+            end += _whole_pages(max(capacity, 1) * column.row_bytes)
+        writer = cls(path, facts, layout, offsets, end)
+        with _translated(path):
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            writer._descriptor = os.open(writer._working, flags, 0o600)
+            os.ftruncate(writer._descriptor, end)
+        return writer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            with suppress(FileNotFoundError):
+                self._working.unlink()
+
+    @property
+    def rows(self) -> int:
+        """Return how many rows were written."""
+        return self._rows
+
+    def append(self, block: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Add rows to the end of every column.
+
+        Raises:
+            ValueError: The columns differ in length, or are more than the capacity.
+            UnavailableError: The disk is full.
+        """
+        number = len(block[self._layout[0].name])
+        for at, column in enumerate(self._layout):
+            packed = np.ascontiguousarray(block[column.name], dtype=column.type)
+            end = self._offsets[at + 1] if at + 1 < len(self._offsets) else self._size
+            start = self._offsets[at] + self._rows * column.row_bytes
+            if packed.size != number * column.width or start + packed.nbytes > end:
+                raise ValueError("the columns of a block differ in length, or are over the run's capacity")
+            view = packed.reshape(-1).view(np.uint8).data
+            self._crc[at] = zlib.crc32(view, self._crc[at])
+            with _translated(self._path):
+                write_all(self._descriptor, view, start)
+        self._rows += number
+
+    def commit(self, step: Callable[[str], None] = lambda _: None) -> None:
+        """Force the run to disk and give it its name.
+
+        Args:
+            step: Called between the steps; what it raises is a crash at that point, for tests.
+
+        Raises:
+            UnavailableError: The disk is full.
+        """
+        step("columns")
+        with _translated(self._path):
+            os.pwrite(self._descriptor, self._header(), 0)
+            step("header")
+            os.fsync(self._descriptor)
+            step("synced")
+            self._working.rename(self._path)
+            step("renamed")
+            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    def _header(self) -> bytes:
+        parts = zip(self._layout, self._offsets, self._crc, strict=True)
+        text = json.dumps(
+            {
+                "kind": self._facts.kind,
+                "facts": dict(self._facts.facts),
+                "rows": self._rows,
+                "size": self._size,
+                "columns": [[*column, offset, crc] for column, offset, crc in parts],
+            }
+        ).encode()
+        page = MAGIC + len(text).to_bytes(4, "little") + zlib.crc32(text).to_bytes(4, "little") + text
+        if len(page) > PAGE:
+            raise ValueError("the facts of a run do not fit into its header")
+        return page.ljust(PAGE, b"\0")
+
+
+def write_all(descriptor: int, data: memoryview, at: int) -> None:
+    """Write all of a buffer at an offset; one call writes at most 2 GiB."""
+    while data:
+        done = os.pwrite(descriptor, data, at)
+        data, at = data[done:], at + done
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what writers left that were killed."""
+    for path in folder.glob(f"*{_WORKING}"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn what the disk says into an error that callers wait out."""
+    try:
+        yield
+    except OSError as error:
+        raise UnavailableError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _whole_pages(size: int) -> int:
+    return -(-size // PAGE) * PAGE
