@@ -290,7 +290,7 @@ class CustodianPool:
             reply = await self._transport.evaluate(custodian, request, timeout_s=self._timeout_s)
             evaluation = Evaluation(custodian.index, reply.elements, reply.proof)
             share = custodian.public_share(job.key_class)
-            found = await asyncio.to_thread(verify, job.blinded.elements, evaluation, share)
+            found = await asyncio.to_thread(verify, job.blinded, evaluation, share)
         except BadEvaluationError as error:
             self._exclude(standing, error, request, evaluation)
             return None

@@ -1,7 +1,7 @@
 """What a party does to turn inputs into outputs: blind, verify, combine, finalize (RFC 9497, section 3.3.2).
 
     blinded = blind(inputs)                                  # send blinded.elements to t custodians
-    verified = [verify(blinded.elements, e, key.public_shares[e.index]) for e in evaluations]
+    verified = [verify(blinded, e, key.public_shares[e.index]) for e in evaluations]
     outputs = finalize(inputs, blinded, verified, key)       # n·64 bytes
 
 `finalize` takes plain evaluations too and verifies them itself. There is no way to an output without a proof that
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from concordat.errors import BadProofError, InputError, ProtocolError
 from concordat.oprf import dleq, group
+from concordat.oprf.engine import Column, Engine, current
 from concordat.oprf.server import MAX_BATCH, Evaluation, check_batch
 from concordat.oprf.suite import VOPRF, finalize_hash
 from concordat.oprf.threshold import GroupKey, combine
@@ -62,6 +63,14 @@ class Blinded:
     elements: bytes
     _inputs: tuple[bytes, ...] = field(repr=False)
     _blinds: bytes = field(repr=False)
+    _columns: dict[str, Column] = field(default_factory=dict, repr=False)
+
+    def column(self, engine: Engine) -> Column:
+        """Return the elements as an engine keeps them, so that all custodians' proofs share one decoding."""
+        found = self._columns.get(engine.name)
+        if found is None:
+            found = self._columns[engine.name] = engine.decode(self.elements, "blinded elements")
+        return found
 
     def __len__(self) -> int:
         return len(self._inputs)
@@ -78,10 +87,15 @@ class VerifiedEvaluation:
     """An evaluation whose proof held, with what it held for; only `verify` makes one."""
 
     index: int
-    elements: bytes
+    column: Column
     blinded_elements: bytes
     public_share: bytes
     _seal: object = field(repr=False)
+
+    @property
+    def elements(self) -> bytes:
+        """Return the evaluated elements, n·32 bytes."""
+        return self.column.packed
 
     def __post_init__(self) -> None:
         if self._seal is not _SEAL:
@@ -109,13 +123,16 @@ def blind(inputs: Sequence[bytes], *, random: Callable[[int], bytes] = os.urando
     return Blinded(group.mult_each(blinds, hashed), held, blinds)
 
 
-def verify(blinded_elements: bytes, evaluation: Evaluation, public_share: bytes) -> VerifiedEvaluation:
+def verify(
+    blinded: Blinded | bytes, evaluation: Evaluation, public_share: bytes, *, engine: Engine | None = None
+) -> VerifiedEvaluation:
     """Check one custodian's evaluation against its public share: encodings, lengths and proof.
 
     Args:
-        blinded_elements: what was sent, n·32 bytes.
+        blinded: what was sent; as bytes it is decoded anew for each custodian.
         evaluation: what came back.
         public_share: the share pinned for this custodian.
+        engine: what multiplies; by default this process's.
 
     Returns:
         The evaluation as `finalize` takes it without another look at the proof.
@@ -124,27 +141,34 @@ def verify(blinded_elements: bytes, evaluation: Evaluation, public_share: bytes)
         BadEvaluationError: something does not decode, fit or hold; names the custodian.
         ProtocolError: what was sent is itself no batch, or the public share no element.
     """
-    check_batch(blinded_elements, "blinded elements")
+    sent = bytes(blinded) if isinstance(blinded, bytes) else blinded.elements
+    check_batch(sent, "blinded elements")
+    engine = engine or current(group.count(sent))
     share = group.decode_element(public_share, f"public share {evaluation.index}")
-    blinded = bytes(blinded_elements)
-    if len(evaluation.elements) != len(blinded):
+    if len(evaluation.elements) != len(sent):
         raise BadEvaluationError(
-            f"custodian {evaluation.index} sent {len(evaluation.elements)} bytes where {len(blinded)} are due",
+            f"custodian {evaluation.index} sent {len(evaluation.elements)} bytes where {len(sent)} are due",
             index=evaluation.index,
         )
+    # First, and outside of what a custodian is blamed for.
+    column = engine.decode(sent, "blinded elements") if isinstance(blinded, bytes) else blinded.column(engine)
     try:
-        evaluated = group.decode_elements(evaluation.elements, "evaluated elements")
-        good = dleq.holds(share, blinded, evaluated, evaluation.proof)
+        evaluated = engine.decode(evaluation.elements, "evaluated elements")
+        good = dleq.holds(share, column, evaluated, evaluation.proof, engine=engine)
     except ProtocolError as e:
-        group.decode_elements(blinded, "blinded elements")  # else the fault is the caller's
         raise BadEvaluationError(f"custodian {evaluation.index}: {e}", index=evaluation.index) from e
     if not good:
         raise BadEvaluationError(f"custodian {evaluation.index}: the proof does not hold", index=evaluation.index)
-    return VerifiedEvaluation(evaluation.index, evaluated, blinded, share, _SEAL)
+    return VerifiedEvaluation(evaluation.index, evaluated, sent, share, _SEAL)
 
 
 def finalize(
-    inputs: Sequence[bytes], blinded: Blinded, evaluations: Sequence[Evaluation | VerifiedEvaluation], key: GroupKey
+    inputs: Sequence[bytes],
+    blinded: Blinded,
+    evaluations: Sequence[Evaluation | VerifiedEvaluation],
+    key: GroupKey,
+    *,
+    engine: Engine | None = None,
 ) -> bytes:
     """Combine exactly t evaluations, unblind and hash (section 3.3.1, Finalize).
 
@@ -156,6 +180,7 @@ def finalize(
         blinded: what `blind` made of them.
         evaluations: of t different custodians.
         key: the group key, pinned by the caller.
+        engine: what multiplies; by default this process's.
 
     Returns:
         n·64 bytes of output.
@@ -175,16 +200,19 @@ def finalize(
         raise ProtocolError("two evaluations have the same custodian's index")
     if not set(indices) <= set(key.public_shares):
         raise ProtocolError(f"a custodian's index is not in 1 to {key.n}")
-    columns = {e.index: _verified(e, blinded, key).elements for e in evaluations}
-    combined, factor = combine(columns, key.n)
+    engine = engine or current(len(blinded))
+    columns = {e.index: _verified(e, blinded, key, engine).column for e in evaluations}
+    combined, factor = combine(columns, key.n, engine=engine)
     unblinders = group.invert_scalars(blinded._blinds, factor)  # noqa: SLF001 - as above
     return finalize_hash(blinded._inputs, group.mult_each(unblinders, combined))  # noqa: SLF001 - as above
 
 
-def _verified(evaluation: Evaluation | VerifiedEvaluation, blinded: Blinded, key: GroupKey) -> VerifiedEvaluation:
+def _verified(
+    evaluation: Evaluation | VerifiedEvaluation, blinded: Blinded, key: GroupKey, engine: Engine
+) -> VerifiedEvaluation:
     share = key.public_shares[evaluation.index]
     if isinstance(evaluation, Evaluation):
-        return verify(blinded.elements, evaluation, share)
+        return verify(blinded, evaluation, share, engine=engine)
     if evaluation.blinded_elements != blinded.elements or evaluation.public_share != share:
         raise ProtocolError(f"custodian {evaluation.index}: verified for another batch or another share")
     return evaluation

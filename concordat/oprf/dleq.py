@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from concordat.errors import ProtocolError
 from concordat.oprf import group
+from concordat.oprf.engine import REFERENCE, Column, Engine
 from concordat.oprf.suite import VOPRF, prefixed
 
 if TYPE_CHECKING:
@@ -22,7 +23,15 @@ MAX_ROWS: Final = 2**16 - 1  # the batch index is I2OSP(i, 2)
 _ELEMENT_LEN: Final = group.ELEMENT_BYTES.to_bytes(2, "big")
 
 
-def prove(key: bytes, public: bytes, blinded: bytes, evaluated: bytes, *, random: Callable[[int], bytes]) -> bytes:
+def prove(
+    key: bytes,
+    public: bytes,
+    blinded: Column,
+    evaluated: bytes,
+    *,
+    random: Callable[[int], bytes],
+    engine: Engine = REFERENCE,
+) -> bytes:
     """Prove that `evaluated` is `key` times `blinded`, row by row (section 2.2.1, GenerateProof).
 
     The nonce is drawn here and nowhere else, so that no caller can use one twice: two proofs with one nonce give the
@@ -32,21 +41,22 @@ def prove(key: bytes, public: bytes, blinded: bytes, evaluated: bytes, *, random
         key: secret scalar, 32 bytes.
         public: key times generator.
         blinded: column of elements, decoded by the caller.
-        evaluated: column of products.
+        evaluated: products, n·32 bytes.
         random: source of random bytes; anything but the operating system's is for vectors only.
+        engine: what adds up the composite, which is public.
 
     Raises:
         ProtocolError: the batch is empty or over 65 535 rows, or its composite is the identity.
     """
-    weights = _weights(public, blinded, evaluated)
-    m = group.weighted_sum(weights, blinded)
+    weights = _weights(public, blinded.packed, evaluated)
+    (m,) = engine.weighted_sums(weights, blinded)
     z = group.mult(key, m)
     nonce = group.random_scalars(1, random)
     c = _challenge(public, m, z, group.mult_base(nonce), group.mult(nonce, m))
     return c + group.scalar_sub(nonce, group.scalar_mul(c, key))
 
 
-def holds(public: bytes, blinded: bytes, evaluated: bytes, proof: bytes) -> bool:
+def holds(public: bytes, blinded: Column, evaluated: Column, proof: bytes, *, engine: Engine = REFERENCE) -> bool:
     """Say whether a proof holds (section 2.2.2, VerifyProof); all elements were decoded by the caller.
 
     Raises:
@@ -57,9 +67,8 @@ def holds(public: bytes, blinded: bytes, evaluated: bytes, proof: bytes) -> bool
         raise ProtocolError(f"proof: {len(proof)} bytes where a proof has {PROOF_BYTES}")
     c = group.decode_scalar(proof[: group.SCALAR_BYTES], "proof")
     s = group.decode_scalar(proof[group.SCALAR_BYTES :], "proof")
-    weights = _weights(public, blinded, evaluated)
-    m = group.weighted_sum(weights, blinded)
-    z = group.weighted_sum(weights, evaluated)
+    weights = _weights(public, blinded.packed, evaluated.packed)
+    m, z = engine.weighted_sums(weights, blinded, evaluated)
     t2 = group.add(group.mult_base(s), group.mult(c, public))
     t3 = group.weighted_sum(s + c, m + z)
     return hmac.compare_digest(c, _challenge(public, m, z, t2, t3))

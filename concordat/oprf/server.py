@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from concordat.errors import ConfigError, ProtocolError
 from concordat.oprf import dleq, group
+from concordat.oprf.engine import current
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from concordat.oprf.engine import Engine
 
 MAX_BATCH: Final = 4096
 
@@ -69,7 +72,13 @@ class Evaluation:
     proof: bytes
 
 
-def evaluate(share: KeyShare, elements: bytes, *, random: Callable[[int], bytes] = os.urandom) -> Evaluation:
+def evaluate(
+    share: KeyShare,
+    elements: bytes,
+    *,
+    random: Callable[[int], bytes] = os.urandom,
+    engine: Engine | None = None,
+) -> Evaluation:
     """Multiply each blinded element by the share, and prove it.
 
     A repetition of a request comes out with the same elements and another proof: each call draws its own nonce.
@@ -78,17 +87,19 @@ def evaluate(share: KeyShare, elements: bytes, *, random: Callable[[int], bytes]
         share: the custodian's share.
         elements: 1 to `MAX_BATCH` blinded elements as received, n·32 bytes.
         random: source of the proof's nonce; leave it alone outside of tests.
+        engine: what multiplies; by default this process's.
 
     Raises:
         ProtocolError: the batch is empty or too long, or an element does not decode strictly.
     """
     check_batch(elements, "blinded elements")
-    blinded = group.decode_elements(elements, "blinded elements")
-    evaluated = group.mult(share.secret, blinded)
+    engine = engine or current(group.count(elements))
+    blinded = engine.decode(elements, "blinded elements")
+    evaluated = engine.mult(share.secret, blinded)
     return Evaluation(
         index=share.index,
         elements=evaluated,
-        proof=dleq.prove(share.secret, share.public, blinded, evaluated, random=random),
+        proof=dleq.prove(share.secret, share.public, blinded, evaluated, random=random, engine=engine),
     )
 
 

@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from concordat.errors import ConfigError, ProtocolError
 from concordat.oprf import group
+from concordat.oprf.engine import REFERENCE
 from concordat.oprf.server import KeyShare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from concordat.oprf.engine import Column, Engine
 
 MAX_CUSTODIANS: Final = 9  # every t-subset is checked, and the integers stay small
 
@@ -75,19 +78,19 @@ def coefficients(indices: tuple[int, ...], n: int) -> tuple[int, ...]:
     return tuple(int(c * scale) for c in _lagrange(indices))
 
 
-def combine(columns: Mapping[int, bytes], n: int) -> tuple[bytes, int]:
+def combine(columns: Mapping[int, Column], n: int, *, engine: Engine = REFERENCE) -> tuple[bytes, int]:
     """Combine the columns of a t-subset, up to a small common factor that the caller still has to multiply in.
 
     Returns:
-        A column and an integer g: g times the column is the evaluation under the group key. The client folds g into
-        the multiplication by its inverse blinds.
+        n·32 bytes and an integer g: g times these elements is the evaluation under the group key. The client folds g
+        into the multiplication by its inverse blinds.
 
     Raises:
-        ProtocolError: an index is not in 1..n, or an element does not decode.
+        ProtocolError: an index is not in 1..n.
     """
     scaled = coefficients(tuple(columns), n)
     common = gcd(*scaled)
-    return group.small_combination([c // common for c in scaled], list(columns.values())), common
+    return engine.small_combination([c // common for c in scaled], list(columns.values())), common
 
 
 @dataclass(frozen=True)

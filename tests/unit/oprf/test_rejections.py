@@ -12,6 +12,7 @@ import pytest
 from concordat.errors import BadProofError, ConfigError, InputError, ProtocolError
 from concordat.oprf import client, dleq, group, server, threshold
 from concordat.oprf.client import BadEvaluationError, Evaluation
+from concordat.oprf.engine import Column
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,7 +122,7 @@ def test_a_verified_evaluation_counts_only_for_its_batch_and_share() -> None:
 def test_nobody_but_verify_makes_a_verified_evaluation() -> None:
     true = client.verify(BLINDED.elements, GOOD[1], KEY.public_shares[1])
     with pytest.raises(TypeError, match="only verify"):
-        client.VerifiedEvaluation(1, BLINDED.elements, BLINDED.elements, SHARES[0].public, object())
+        client.VerifiedEvaluation(1, Column(BLINDED.elements), BLINDED.elements, SHARES[0].public, object())
     with pytest.raises(TypeError, match="pickled"):
         pickle.dumps(true)
 
@@ -153,7 +154,7 @@ def test_empty_and_overlong_batches_and_inputs_are_refused() -> None:
 def test_a_proof_covers_one_to_65535_pairs() -> None:
     for blinded, evaluated in ((b"", b""), (BLINDED.elements, BLINDED.elements[:32]), (bytes(32 * 65536),) * 2):
         with pytest.raises(ProtocolError, match="65535 pairs"):
-            dleq.prove(SHARES[0].secret, SHARES[0].public, blinded, evaluated, random=bytes)
+            dleq.prove(SHARES[0].secret, SHARES[0].public, Column(blinded), evaluated, random=bytes)
 
 
 def test_the_same_request_again_gets_the_same_elements_under_a_fresh_nonce() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from concordat.oprf import client, dleq, group, server, threshold
+from concordat.oprf.engine import Column
 from concordat.oprf.suite import OPRF, VOPRF, Suite, finalize_hash
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "oprf" / "rfc9497.json").read_text())["modes"]
@@ -76,7 +77,7 @@ def test_client_and_server_give_the_proof_bytes_and_the_output(case: dict[str, A
 @pytest.mark.parametrize("case", PROOFS)
 def test_the_proof_of_the_rfc_holds_and_no_neighbour_of_it(case: dict[str, Any]) -> None:
     _, public = key_pair("VOPRF")
-    blinded, evaluated = packed(case["blinded_elements"]), packed(case["evaluation_elements"])
+    blinded, evaluated = Column(packed(case["blinded_elements"])), Column(packed(case["evaluation_elements"]))
     proof = bytes.fromhex(case["proof"])
     assert dleq.holds(public, blinded, evaluated, proof)
     for flipped in (0, 20, 32, 52):
@@ -96,7 +97,7 @@ def test_every_subset_of_shares_combines_to_the_evaluation_of_the_rfc(
     blinded = packed(case["blinded_elements"])
     subsets = list(combinations(shares, t))
     for subset in subsets:
-        combined, factor = threshold.combine({s.index: group.mult(s.secret, blinded) for s in subset}, n)
+        combined, factor = threshold.combine({s.index: Column(group.mult(s.secret, blinded)) for s in subset}, n)
         assert packed(case["evaluation_elements"]) == group.mult(group.scalar_from_int(factor), combined)
     assert len(subsets) == {2: 3, 3: 10}[t]
 
