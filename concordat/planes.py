@@ -1,7 +1,8 @@
 """Which slots of a routing plane a token sets: the one function that nodes and gateways must share (3.2).
 
 Slot i of a token is its i-th little-endian uint32 modulo the number of slots. This is safe because tokens are outputs
-of a pseudorandom function that nobody can choose. A plane is a bitmap of the slots, least significant bit first.
+of a pseudorandom function that nobody can choose. A plane is a bitmap of the slots, least significant bit first. As the
+number of slots is a power of two, slots of one shape say what slots of another would (`reshape_slots`).
 
     slots = slots_of(tokens, 21, 4)      # shape (number of tokens, 4)
     plane = bitmap(slots, 21)            # 2**21 / 8 bytes
@@ -9,6 +10,7 @@ of a pseudorandom function that nobody can choose. A plane is a bitmap of the sl
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -69,11 +71,70 @@ def unpack_slots(packed: bytes, log2_slots: int) -> NDArray[np.uint32]:
     return slots.astype(np.uint32, copy=False)
 
 
+def reshape_slots(slots: NDArray[np.uint32], log2_slots: int, into: int) -> NDArray[np.uint32]:
+    """Return slots of one shape as slots of another, flat: repeated where it is larger, folded where it is smaller.
+
+    Every token that had all its slots among them has them among these.
+    """
+    flat = slots.reshape(-1)
+    if into <= log2_slots:
+        return flat & np.uint32((1 << into) - 1)
+    repeats = np.arange(1 << (into - log2_slots), dtype=np.uint32) << np.uint32(log2_slots)
+    return (repeats[:, np.newaxis] | flat).reshape(-1)
+
+
+def false_positives(filled: float, hashes: int) -> float:
+    """Return which part of foreign tokens a plane says 'maybe' to, of which a part between 0 and 1 is set."""
+    return min(max(filled, 0.0), 1.0) ** hashes
+
+
+def fitting_log2(tokens: int, hashes: int, rate: float) -> int:
+    """Return the smallest shape in which a number of tokens makes no more false positives than `rate`."""
+    # A plane of m slots, in which n tokens set h each at random, is filled to 1 - exp(-hn/m).
+    slots = hashes * max(tokens, 1) / -math.log1p(-(rate ** (1 / hashes)))
+    return min(MAX_LOG2_SLOTS, max(MIN_LOG2_SLOTS, math.ceil(math.log2(slots))))
+
+
+class PlaneBits:
+    """A plane that is made of many blocks of tokens, and given out in pieces.
+
+    It takes a byte a slot while it is made: numpy sets bytes many times faster than bits.
+    """
+
+    def __init__(self, log2_slots: int, hashes: int) -> None:
+        """Make an empty plane.
+
+        Raises:
+            ConfigError: No such shape.
+        """
+        require_shape(log2_slots, hashes)
+        self.log2_slots = log2_slots
+        self.hashes = hashes
+        self._flags = np.zeros(1 << log2_slots, dtype=np.uint8)
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of the whole bitmap."""
+        return self._flags.size >> 3
+
+    def add(self, tokens: bytes) -> None:
+        """Set the slots of packed tokens.
+
+        Raises:
+            ProtocolError: The column holds no whole tokens.
+        """
+        self._flags[slots_of(tokens, self.log2_slots, self.hashes).reshape(-1)] = 1
+
+    def piece(self, offset: int, size: int) -> bytes:
+        """Return some bytes of the bitmap, fewer at its end."""
+        return np.packbits(self._flags[offset << 3 : (offset + size) << 3], bitorder="little").tobytes()
+
+
 def bitmap(slots: NDArray[np.uint32], log2_slots: int) -> bytes:
     """Return the plane that has exactly these slots set: 2**log2_slots / 8 bytes."""
-    bits = np.zeros(1 << (log2_slots - 3), dtype=np.uint8)
-    set_bits(bits, slots)
-    return bits.tobytes()
+    flags = np.zeros(1 << log2_slots, dtype=np.uint8)
+    flags[slots.reshape(-1)] = 1
+    return np.packbits(flags, bitorder="little").tobytes()
 
 
 def set_bits(bits: NDArray[np.uint8], slots: NDArray[np.uint32]) -> None:

@@ -24,7 +24,7 @@ _DECISIONS: Final = ASKER_TOLD | HOLDER_TOLD
 
 
 def candidates(
-    check: LiveCheck, answer: wire.Answer, *, holder: str, bit: np.uint64, out: Outbox
+    check: LiveCheck, answer: wire.Answer, *, holder: str, bit: tuple[int, np.uint64], out: Outbox
 ) -> Iterator[tuple[int, EdgeCandidate]]:
     """Yield position and candidate of every hit of which somebody is told, and note which items are answered.
 
@@ -32,22 +32,23 @@ def candidates(
         check: That was answered.
         answer: As received.
         holder: The party that answered.
-        bit: Its bit in the routing table.
+        bit: Its word and bit in the routing table's masks.
         out: Takes notes.
 
     Raises:
         ProtocolError: Columns that do not fit, or an answer to what was not asked.
     """
+    word, mask = bit
     for position, reference, decision, mac, namespace in _rows(answer):
         # Only what this party was asked, and each item once. Whether a weak coincidence is confirmed is for the holder
         # to judge: the hub cannot read group tags.
-        if position >= check.count or not check.sent[position] & bit:
+        if position >= check.count or not check.sent[position, word] & mask:
             raise ProtocolError("an answer to an item that was not asked")
-        if check.answered[position] & bit:
+        if check.answered[position, word] & mask:
             continue
         if decision & HOLDER_TOLD and not check.audience_has(position, holder):
             raise ProtocolError("a holder decides to be told of a record whose audience leaves it out")
-        check.answered[position] |= bit
+        check.answered[position, word] |= mask
         if not decision:
             # Nobody is told, and nothing is written: a silent holder leaves no trace here (I11).
             continue

@@ -114,7 +114,7 @@ class Checks:
         self._queries += 1
         check.query = Query(self._queries, namespaces)
         closed = sorted(muted | muted_positions(header, namespaces, manifest=manifest))
-        check.allowed = np.full(check.count, check.allowed, dtype=np.uint64)
+        check.allowed = np.tile(check.allowed, (check.count, 1))
         check.allowed[[position for position in closed if position < check.count]] = 0
         self._enter(check)
         return check.query.number
@@ -175,9 +175,8 @@ class Checks:
         if header.fields.exercise:
             # Nobody else has values of it; whoever says so is not to be asked.
             asked &= self.shared.exercises[header.fields.operation]
-        allowed = sum(1 << self.shared.table.index(party) for party in asked)
         names = tuple(sorted(party.id for party in listed))
-        return LiveCheck(header, message, np.uint64(allowed), outside, names, self.running.number)
+        return LiveCheck(header, message, self.shared.table.mask(asked), outside, names, self.running.number)
 
     def _ask(self, check: LiveCheck) -> None:
         """Send each item to every party whose plane says 'maybe' and that it was not sent to."""
@@ -185,14 +184,11 @@ class Checks:
         check.versions = table.versions.copy()
         may = check.allowed & self.roster.mask(check.header.fields.epoch)
         fresh = table.route(check.message.items.tokens) & may & ~check.sent
-        hit = int(np.bitwise_or.reduce(fresh))
-        for number, party in enumerate(table.parties):
-            if not hit >> number & 1:
-                continue
+        for party in table.named(np.bitwise_or.reduce(fresh, axis=0)):
             session = self.roster.current(party)
             assert session is not None  # the mask has the bits of sessions only
-            positions = np.flatnonzero(fresh & table.bit(party))
-            self.shared.out.send(session.number, tick=check.tick, question=check.question(positions))
+            question = check.question(table.positions(fresh, party))
+            self.shared.out.send(session.number, tick=check.tick, question=question)
         check.sent |= fresh
 
     def answer(self, session: Session, answer: wire.Answer) -> None:
@@ -338,11 +334,11 @@ class Checks:
         """Route the items that an ended session carried to its party's next one, where the barrier has not left."""
         if not self.shared.rules.same_session_answers:
             return
-        bit = self.shared.table.bit(session.party)
+        word, bit = self.shared.table.bit(session.party)
         for tick in (self.running, *self.closed.values()):
             if not tick.barriers_sent:
                 for check in tick.checks:
-                    check.sent &= ~bit
+                    check.sent[:, word] &= ~bit
 
     def certify(self, tick: Tick, *, now: float) -> None:
         """Send the certificates of a tick whose window ends, and forget its tokens.

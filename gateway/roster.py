@@ -6,17 +6,18 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from concordat.clock import MS
 from concordat.errors import IdentityError, ProtocolError, RefusedError, UnavailableError
 from concordat.wire.v1 import check_pb2, session_pb2
 from gateway.effects import Close, Note, ReadNotices
 from gateway.ledger import Incarnated, LedgerNotice, PublishedSequence
-from gateway.planes import PlaneBuilder
+from gateway.plane_builder import PlaneBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from concordat.identity.manifest import Manifest
     from gateway.effects import Outbox
@@ -125,13 +126,10 @@ class Roster:
         """Return the parties that `Presence` names, ascending."""
         return sorted(session.party for session in self._current.values() if session.welcomed and session.ready)
 
-    def mask(self, epoch: int) -> np.uint64:
-        """Return the bits of the parties that can be asked about tokens of an epoch."""
-        mask = 0
-        for session in self._current.values():
-            if self.attached(session) and epoch in session.epochs:
-                mask |= 1 << self.shared.table.index(session.party)
-        return np.uint64(mask)
+    def mask(self, epoch: int) -> NDArray[np.uint64]:
+        """Return the bits of the parties that can be asked about tokens of an epoch, one mask."""
+        here = (one for one in self._current.values() if self.attached(one) and epoch in one.epochs)
+        return self.shared.table.mask(session.party for session in here)
 
     def greet(self, session: Session, hello: session_pb2.Hello, ended: Callable[[Session], None]) -> None:
         """Take a hello; once the ledger knows the store's incarnation, the session counts.
@@ -323,9 +321,14 @@ class Roster:
         if session.builder is None:
             raise ProtocolError("a snapshot ends that was not begun")
         builder, session.builder = session.builder, None
-        self.shared.table.install(session.party, builder.finish(end.bitmap_hash))
-        session.sequence = max(session.sequence, builder.sequence)
+        bits = builder.finish(end.bitmap_hash)
+        self.shared.table.install(session.party, bits, lambda: self._is_live(session, builder))
+
+    def _is_live(self, session: Session, builder: PlaneBuilder) -> None:
+        if self._current.get(session.party) is not session:
+            return
         sequence = builder.sequence
+        session.sequence = max(session.sequence, sequence)
 
         def installed(*, durable: bool) -> None:
             if not self._alive(session, durable=durable):
@@ -355,10 +358,11 @@ class Roster:
         # Step 3.3 (2): 'published' means in the plane and durable in the ledger.
         if len(publish.slots) > 4 * self.shared.limits.delta_slots:
             raise ProtocolError("a delta has too many slots", code="too_large")
-        slots = self.shared.table.slots(publish.slots)
-        self.shared.table.merge_delta(session.party, slots)
+        shape = self.shared.table.least_log2
+        slots = self.shared.table.slots(publish.slots, shape)
+        self.shared.table.merge_delta(session.party, slots, shape)
         if session.builder is not None:
-            session.builder.delta(publish.sequence, slots)
+            session.builder.delta(publish.sequence, slots, shape)
         session.sequence = max(session.sequence, publish.sequence)
 
         def published(*, durable: bool) -> None:

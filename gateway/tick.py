@@ -26,8 +26,8 @@ class LiveCheck:
 
     header: SignedHeader
     message: wire.Check
-    allowed: np.uint64 | NDArray[np.uint64]
-    """Parties that may be asked: by the opt-in table, `only_holders`, and not the asker; of all items, or of each."""
+    allowed: NDArray[np.uint64]
+    """Parties that may be asked: by the opt-in table, `only_holders`, and not the asker; one mask, or one an item."""
     outside: frozenset[str]
     listed: tuple[str, ...]
     """Holders that the certificate names."""
@@ -35,7 +35,7 @@ class LiveCheck:
     query: Query | None = None
     """Set where a partner asks."""
     sent: NDArray[np.uint64] = field(init=False)
-    """Parties that each item was sent to, on the session that counts."""
+    """Parties that each item was sent to, on the session that counts: a mask an item."""
     answered: NDArray[np.uint64] = field(init=False)
     versions: NDArray[np.int64] | None = None
     """Versions of the planes when the items were routed."""
@@ -43,8 +43,9 @@ class LiveCheck:
     """From here to the certificate, whatever is asked and answered in between (I11)."""
 
     def __post_init__(self) -> None:
-        self.sent = np.zeros(self.count, dtype=np.uint64)
-        self.answered = np.zeros(self.count, dtype=np.uint64)
+        shape = (self.count, self.allowed.shape[-1])
+        self.sent = np.zeros(shape, dtype=np.uint64)
+        self.answered = np.zeros(shape, dtype=np.uint64)
 
     def __repr__(self) -> str:
         return f"LiveCheck(count={self.count}, tick={self.tick})"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from concordat.errors import ConfigError, ProtocolError
 from concordat.planes import bitmap, pack_slots, slots_of, unpack_slots
-from gateway.planes import MAX_PARTIES, PlaneBuilder, RoutingTable
+from gateway.plane_builder import PlaneBuilder
+from gateway.planes import RoutingTable
 from tests.unit.gateway.world import token
 
 LOG2, HASHES = 10, 4
@@ -27,9 +28,13 @@ def slots(*values: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint32]]:
     return slots_of(b"".join(token(value) for value in values), LOG2, HASHES)
 
 
+def plane_of(*values: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    bits = bitmap(slots(*values), LOG2) if values else bytes(1 << (LOG2 - 3))
+    return np.frombuffer(bits, dtype=np.uint8).copy()
+
+
 def holders(filled: RoutingTable, value: str) -> set[str]:
-    mask = int(filled.route(token(value))[0])
-    return {party for number, party in enumerate(filled.parties) if mask >> number & 1}
+    return set(filled.named(filled.route(token(value))[0]))
 
 
 def test_slots_are_the_little_endian_words_modulo_the_size() -> None:
@@ -69,26 +74,35 @@ def test_a_plane_of_no_possible_shape_is_refused(log2_slots: int, hashes: int) -
         slots_of(b"", log2_slots, hashes)
 
 
-def test_more_parties_than_bits_are_refused() -> None:
-    parties = tuple(str(number) for number in range(MAX_PARTIES + 1))
-    RoutingTable(parties[:MAX_PARTIES], log2_slots=LOG2, hashes=HASHES)
-    with pytest.raises(ConfigError, match="64"):
-        RoutingTable(parties, log2_slots=LOG2, hashes=HASHES)
-
-
-def test_the_last_of_64_parties_is_routed_as_well() -> None:
-    parties = tuple(str(number) for number in range(MAX_PARTIES))
+@pytest.mark.parametrize("count", [1, 8, 9, 16, 17, 26, 32, 33, 40, 64, 65, 100, 128, 130])
+def test_any_number_of_parties_is_routed(count: int) -> None:
+    parties = tuple(str(number) for number in range(count))
     full = RoutingTable(parties, log2_slots=LOG2, hashes=HASHES)
-    full.merge_delta("63", slots("x"))
-    full.install("62", np.frombuffer(bitmap(slots("x"), LOG2), dtype=np.uint8))
-    assert holders(full, "x") == {"62", "63"}
+    told = {parties[0], parties[count // 2], parties[-1]}
+    for number, party in enumerate(sorted(told)):
+        if number % 2:
+            full.merge_delta(party, slots("x"))
+        else:
+            full.install(party, plane_of("x"))
+    assert (holders(full, "x"), holders(full, "y")) == (told, set())
+    assert full.named(full.mask(told)) == [party for party in parties if party in told]
+    masks = full.route(token("y") + token("x"))
+    assert {party for party in parties if full.positions(masks, party).tolist() == [1]} == told
+    full.install(parties[-1], plane_of())
+    assert holders(full, "x") == told - {parties[-1]}
+
+
+@pytest.mark.parametrize(("parties", "nbytes"), [(4, 1), (16, 2), (26, 4), (64, 8), (72, 9), (100, 16)])
+def test_a_slot_takes_no_more_bytes_than_its_parties_need(parties: int, nbytes: int) -> None:
+    sized = RoutingTable(tuple(map(str, range(parties))), log2_slots=LOG2, hashes=HASHES)
+    assert sized.nbytes == nbytes << LOG2
 
 
 def test_a_plane_replaces_its_party_s_bits_and_no_other() -> None:
     filled = table()
     filled.merge_delta("A", slots("old"))
     filled.merge_delta("B", slots("old"))
-    filled.install("A", np.frombuffer(bitmap(slots("new"), LOG2), dtype=np.uint8))
+    filled.install("A", plane_of("new"))
     assert (holders(filled, "old"), holders(filled, "new")) == ({"B"}, {"A"})
 
 
@@ -126,7 +140,7 @@ def test_no_order_of_deltas_and_chunks_makes_a_false_negative(steps: list[tuple[
             one.kept.append(value)
             filled.merge_delta(party, slots(value))
             if one.builder is not None:
-                one.builder.delta(len(one.kept), slots(value))
+                one.builder.delta(len(one.kept), slots(value), LOG2)
         elif kind == "begin":
             one.plane, one.at = bitmap(slots(*one.kept), LOG2), 0
             one.builder = PlaneBuilder(len(one.kept), log2_slots=LOG2, hashes=HASHES)
