@@ -17,8 +17,9 @@ import importlib.util
 import logging
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
+from concordat.errors import ConcordatError
 from concordat.oprf import group
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 MIN_ROWS: Final = 16  # below, a batch costs as much in the fast engine as in libsodium
 WARM_ROWS: Final = 2048  # a process that makes fewer does not pay for loading a compiler
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -132,6 +135,35 @@ def _load() -> Engine | None:
     return load()
 
 
+class Later(Generic[T]):
+    """Something that takes seconds to load and that nobody has to wait for; loaded once, in a thread."""
+
+    def __init__(self, load: Callable[[], T]) -> None:
+        self._load = load
+        self._value: T | None = None
+        self._started = False
+        self._starting, self._loading = threading.Lock(), threading.Lock()
+
+    def now(self) -> T | None:
+        """Return it where it is there already."""
+        return self._value
+
+    def start(self) -> None:
+        """Begin to load, once."""
+        with self._starting:
+            started, self._started = self._started, True
+        if not started:
+            threading.Thread(target=self.wait, name="oprf-fast").start()
+
+    def wait(self) -> T:
+        """Load it here and now, or wait until it is loaded."""
+        with self._loading:
+            if self._value is None:
+                self._started = True
+                self._value = self._load()
+            return self._value
+
+
 class Selector:
     """Chooses once between the reference and the fast engine, and keeps to it."""
 
@@ -139,15 +171,12 @@ class Selector:
         self._load = load
         self._warm_rows = warm_rows
         self._rows = 0
-        self._chosen: Engine | None = None
-        self._started = False
-        self._lock = threading.Lock()
-        self._loading = threading.Lock()
+        self._chosen: Later[Engine] = Later(self._loaded)
 
     @property
     def name(self) -> str:
         """Return what large batches run on now."""
-        return (self._chosen or REFERENCE).name
+        return (self._chosen.now() or REFERENCE).name
 
     def current(self, rows: int) -> Engine:
         """Return the engine for a batch.
@@ -157,29 +186,25 @@ class Selector:
         """
         if rows < MIN_ROWS:
             return REFERENCE
-        if self._chosen is None:
-            with self._lock:
-                self._rows += rows
-                start = self._rows >= self._warm_rows and not self._started
-                self._started |= start
-            if start:
-                threading.Thread(target=self.warm_up, name="oprf-engine").start()
-        return self._chosen or REFERENCE
+        found = self._chosen.now()
+        if found is None:
+            # Two threads may lose a count to each other, which makes the start a batch later.
+            self._rows += rows
+            if self._rows >= self._warm_rows:
+                self._chosen.start()
+        return found or REFERENCE
 
     def warm_up(self) -> Engine:
         """Load the fast engine where there is one, and return what was chosen; some seconds on an empty cache."""
-        with self._loading:
-            if self._chosen is None:
-                self._started = True
-                self._chosen = self._loaded() or REFERENCE
-            return self._chosen
+        return self._chosen.wait()
 
-    def _loaded(self) -> Engine | None:
+    def _loaded(self) -> Engine:
         try:
-            return self._load()
-        except Exception:  # noqa: BLE001 - whatever is wrong with an extra, the work goes on without it
-            _log.warning("the fast engine for tokens does not work here; libsodium does it all", exc_info=True)
-            return None
+            return self._load() or REFERENCE
+        except Exception as e:  # noqa: BLE001 - whatever is wrong with an extra, the work goes on without it
+            what = e.message if isinstance(e, ConcordatError) else "it does not start"
+            _log.warning("no compiled code for tokens, libsodium does it all: %s", what, exc_info=True)
+            return REFERENCE
 
 
 _selector: Final = Selector()

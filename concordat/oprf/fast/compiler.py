@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import threading
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numba
 
+from concordat.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from numba.core.types import Type
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 
 
-def kernel(signature: Type | str | None = None) -> Callable[[_F], _F]:
+def kernel(signature: str = "") -> Callable[[_F], _F]:
     """Return a decorator that compiles a function to machine code which runs without the interpreter's lock.
 
     Args:
@@ -24,22 +26,31 @@ def kernel(signature: Type | str | None = None) -> Callable[[_F], _F]:
 
     The code is kept in NUMBA_CACHE_DIR, beside the module, or in the user's cache; where nothing can be written it
     is compiled anew in each process. Nothing checks bounds: who calls a kernel has checked all lengths and types.
+
+    Raises:
+        ConfigError: this machine does not run new code, or the process is about to end and nobody needs it.
     """
+    if not may_run_new_code():
+        raise ConfigError("memory may not be made executable here")
+    if not threading.main_thread().is_alive():
+        # The interpreter waits for the thread that compiles before it ends.
+        raise ConfigError("the process ends")
+    njit: Any = numba.njit
+    arguments = (signature,) if signature else ()
 
     def compiled(function: _F) -> _F:
-        options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": False}
-        arguments = () if signature is None else (signature,)
         try:
-            made: Any = numba.njit(*arguments, cache=True, **options)(function)
-        except RuntimeError:
-            # Numba found no place for its files.
-            made = numba.njit(*arguments, **options)(function)
-        typed: _F = made
-        return typed
+            made: _F = njit(*arguments, cache=True, nogil=True, error_model="numpy")(function)
+        except RuntimeError as e:
+            if "cannot cache" not in str(e):
+                raise
+            made = njit(*arguments, nogil=True, error_model="numpy")(function)
+        return made
 
     return compiled
 
 
+@cache
 def may_run_new_code() -> bool:
     """Say whether written memory may be made executable here.
 
@@ -49,6 +60,6 @@ def may_run_new_code() -> bool:
         held = ctypes.c_char.from_buffer(page)
         mprotect = ctypes.CDLL(None, use_errno=True).mprotect
         mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-        allowed = mprotect(ctypes.addressof(held), mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC) == 0
+        allowed: bool = mprotect(ctypes.addressof(held), mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC) == 0
         del held
     return allowed
