@@ -19,16 +19,17 @@ import json
 import mmap
 import os
 import zlib
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 
-from concordat.errors import ConfigError, UnavailableError
+from concordat.errors import ConfigError
+from services.node.index.disk import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -190,7 +191,7 @@ class RunWriter:
             offsets.append(end)
             end += _whole_pages(max(capacity, 1) * column.row_bytes)
         writer = cls(path, facts, layout, offsets, end)
-        with _translated(path):
+        with translated(path):
             path.parent.mkdir(mode=0o700, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
             writer._descriptor = os.open(writer._working, flags, 0o600)
@@ -228,7 +229,7 @@ class RunWriter:
                 raise ValueError("the columns of a block differ in length, or are over the run's capacity")
             view = packed.reshape(-1).view(np.uint8).data
             self._crc[at] = zlib.crc32(view, self._crc[at])
-            with _translated(self._path):
+            with translated(self._path):
                 write_all(self._descriptor, view, start)
         self._rows += number
 
@@ -242,7 +243,7 @@ class RunWriter:
             UnavailableError: The disk is full.
         """
         step("columns")
-        with _translated(self._path):
+        with translated(self._path):
             os.pwrite(self._descriptor, self._header(), 0)
             step("header")
             os.fsync(self._descriptor)
@@ -285,15 +286,6 @@ def remove_leftovers(folder: Path) -> None:
     """Delete what writers left that were killed."""
     for path in folder.glob(f"*{_WORKING}"):
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """Turn what the disk says into an error that callers wait out."""
-    try:
-        yield
-    except OSError as error:
-        raise UnavailableError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _whole_pages(size: int) -> int:

@@ -29,6 +29,7 @@ class Database:
         self._db = connection
         self._turn = threading.RLock()
         self._grouped = False
+        self._writing = False
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -89,6 +90,11 @@ class Database:
                 with self._whole("BEGIN") as db:
                     yield db
 
+    @property
+    def settled(self) -> bool:
+        """Tell whether a read in this moment sees only what is durable, and nothing that may be taken back."""
+        return not self._writing
+
     @contextmanager
     def group(self) -> Iterator[None]:
         """Make all writing transactions of the block durable together, at its end: one wait for the disk for all.
@@ -103,7 +109,7 @@ class Database:
                 if self._db.in_transaction:
                     self._db.execute("COMMIT")
             finally:
-                self._grouped = False
+                self._grouped = self._writing = False
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
 
@@ -112,6 +118,7 @@ class Database:
         """Run a transaction as a part of the group's."""
         if not self._db.in_transaction:
             self._db.execute("BEGIN IMMEDIATE")
+        self._writing = True
         self._db.execute("SAVEPOINT part")
         try:
             yield self._db

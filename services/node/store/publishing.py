@@ -6,7 +6,7 @@ acknowledged that sequence. A numbered batch that was not acknowledged is given 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from concordat.tokens import TOKEN_BYTES, column
 from services.node.store import meta
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from datetime import date
 
 _LOOKUP_CHUNK: Final = 500
+_STATEMENT_SIZES: Final = (1, 8, 64, _LOOKUP_CHUNK)
+_FOUND: Final = "SELECT t.token, v.id, v.reference, t.secret, v.grade, v.namespace, v.kept, v.domain"
+_HELD: Final = "t.epoch = ? AND t.sequence IS NOT NULL AND v.kept = 1"
+_Value: TypeAlias = tuple[int, bytes, bytes, int, str, int, str]
 
 
 def take_unpublished(db: sqlite3.Connection, epoch: int, limit: int) -> PublishBatch | None:
@@ -35,6 +39,7 @@ def take_unpublished(db: sqlite3.Connection, epoch: int, limit: int) -> PublishB
         return None
     sequence = meta.get_int(db, meta.SEQUENCE) + 1
     meta.put(db, meta.SEQUENCE, sequence)
+    db.execute("INSERT OR REPLACE INTO numbered VALUES (?, randomblob(8))", (sequence,))
     db.executemany(
         "UPDATE token SET sequence = ? WHERE epoch = ? AND value_id = ?",
         [(sequence, epoch, value_id) for (value_id,) in ids],
@@ -48,14 +53,28 @@ def _tokens_of(db: sqlite3.Connection, sequence: int) -> bytes:
 
 def snapshot(db: sqlite3.Connection, epochs: Sequence[int]) -> tuple[int, bytes]:
     """Return the sequence and all numbered tokens of the epochs; call it inside one read transaction."""
-    sequence = meta.get_int(db, meta.SEQUENCE)
+    return meta.get_int(db, meta.SEQUENCE), tokens_after(db, epochs, 0)
+
+
+def tokens_after(db: sqlite3.Connection, epochs: Sequence[int], sequence: int) -> bytes:
+    """Return, packed, all tokens of the epochs that were numbered above a sequence and are kept."""
+    return _kept_tokens(db, "token t INDEXED BY token_by_sequence", f"t.sequence > {int(sequence)}", epochs)
+
+
+def tokens_again(db: sqlite3.Connection, epochs: Sequence[int]) -> bytes:
+    """Return, packed, all kept, numbered tokens of values whose id had another token before."""
+    gone = "(SELECT DISTINCT epoch, value_id FROM index_gone) g CROSS JOIN token t ON t.epoch = g.epoch"
+    return _kept_tokens(db, f"{gone} AND t.value_id = g.value_id", "t.sequence IS NOT NULL", epochs)
+
+
+def _kept_tokens(db: sqlite3.Connection, source: str, which: str, epochs: Sequence[int]) -> bytes:
     marks = ",".join("?" * len(epochs))
     rows = db.execute(
-        f"SELECT t.token FROM token t JOIN value v ON v.id = t.value_id"  # noqa: S608 -- only question marks enter
-        f" WHERE t.epoch IN ({marks}) AND t.sequence IS NOT NULL AND v.kept = 1",
+        f"SELECT t.token FROM {source} CROSS JOIN value v ON v.id = t.value_id"  # noqa: S608 -- constants and marks
+        f" WHERE {which} AND t.epoch IN ({marks}) AND v.kept = 1",
         tuple(epochs),
     )
-    return sequence, b"".join([row[0] for row in rows])
+    return b"".join([row[0] for row in rows])
 
 
 def plane_is_stale(db: sqlite3.Connection) -> bool:
@@ -78,25 +97,43 @@ def all_published(db: sqlite3.Connection, today: date) -> bool:
 
 def lookup(db: sqlite3.Connection, tokens: bytes, epoch: int) -> list[Hit]:
     """Return the numbered, kept values that these packed tokens stand for, in the order of the tokens."""
-    found: dict[bytes, tuple[int, bytes, bytes, int, str, int, str]] = {}
-    asked = column(tokens, TOKEN_BYTES)
-    distinct = list(dict.fromkeys(asked))
+    found: dict[bytes, _Value] = {}
+    distinct = list(dict.fromkeys(column(tokens, TOKEN_BYTES)))
     for start in range(0, len(distinct), _LOOKUP_CHUNK):
         part = distinct[start : start + _LOOKUP_CHUNK]
         marks = ",".join("?" * len(part))
+        # Left to itself SQLite takes the primary key, and reads every token of the epoch.
         rows = db.execute(
-            f"SELECT t.token, v.id, v.reference, t.secret, v.grade, v.namespace, v.kept, v.domain"  # noqa: S608 -- as above
-            # Left to itself SQLite takes the primary key, and reads every token of the epoch.
-            f" FROM token t INDEXED BY token_by_token JOIN value v ON v.id = t.value_id"
-            f" WHERE t.token IN ({marks}) AND t.epoch = ? AND t.sequence IS NOT NULL AND v.kept = 1",
+            f"{_FOUND} FROM token t INDEXED BY token_by_token JOIN value v ON v.id = t.value_id"
+            f" WHERE t.token IN ({marks}) AND {_HELD}",
             (*part, epoch),
         )
         found.update({row[0]: row[1:] for row in rows})
+    return _hits(tokens, found)
+
+
+def hits_among(db: sqlite3.Connection, tokens: bytes, epoch: int, value_ids: Sequence[int]) -> list[Hit]:
+    """Return what `lookup` returns, given all values that these tokens can stand for; others in the list do no harm."""
+    found: dict[bytes, _Value] = {}
+    for start in range(0, len(value_ids), _LOOKUP_CHUNK):
+        part = value_ids[start : start + _LOOKUP_CHUNK]
+        # Always one of few lengths, so that the statement is compiled once.
+        size = next(size for size in _STATEMENT_SIZES if size >= len(part))
+        marks = ",".join("?" * size)
+        rows = db.execute(
+            f"{_FOUND} FROM token t CROSS JOIN value v ON v.id = t.value_id WHERE t.value_id IN ({marks}) AND {_HELD}",
+            (*part, *([part[0]] * (size - len(part))), epoch),
+        )
+        found.update({row[0]: row[1:] for row in rows})
+    return _hits(tokens, found)
+
+
+def _hits(tokens: bytes, found: dict[bytes, _Value]) -> list[Hit]:
     if not found:
         return []
     return [
         Hit(index, row[0], row[1], row[2], row[3], row[4], bool(row[5]), row[6])
-        for index, token in enumerate(asked)
+        for index, token in enumerate(column(tokens, TOKEN_BYTES))
         if (row := found.get(token)) is not None
     ]
 

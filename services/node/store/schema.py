@@ -7,7 +7,7 @@ stay in `token` and leave the process in no other form than tokens and MACs (I1)
 
 from typing import Final
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 SCHEMA: Final = """
 -- incarnation, published sequence, notice cursor, ledger incarnation, schema version
@@ -116,6 +116,25 @@ CREATE TABLE token (
 CREATE INDEX token_by_token ON token (token, epoch);
 CREATE INDEX token_unpublished ON token (epoch) WHERE sequence IS NULL;
 CREATE INDEX token_by_sequence ON token (sequence) WHERE sequence IS NOT NULL;
+CREATE INDEX value_unkept ON value (id) WHERE kept = 0;
+
+-- what a derived index must agree with (services.node.index): random stamps, so that a store that was restored from an
+-- older copy and numbered on never passes for the one that the index was made of; rows before the last that an index
+-- covers are deleted
+CREATE TABLE numbered (
+    sequence INTEGER PRIMARY KEY,
+    stamp BLOB NOT NULL
+);
+CREATE TABLE index_gone (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    epoch INTEGER NOT NULL,
+    value_id INTEGER NOT NULL,        -- no reference: the value is gone, and its id may be given again
+    stamp BLOB NOT NULL
+);
+CREATE TRIGGER token_gone AFTER DELETE ON token WHEN OLD.sequence IS NOT NULL
+BEGIN
+    INSERT INTO index_gone (epoch, value_id, stamp) VALUES (OLD.epoch, OLD.value_id, randomblob(8));
+END;
 
 -- to do: this value has no token of this epoch yet; deleted in the transaction that stores the token
 CREATE TABLE to_tokenise (

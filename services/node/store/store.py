@@ -14,7 +14,7 @@ import random
 import secrets
 import sqlite3
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from concordat.canon.common_values import common_reason
 from concordat.clock import SystemClock
@@ -50,12 +50,23 @@ INCARNATION_BYTES: Final = 16
 _SYSTEM_CLOCK: Final = SystemClock()
 
 
+class TokenIndex(Protocol):
+    """Answers for the store what it can; None where the store has to answer alone."""
+
+    def lookup(self, db: sqlite3.Connection, tokens: bytes, epoch: int, *, settled: bool) -> list[Hit] | None:
+        """Return what `Store.lookup` returns."""
+
+    def snapshot(self, db: sqlite3.Connection, epochs: Sequence[int]) -> tuple[int, Iterable[bytes]] | None:
+        """Return what `Store.snapshot_blocks` returns."""
+
+
 class Store:
     """An open store; see the module."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._index: TokenIndex | None = None
 
     @classmethod
     def open(
@@ -83,6 +94,10 @@ class Store:
     def close(self) -> None:
         """Close the file; what was written is on disk already."""
         self._database.close()
+
+    def use_index(self, index: TokenIndex) -> None:
+        """Let an index that follows this store answer look-ups and snapshots."""
+        self._index = index
 
     def __enter__(self) -> Self:
         return self
@@ -182,8 +197,16 @@ class Store:
 
     def snapshot(self, epochs: Sequence[int]) -> tuple[int, bytes]:
         """Return the sequence and, packed, every numbered token of the epochs as of one moment."""
+        sequence, blocks = self.snapshot_blocks(epochs)
+        return sequence, b"".join(blocks)
+
+    def snapshot_blocks(self, epochs: Sequence[int]) -> tuple[int, Iterable[bytes]]:
+        """Return the same with the tokens in blocks, which may be read later; they come from the index if it can."""
         with self.read() as db:
-            return publishing.snapshot(db, epochs)
+            if self._index is not None and (found := self._index.snapshot(db, epochs)) is not None:
+                return found
+            sequence, tokens = publishing.snapshot(db, epochs)
+            return sequence, (tokens,)
 
     def plane_count(self) -> int:
         """Return how often values have left the index; read it before a snapshot is taken."""
@@ -208,6 +231,10 @@ class Store:
     def lookup(self, tokens: bytes, epoch: int) -> list[Hit]:
         """Return the numbered, kept values that these packed tokens stand for, in the order of the tokens."""
         with self.read() as db:
+            if self._index is not None:
+                hits = self._index.lookup(db, tokens, epoch, settled=self._database.settled)
+                if hits is not None:
+                    return hits
             return publishing.lookup(db, tokens, epoch)
 
     def secret_of(self, reference: bytes, epoch: int) -> bytes | None:

@@ -1,0 +1,133 @@
+"""The live index finds what a set finds, through submits, withdrawals, other processes and crashes (I3, I9)."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from tests.unit.index.shelf import KilledError, Shelf, split, token
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+TOP = 2**64 - 1
+WORDS: SearchStrategy[int] = st.sampled_from((0, 1, 2**63 - 1, 2**63, TOP - 1, TOP))
+TOKENS = st.builds(token, WORDS, st.integers(0, 2) | st.just(TOP))
+EPOCHS = st.sampled_from((1, 2))
+STEPS = ("spilled", "columns", "header", "synced", "renamed", "used")
+
+
+def crash(_: str) -> None:
+    raise KilledError
+
+
+class IndexMachine(RuleBasedStateMachine):
+    """Keeps a set of (epoch, token) beside the store: what is numbered, kept and not removed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.shelf = Shelf(Path(self.folder.name), delta_rows=3)
+        self.tokens: dict[int, dict[int, bytes]] = {}
+        self.numbered: set[tuple[int, int]] = set()
+        self.unkept: set[int] = set()
+
+    def teardown(self) -> None:
+        self.shelf.close()
+        self.shelf.other.close()
+        self.folder.cleanup()
+
+    def free(self, packed: bytes, epoch: int) -> bool:
+        return all(held.get(epoch) != packed for held in self.tokens.values())
+
+    @rule(packed=TOKENS, epoch=EPOCHS, kept=st.booleans())
+    def put(self, packed: bytes, epoch: int, kept: bool) -> None:
+        if self.free(packed, epoch):
+            value_id = self.shelf.put(packed, epoch=epoch, kept=kept)
+            self.tokens[value_id] = {epoch: packed}
+            if not kept:
+                self.unkept.add(value_id)
+
+    @precondition(lambda self: self.tokens)
+    @rule(packed=TOKENS, epoch=EPOCHS, data=st.data())
+    def tokenise_for_another_epoch(self, packed: bytes, epoch: int, data: st.DataObject) -> None:
+        value_id = data.draw(st.sampled_from(sorted(self.tokens)))
+        if epoch not in self.tokens[value_id] and self.free(packed, epoch):
+            self.shelf.put(packed, epoch=epoch, value_id=value_id)
+            self.tokens[value_id][epoch] = packed
+
+    @rule(epoch=EPOCHS, limit=st.integers(1, 4), same_process=st.booleans())
+    def number(self, epoch: int, limit: int, same_process: bool) -> None:
+        self.shelf.number(epoch, limit, store=self.shelf.store if same_process else self.shelf.other)
+        kept = {one for one, held in self.tokens.items() if epoch in held and one not in self.unkept}
+        self.numbered |= {(epoch, one) for one in kept}
+
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data())
+    def turn_kept(self, data: st.DataObject) -> None:
+        value_id = data.draw(st.sampled_from(sorted(self.tokens)))
+        self.unkept ^= {value_id}
+        self.shelf.keep(value_id, value_id not in self.unkept)
+
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data())
+    def remove(self, data: st.DataObject) -> None:
+        value_id = data.draw(st.sampled_from(sorted(self.tokens)))
+        self.shelf.remove(value_id)
+        del self.tokens[value_id]
+        self.unkept -= {value_id}
+        self.numbered -= {(1, value_id), (2, value_id)}
+
+    @rule(later=st.sampled_from((0.0, 1000.0)))
+    def tend(self, later: float) -> None:
+        self.shelf.keeper.tend()
+        self.shelf.clock.advance(later)
+
+    @rule(at=st.sampled_from(STEPS))
+    def tend_and_crash(self, at: str) -> None:
+        self.shelf.step = lambda step: crash(step) if step == at else None
+        try:
+            self.shelf.keeper.tend()
+        except KilledError:
+            self.shelf.reopen()
+        finally:
+            self.shelf.step = lambda _: None
+
+    @rule()
+    def restart(self) -> None:
+        self.shelf.reopen()
+
+    @rule(packed=TOKENS)
+    def take_back_a_group(self, packed: bytes) -> None:
+        """Numbers that a failed group gave out must not be taken for known."""
+        if not self.free(packed, 1):
+            return
+        with suppress(KilledError), self.shelf.store.group():
+            self.shelf.store.take_unpublished(1, 100)
+            self.shelf.store.lookup(packed, 1)
+            crash("in the group")
+
+    @invariant()
+    def finds_what_is_there(self) -> None:
+        asked = b"".join(token(high, low) for high in (0, 1, 2**63 - 1, 2**63, TOP - 1, TOP) for low in (0, 1, 2, TOP))
+        for epoch in (1, 2):
+            there = {
+                held[epoch]: one
+                for one, held in self.tokens.items()
+                if (epoch, one) in self.numbered and one not in self.unkept
+            }
+            expected = [there[asked[at : at + 16]] for at in range(0, len(asked), 16) if asked[at : at + 16] in there]
+            assert self.shelf.found(asked, epoch) == expected
+            sequence, tokens = self.shelf.store.snapshot((epoch,))
+            assert sequence == self.shelf.other.sequence()
+            assert set(split(tokens)) == set(there)
+
+
+TestIndexMachine = IndexMachine.TestCase
+TestIndexMachine.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
