@@ -13,7 +13,7 @@ from gateway.report_rounding import Rounding
 if TYPE_CHECKING:
     from concordat.identity.keys import SigningKey
     from gateway.operations_rows import Operation
-    from gateway.sweep import SweepResult
+    from gateway.sweep.effects import SweepResult
 
 FORMAT_VERSION: Final = 2
 

@@ -34,7 +34,7 @@ from gateway.probes import CustodianProbes
 from gateway.registry import RegistryServicer
 from gateway.schema_versions import MIGRATION_S, migrate
 from gateway.session import SessionServicer
-from gateway.sweep_service import SweepContext, SweepRunner, SweepServicer
+from gateway.sweep.service import SweepContext, SweepRunner, SweepServicer
 from gateway.view import OperatorView, Stored
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def _api(
 
 def _hub(foundation: Foundation) -> Hub:
     home, ledger = foundation.home, foundation.ledger
-    table = make_table(home.manifest)
+    table = make_table(home.manifest, foundation.settings.planes_memory_bytes)
     if foundation.broken == sabotage.ROUTE:
         table = sabotage.LossyTable(table.parties, log2_slots=table.log2_slots, hashes=table.hashes)
     exchange = Exchange(

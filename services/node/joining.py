@@ -11,7 +11,8 @@ from services.node.held import HeldOperation, load_operation
 from services.node.operations import fetch_operation
 from services.node.policy import About, Policy, may_tell
 from services.node.store.sweep_set import SetQuery, read_sweep_set, still_in_set
-from services.node.sweep import SweepParty, SweepRows, run_sweep
+from services.node.sweep import SweepParty, run_sweep
+from services.node.sweep_rows import SweepColumns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,7 @@ async def join_sweep(
         sweep_id,
         operation=operation,
         participants=held.charter.participants,
-        rows=await _rows(store, held, query),
+        rows=await _rows(store, held, query, sweep_id),
         salt=set_salt(home, held),
     )
 
@@ -92,12 +93,12 @@ async def _require_all_signed(home: Home, channel: grpc.aio.Channel, held: HeldO
         raise RefusedError(f"the charter is not signed by {', '.join(missing)}")
 
 
-async def _rows(store: Store, held: HeldOperation, query: SetQuery) -> SweepRows:
+async def _rows(store: Store, held: HeldOperation, query: SetQuery, sweep_id: bytes) -> SweepColumns:
     """Return the node's set; values that were submitted a moment ago are given time to get their tokens."""
     waited_s = 0.0
     while True:
         try:
-            return await asyncio.to_thread(_read_rows, store, held, query)
+            return await asyncio.to_thread(_read_rows, store, held, query, sweep_id)
         except UnavailableError:
             if waited_s >= TOKENS_WAIT_S:
                 raise
@@ -105,7 +106,7 @@ async def _rows(store: Store, held: HeldOperation, query: SetQuery) -> SweepRows
         waited_s += _POLL_S
 
 
-def _read_rows(store: Store, held: HeldOperation, query: SetQuery) -> SweepRows:
+def _read_rows(store: Store, held: HeldOperation, query: SetQuery, sweep_id: bytes) -> SweepColumns:
     with store.read() as db:
         found = read_sweep_set(db, query)
-    return SweepRows.of(found, held.key)
+    return SweepColumns.of(found, held.key, sweep_id)

@@ -1,21 +1,19 @@
 """A participant's side of a sweep (docs/protocol.md 3.6 (3) to (5)): frames in, frames and verified pairs out.
 
-    rows = SweepRows.of(sweep_set, operation_key)
-    party = SweepParty(own, sweep_id, operation=..., participants=..., rows=rows)
+    rows = SweepColumns.of(sweep_set, operation_key, sweep_id)
+    party = SweepParty(own, sweep_id, operation=..., participants=..., rows=rows, salt=...)
     send(party.join())
     step = party.receive(frame)      # store step.verified durably, then send step.frames
 
 `run_sweep` does that over a stream. What the hub may ask is held to what was sent: positions of windows that were sent,
-pairs of rows that were candidates. A pair that this node verified is on disk before the verdict leaves, so that a later
+pairs of rows that there are. A pair that this node verified is on disk before the verdict leaves, so that a later
 notice of its edge finds it there (3.4 (4)).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import grpc.aio
@@ -26,13 +24,12 @@ from concordat.protocol.macs import (
     ADDRESSEE_MAY_BE_TOLD,
     MAC_BYTES,
     SENDER_IS_TOLD,
-    confirm_macs,
     equal,
     pair_mac,
 )
-from concordat.protocol.set_root import set_root
+from concordat.protocol.sweep_frames import Cut, encode, packed
 from concordat.rpc.client import translate
-from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES, TOKEN_BYTES, column
+from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES, column
 from concordat.wire.v1 import sweep_pb2 as wire
 from concordat.wire.v1.sweep_pb2_grpc import SweepServiceStub
 from services.node.store.rows import PairRow
@@ -42,48 +39,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from concordat.tokens import MaskKey
-    from services.node.store.sweep_set import SweepSet
+    from services.node.sweep_rows import SweepColumns
 
-MAX_WINDOW_BITS: Final = 16
 BOTH_TOLD: Final = ADDRESSEE_MAY_BE_TOLD | SENDER_IS_TOLD
 IDLE_S: Final = 120.0
-_WORD_BITS: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class SweepRows:
-    """The set of a sweep as packed columns, ascending by token: what is streamed, proven and declared."""
-
-    tokens: bytes = field(repr=False)
-    secrets: bytes = field(repr=False)
-    references: bytes = field(repr=False)
-    classes: bytes = field(repr=False)
-
-    def __post_init__(self) -> None:
-        size = len(self.classes)
-        widths = ((self.tokens, TOKEN_BYTES), (self.secrets, SECRET_BYTES), (self.references, REFERENCE_BYTES))
-        if any(len(packed) != size * width for packed, width in widths):
-            raise ProtocolError("the columns of a sweep set differ in length")
-
-    def __len__(self) -> int:
-        return len(self.classes)
-
-    @classmethod
-    def of(cls, held: SweepSet, key: MaskKey) -> SweepRows:
-        """Return the rows of a node's set under the operation's key."""
-        return cls.sorted_by_token(key.apply(held.labels), held.secrets, held.references, held.classes)
-
-    @classmethod
-    def sorted_by_token(cls, tokens: bytes, secrets: bytes, references: bytes, classes: bytes) -> SweepRows:
-        """Bring columns in any order into the order of the sweep."""
-        order = sorted(range(len(classes)), key=column(tokens, TOKEN_BYTES).__getitem__)
-        return cls(
-            _taken(tokens, TOKEN_BYTES, order),
-            _taken(secrets, SECRET_BYTES, order),
-            _taken(references, REFERENCE_BYTES, order),
-            bytes([classes[row] for row in order]),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +76,7 @@ class SweepParty:
         *,
         operation: str,
         participants: Collection[str],
-        rows: SweepRows,
+        rows: SweepColumns,
         salt: bytes,
     ) -> None:
         """Begin with the set as it is now.
@@ -136,16 +95,18 @@ class SweepParty:
         self._peers = frozenset(participants) - {own}
         self._rows = rows
         self._salt = salt
-        self._borders: npt.NDArray[np.int64] | None = None
+        self._root = b""
+        self._cut: Cut | None = None
+        self._borders: npt.NDArray[np.int64] = np.zeros(1, np.int64)
         self._sent = 0
         self._wanted = -1
-        self._candidates: dict[bytes, bytes] = {}
         self._pairs: dict[int, _Pair] = {}
-        self._judged: set[int] = set()
 
     def join(self) -> wire.SweepUp:
-        """Return the first frame: the commitment to the set."""
-        counts = sorted(Counter(self._rows.classes).items())
+        """Return the first frame of a stream: the commitment to the set, the same in each stream of a sweep."""
+        counts = self._rows.class_counts()
+        self._root = self._root or self._rows.root()
+        self._cut, self._wanted = None, -1
         return wire.SweepUp(
             join=wire.SweepJoin(
                 operation=self._operation,
@@ -153,10 +114,15 @@ class SweepParty:
                 size=len(self._rows),
                 classes=bytes([byte for byte, _ in counts]),
                 counts=b"".join(number.to_bytes(8, "little") for _, number in counts),
-                set_root=set_root(self._rows.tokens),
+                set_root=self._root,
                 salt=self._salt,
             )
         )
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Return how many windows were sent, and how many there are; 0 before the plan."""
+        return (0, 0) if self._cut is None else (self._sent, self._cut.windows)
 
     def receive(self, frame: wire.SweepDown) -> Step:
         """Take a frame of the hub.
@@ -167,8 +133,6 @@ class SweepParty:
         match frame.WhichOneof("frame"):
             case "plan":
                 return self._plan(frame.plan)
-            case "credit":
-                return Step(frames=tuple(self._windows(frame.credit.below)))
             case "want":
                 return self._want(frame.want)
             case "pairs":
@@ -181,45 +145,47 @@ class SweepParty:
                 raise ProtocolError("the gateway sent an empty frame")
 
     def _plan(self, plan: wire.SweepPlan) -> Step:
-        if self._borders is not None or plan.window_bits > MAX_WINDOW_BITS:
-            raise ProtocolError("the gateway planned twice, or too many windows")
-        high = np.frombuffer(self._rows.tokens, ">u8")[::2].astype(np.uint64)
-        firsts = [window << (_WORD_BITS - plan.window_bits) for window in range(1, 1 << plan.window_bits)]
-        inner = np.searchsorted(high, np.array(firsts, np.uint64), side="left")
-        self._borders = np.concatenate(([0], inner, [len(self._rows)])).astype(np.int64)
-        return Step(frames=tuple(self._windows(plan.credits)))
+        if self._cut is not None:
+            raise ProtocolError("the gateway planned twice")
+        cut = Cut(plan.prefix_bits, plan.window_bits)
+        if plan.first > cut.windows:
+            raise ProtocolError("the gateway goes on at a window that there is not")
+        self._cut, self._borders, self._sent = cut, cut.borders(self._rows.high), plan.first
+        return Step(frames=tuple(self._windows(plan.below)))
 
     def _windows(self, below: int) -> list[wire.SweepUp]:
-        if self._borders is None:
-            raise ProtocolError("the gateway gave credit before the plan")
+        assert self._cut is not None
         frames = []
-        while self._sent < min(below, len(self._borders) - 1):
+        while self._sent < min(below, self._cut.windows):
             first, last = (int(at) for at in self._borders[self._sent : self._sent + 2])
-            tokens = self._rows.tokens[first * TOKEN_BYTES : last * TOKEN_BYTES]
-            frames.append(wire.SweepUp(window=wire.SweepWindow(window=self._sent, tokens=tokens)))
+            prefixes = self._rows.high[first:last] >> np.uint64(self._cut.shift)
+            deltas = packed(encode(prefixes, self._cut.base(self._sent)))
+            frames.append(wire.SweepUp(window=wire.SweepWindow(window=self._sent, deltas=deltas)))
             self._sent += 1
         return frames
 
     def _want(self, want: wire.SweepWant) -> Step:
-        if self._borders is None or not self._wanted < want.window < self._sent or len(want.positions) % 4:
+        if self._cut is None or not self._wanted < want.window < self._sent or len(want.positions) % 4:
             raise ProtocolError("the gateway wants rows of a window that was not sent, or wants twice")
         first, last = (int(at) for at in self._borders[want.window : want.window + 2])
-        positions = [int(at) for at in np.frombuffer(want.positions, "<u4")]
-        if any(a >= b for a, b in pairwise(positions)) or positions[-1:] >= [last - first]:
+        positions = np.frombuffer(want.positions, "<u4").astype(np.int64)
+        if (positions[1:] <= positions[:-1]).any() or (len(positions) and positions[-1] >= last - first):
             raise ProtocolError("the gateway wants rows that do not exist, or out of order")
         self._wanted = want.window
-        rows = [first + position for position in positions]
-        secrets = _taken(self._rows.secrets, SECRET_BYTES, rows)
-        references = _taken(self._rows.references, REFERENCE_BYTES, rows)
-        pairs = zip(column(references, REFERENCE_BYTES), column(secrets, SECRET_BYTES), strict=True)
-        self._candidates.update(pairs)
+        rows = positions + first
         answer = wire.SweepCandidates(
             window=want.window,
-            confirms=confirm_macs(secrets, self._sweep_id),
-            classes=bytes([self._rows.classes[row] for row in rows]),
-            references=references,
+            tokens=self._rows.tokens(rows),
+            confirms=self._rows.confirm[rows].tobytes(),
+            classes=self._rows.classes[rows].tobytes(),
+            references=self._rows.reference[rows].tobytes(),
         )
-        return Step(frames=(wire.SweepUp(candidates=answer),))
+        frames = self._windows(want.below)
+        if frames:
+            frames[0].window.candidates.CopyFrom(answer)
+        else:
+            frames = [wire.SweepUp(candidates=answer)]
+        return Step(frames=tuple(frames))
 
     def _prove(self, listed: wire.PairList) -> Step:
         """(5): prove to the peer that this node knows the values of the pairs."""
@@ -227,13 +193,17 @@ class SweepParty:
             raise ProtocolError("the gateway names a peer that is not in the charter")
         numbers = _numbers(listed.pairs)
         own, other = column(listed.own_references, REFERENCE_BYTES), column(listed.peer_references, REFERENCE_BYTES)
-        if not len(numbers) == len(own) == len(other) or not set(numbers).isdisjoint(self._pairs):
+        rows = np.frombuffer(listed.own_rows, "<u8") if len(listed.own_rows) % 8 == 0 else np.empty(0, np.uint64)
+        if not len(numbers) == len(own) == len(other) == len(rows) or not set(numbers).isdisjoint(self._pairs):
             raise ProtocolError("the gateway lists a pair twice, or columns that differ in length")
+        if len(rows) and int(rows.max()) >= len(self._rows):
+            raise ProtocolError("the gateway lists a pair of a row that there is not")
+        places = rows.astype(np.int64)
+        if self._rows.reference[places].tobytes() != listed.own_references:
+            raise ProtocolError("the gateway lists a pair of a row under another reference")
+        secrets = column(self._rows.secret[places].tobytes(), SECRET_BYTES)
         macs = []
-        for number, references in zip(numbers, zip(own, other, strict=True), strict=True):
-            secret = self._candidates.get(references[0])
-            if secret is None:
-                raise ProtocolError("the gateway lists a pair of a row that was no candidate")
+        for number, secret, references in zip(numbers, secrets, zip(own, other, strict=True), strict=True):
             self._pairs[number] = _Pair(listed.peer, secret, references)
             macs.append(pair_mac(secret, self._sweep_id, (self._own, listed.peer), references, BOTH_TOLD))
         proofs = wire.PairProofs(
@@ -248,10 +218,10 @@ class SweepParty:
             raise ProtocolError("the gateway relays proofs whose columns differ in length")
         verified, verdicts = [], bytearray()
         for number, mac, decision in zip(numbers, macs, proofs.decisions, strict=True):
-            pair = self._pairs.get(number)
-            if pair is None or pair.peer != proofs.peer or number in self._judged:
+            # A pair that is judged is forgotten, so that nothing grows with the number of matches.
+            pair = self._pairs.pop(number, None)
+            if pair is None or pair.peer != proofs.peer:
                 raise ProtocolError("the gateway relays a proof of a pair that it did not list, or twice")
-            self._judged.add(number)
             own_reference, peer_reference = pair.references
             expected = pair_mac(
                 pair.secret, self._sweep_id, (pair.peer, self._own), (peer_reference, own_reference), decision
@@ -320,7 +290,3 @@ def _numbers(packed: bytes) -> list[int]:
     if len(set(numbers)) != len(numbers):
         raise ProtocolError("a column of pair numbers names one twice")
     return numbers
-
-
-def _taken(packed: bytes, width: int, rows: Sequence[int]) -> bytes:
-    return b"".join([packed[row * width : (row + 1) * width] for row in rows])

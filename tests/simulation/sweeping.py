@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 
 from concordat.tokens import MASK_KEY_BYTES, MaskKey
 from gateway.edges import EdgeCandidate
-from gateway.sweep import Conclude, Effect, LookUp, Phase, Send, SweepHub, SweepSettings
+from gateway.sweep.effects import Conclude, Effect, LookUp, OpenEdges, Run, Send, SweepSettings
+from gateway.sweep.hub import Phase, SweepHub
 from services.node.policy import About, Policy, may_tell
 from services.node.store.sweep_set import SetQuery, read_sweep_set
-from services.node.sweep import SweepParty, SweepRows
+from services.node.sweep import SweepParty
+from services.node.sweep_rows import SweepColumns
 from tests.unit.exchange import parties
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from concordat.wire.v1 import sweep_pb2
-    from gateway.sweep_pairs import ProvenPair
+    from gateway.sweep.pairs import ProvenPair
     from tests.simulation.live import Live, RealNode
 
 OPERATION = "action-day"
@@ -61,7 +63,7 @@ def sweep_party(live: Live, node: RealNode, participants: Iterable[str]) -> Swee
         operation=OPERATION, tells_all=tells_all, today=date(2026, 11, 24), epoch=1, rules_versions={"e164": 1}
     )
     with node.party.store.read() as db:
-        rows = SweepRows.of(read_sweep_set(db, query), KEY)
+        rows = SweepColumns.of(read_sweep_set(db, query), KEY, SWEEP_ID)
     return SweepParty(
         node.id, SWEEP_ID, operation=OPERATION, participants=list(participants), rows=rows, salt=parties.SALT * 2
     )
@@ -100,8 +102,12 @@ class _Sweep:
             if isinstance(effect, Send):
                 if not effect.last:
                     self._deliver(effect)
+            elif isinstance(effect, Run):
+                self._apply(self._hub.ran(effect.job.run(), self._now))
+            elif isinstance(effect, OpenEdges):
+                self._edges += effect.edges
+                self._apply(self._hub.edges_open(self._now))
             elif isinstance(effect, Conclude):
-                self._edges = list(effect.edges)
                 self._apply(self._hub.frozen(1))
             elif isinstance(effect, LookUp):
                 sides = [tuple(zip(pair.parties, pair.references, strict=True)) for pair in effect.pairs]

@@ -13,10 +13,12 @@ from concordat.tokens import MASK_KEY_BYTES, MaskKey
 from concordat.wire.v1 import operations_pb2
 from gateway.edges import EdgeCandidate
 from gateway.report import build_report, sign_report
-from gateway.sweep import Conclude, Effect, LookUp, Phase, Send, SweepHub, SweepSettings
+from gateway.sweep.effects import Conclude, Effect, LookUp, OpenEdges, Run, Send, SweepSettings
+from gateway.sweep.hub import Phase, SweepHub
 from services.node.policy import About, Policy, may_tell
 from services.node.store.sweep_set import SetQuery, read_sweep_set
-from services.node.sweep import SweepParty, SweepRows
+from services.node.sweep import SweepParty
+from services.node.sweep_rows import SweepColumns
 from tests.twoworlds.twin import SILENT
 from tests.unit.exchange import parties
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from concordat.wire.v1 import sweep_pb2
     from gateway.operations_rows import Operation
     from gateway.operations_store import OperationStore
-    from gateway.sweep_pairs import ProvenPair
+    from gateway.sweep.pairs import ProvenPair
     from tests.simulation.live import RealNode
     from tests.twoworlds.twin import Twin
 
@@ -108,7 +110,7 @@ class Sweep:
         today = datetime.fromtimestamp(self.twin.clock.now(), UTC).date()
         query = SetQuery(operation=OPERATION, tells_all=tells_all, today=today, epoch=1, rules_versions={"e164": 1})
         with node.party.store.read() as db:
-            rows = SweepRows.of(read_sweep_set(db, query), MaskKey(KEY))
+            rows = SweepColumns.of(read_sweep_set(db, query), MaskKey(KEY), self.operation.sweep_id)
         named, salt = self.operation.charter.participants, parties.SALT * 2
         return SweepParty(
             node.id, self.operation.sweep_id, operation=OPERATION, participants=named, rows=rows, salt=salt
@@ -118,6 +120,11 @@ class Sweep:
         for effect in effects:
             if isinstance(effect, Send):
                 self._deliver(effect)
+            elif isinstance(effect, Run):
+                self._apply(self.hub.ran(effect.job.run(), self.now))
+            elif isinstance(effect, OpenEdges):
+                self._open(effect)
+                self._apply(self.hub.edges_open(self.now))
             elif isinstance(effect, Conclude):
                 self._conclude(effect)
             elif isinstance(effect, LookUp):
@@ -135,11 +142,14 @@ class Sweep:
         node.party.store.verified_pairs(step.verified)
         self.up += [(send.party, frame) for frame in step.frames]
 
-    def _conclude(self, found: Conclude) -> None:
+    def _open(self, found: OpenEdges) -> None:
         twin = self.twin
         written = twin.hub.ledger.write([_candidate(one, self.operation) for one in found.edges])
         twin.hub.shown += written.visible
         twin.hub.exchange.deliver(written)
+
+    def _conclude(self, found: Conclude) -> None:
+        twin = self.twin
         gateway, key = twin.federation.manifest.gateways[0].id, twin.federation.keys["gateway"]
         basis, frozen_at = self.store.basis(OPERATION), int(twin.clock.now())
         report = build_report(self.operation, found.result, basis, gateway=gateway, key=key, frozen_at=frozen_at)

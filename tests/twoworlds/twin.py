@@ -23,6 +23,7 @@ from services.node.matches import as_dict
 from services.node.policy import DEFAULT
 from services.node.record import FileFacts
 from services.node.store import cases, meta, records, withdrawals
+from services.node.store.adding import add_records
 from services.node.store.values import STRONG, Asking, CanonicalValue
 from tests.simulation.live import Live, RealNode
 from tests.unit.exchange import parties
@@ -165,7 +166,7 @@ class Twin(Live):
             epochs = tuple(self.federation.manifest.live_epochs)
             asking = Asking(case, "investigation", operation, look_once=False, epochs=epochs, domain=domain)
             made = [_record(at, value, policy) for at, value in enumerate(values, 1)]
-            records.add_records(db, file.id, made, asking=asking, random_bytes=draw)
+            add_records(db, file.id, made, asking=asking, random_bytes=draw)
             records.complete_file(db, file.id)
         tokenise(node)
         node.poke()

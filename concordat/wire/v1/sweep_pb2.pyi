@@ -67,7 +67,6 @@ class SweepDown(_message.Message):
     PAIRS_FIELD_NUMBER: _builtins.int
     PAIR_PROOFS_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
-    CREDIT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def plan(self) -> Global___SweepPlan: ...
     @_builtins.property
@@ -78,10 +77,6 @@ class SweepDown(_message.Message):
     def pair_proofs(self) -> Global___PairProofs: ...
     @_builtins.property
     def done(self) -> Global___SweepDone: ...
-    @_builtins.property
-    def credit(self) -> Global___SweepCredit:
-        """Asks for the next window; the credit."""
-
     def __init__(
         self,
         *,
@@ -90,13 +85,12 @@ class SweepDown(_message.Message):
         pairs: Global___PairList | None = ...,
         pair_proofs: Global___PairProofs | None = ...,
         done: Global___SweepDone | None = ...,
-        credit: Global___SweepCredit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "done", b"done", "frame", b"frame", "pair_proofs", b"pair_proofs", "pairs", b"pairs", "plan", b"plan", "want", b"want"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "frame", b"frame", "pair_proofs", b"pair_proofs", "pairs", b"pairs", "plan", b"plan", "want", b"want"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "done", b"done", "frame", b"frame", "pair_proofs", b"pair_proofs", "pairs", b"pairs", "plan", b"plan", "want", b"want"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "frame", b"frame", "pair_proofs", b"pair_proofs", "pairs", b"pairs", "plan", b"plan", "want", b"want"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["plan", "want", "pairs", "pair_proofs", "done", "credit"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["plan", "want", "pairs", "pair_proofs", "done"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -126,8 +120,8 @@ class SweepJoin(_message.Message):
     counts: _builtins.bytes
     """Counts beside classes, uint64 little-endian each; they add up to size."""
     set_root: _builtins.bytes
-    """Root of the set: the Merkle tree hash of RFC 9162 over its sweep tokens in ascending order, 256 a leaf. Commits the
-    set before any window.
+    """Root of the set: the Merkle tree hash of RFC 9162 over 4096 leaves by the top 12 bits of its sweep tokens; a leaf is
+    their top 32 bits. Commits the set before any window. A join that comes again must be the same.
     """
     salt: _builtins.bytes
     """Secret of the participant, 32 bytes, the same in each sweep of a charter: the report names a hash of salt and root
@@ -154,73 +148,67 @@ Global___SweepJoin: _TypeAlias = SweepJoin  # noqa: Y015
 
 @_typing.final
 class SweepPlan(_message.Message):
-    """Next free number: 3."""
+    """How the space of sweep tokens is cut, and where this participant goes on. Next free number: 5."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     WINDOW_BITS_FIELD_NUMBER: _builtins.int
-    CREDITS_FIELD_NUMBER: _builtins.int
+    BELOW_FIELD_NUMBER: _builtins.int
+    PREFIX_BITS_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
     window_bits: _builtins.int
-    """The space of tokens is cut by this many top bits."""
-    credits: _builtins.int
-    """Windows that may be sent before the first credit."""
+    """Windows are numbered by this many top bits, at most 12."""
+    below: _builtins.int
+    """Windows below this number may be sent before the first want."""
+    prefix_bits: _builtins.int
+    """Top bits of a token that travel in a window, 32 to 56."""
+    first: _builtins.int
+    """The first window to send: 0, or where a join came again the next that the hub has not got."""
     def __init__(
         self,
         *,
         window_bits: _builtins.int = ...,
-        credits: _builtins.int = ...,
+        below: _builtins.int = ...,
+        prefix_bits: _builtins.int = ...,
+        first: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "window_bits", b"window_bits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["below", b"below", "first", b"first", "prefix_bits", b"prefix_bits", "window_bits", b"window_bits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SweepPlan: _TypeAlias = SweepPlan  # noqa: Y015
 
 @_typing.final
-class SweepCredit(_message.Message):
-    """Next free number: 2."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    BELOW_FIELD_NUMBER: _builtins.int
-    below: _builtins.int
-    """Windows below this number may be sent."""
-    def __init__(
-        self,
-        *,
-        below: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["below", b"below"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SweepCredit: _TypeAlias = SweepCredit  # noqa: Y015
-
-@_typing.final
 class SweepWindow(_message.Message):
-    """Next free number: 4."""
+    """One window of one participant. Next free number: 5."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     WINDOW_FIELD_NUMBER: _builtins.int
-    TOKENS_FIELD_NUMBER: _builtins.int
+    DELTAS_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
     window: _builtins.int
     """Number of the window."""
-    tokens: _builtins.bytes
-    """Sweep tokens, 16 bytes each, strictly ascending."""
+    deltas: _builtins.bytes
+    """Differences of the tokens' prefixes in ascending order, the first to the window's base; uint16 little-endian each.
+    65535 advances by 65535 and stands for no token.
+    """
+    @_builtins.property
+    def candidates(self) -> Global___SweepCandidates:
+        """The rows of the want that gave this window its credit."""
+
     def __init__(
         self,
         *,
         window: _builtins.int = ...,
-        tokens: _builtins.bytes = ...,
+        deltas: _builtins.bytes = ...,
+        candidates: Global___SweepCandidates | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "deltas", b"deltas", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -228,25 +216,29 @@ Global___SweepWindow: _TypeAlias = SweepWindow  # noqa: Y015
 
 @_typing.final
 class SweepWant(_message.Message):
-    """Next free number: 3."""
+    """One for each window and participant; it is the credit too. Next free number: 4."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     WINDOW_FIELD_NUMBER: _builtins.int
     POSITIONS_FIELD_NUMBER: _builtins.int
+    BELOW_FIELD_NUMBER: _builtins.int
     window: _builtins.int
     """Number of the window."""
     positions: _builtins.bytes
-    """Positions of candidate rows in the window, uint32 little-endian each, ascending."""
+    """Positions of candidate rows in the window, uint32 little-endian each, ascending; may be empty."""
+    below: _builtins.int
+    """Windows below this number may be sent."""
     def __init__(
         self,
         *,
         window: _builtins.int = ...,
         positions: _builtins.bytes = ...,
+        below: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["positions", b"positions", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["below", b"below", "positions", b"positions", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -254,7 +246,7 @@ Global___SweepWant: _TypeAlias = SweepWant  # noqa: Y015
 
 @_typing.final
 class SweepCandidates(_message.Message):
-    """One entry a wanted row, in order. Next free number: 5."""
+    """One entry a wanted row, in order. Next free number: 6."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -262,14 +254,17 @@ class SweepCandidates(_message.Message):
     CONFIRMS_FIELD_NUMBER: _builtins.int
     CLASSES_FIELD_NUMBER: _builtins.int
     REFERENCES_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
     window: _builtins.int
     """Number of the window."""
     confirms: _builtins.bytes
-    """MAC(match secret, "sweep" | sweep id), 32 bytes each; equal for equal values."""
+    """MAC(match secret, "sweep" | sweep id), the first 16 bytes each; equal for equal values."""
     classes: _builtins.bytes
     """Class bytes, one each."""
     references: _builtins.bytes
     """The participant's references, 16 bytes each."""
+    tokens: _builtins.bytes
+    """Sweep tokens, 16 bytes each."""
     def __init__(
         self,
         *,
@@ -277,10 +272,11 @@ class SweepCandidates(_message.Message):
         confirms: _builtins.bytes = ...,
         classes: _builtins.bytes = ...,
         references: _builtins.bytes = ...,
+        tokens: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "confirms", b"confirms", "references", b"references", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "confirms", b"confirms", "references", b"references", "tokens", b"tokens", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -288,7 +284,7 @@ Global___SweepCandidates: _TypeAlias = SweepCandidates  # noqa: Y015
 
 @_typing.final
 class PairList(_message.Message):
-    """Pairs of holders that are to prove to each other that they know the value. Next free number: 5."""
+    """Pairs of holders that are to prove to each other that they know the value. Next free number: 6."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -296,6 +292,7 @@ class PairList(_message.Message):
     PAIRS_FIELD_NUMBER: _builtins.int
     OWN_REFERENCES_FIELD_NUMBER: _builtins.int
     PEER_REFERENCES_FIELD_NUMBER: _builtins.int
+    OWN_ROWS_FIELD_NUMBER: _builtins.int
     peer: _builtins.str
     """SPIFFE id of the other holder."""
     pairs: _builtins.bytes
@@ -304,6 +301,8 @@ class PairList(_message.Message):
     """The recipient's references, 16 bytes each."""
     peer_references: _builtins.bytes
     """The peer's references, 16 bytes each."""
+    own_rows: _builtins.bytes
+    """The recipient's row numbers in its set, uint64 little-endian each."""
     def __init__(
         self,
         *,
@@ -311,10 +310,11 @@ class PairList(_message.Message):
         pairs: _builtins.bytes = ...,
         own_references: _builtins.bytes = ...,
         peer_references: _builtins.bytes = ...,
+        own_rows: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["own_references", b"own_references", "pairs", b"pairs", "peer", b"peer", "peer_references", b"peer_references"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["own_references", b"own_references", "own_rows", b"own_rows", "pairs", b"pairs", "peer", b"peer", "peer_references", b"peer_references"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

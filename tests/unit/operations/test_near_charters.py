@@ -18,7 +18,7 @@ from concordat.wire.v1 import operations_pb2 as wire
 from gateway.operations_rows import Operation
 from gateway.report import ReportBasis, build_report
 from gateway.report_rounding import STEP, Rounding, rounded
-from gateway.sweep import Participation, SweepResult
+from gateway.sweep.effects import Participation, SweepResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

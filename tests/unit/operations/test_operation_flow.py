@@ -31,8 +31,8 @@ from gateway.database import open_engine
 from gateway.ledger import Ledger
 from gateway.operations import OperationServicer
 from gateway.operations_store import OperationStore
-from gateway.sweep import SweepSettings
-from gateway.sweep_service import SweepContext, SweepRunner, SweepServicer
+from gateway.sweep.effects import SweepSettings
+from gateway.sweep.service import SweepContext, SweepRunner, SweepServicer
 from services.node import operations
 from services.node.charter_view import render_charter
 from services.node.held import load_operation

@@ -16,7 +16,7 @@ from services.node.policy import SILENT, Policy
 from services.node.store.store import Store
 from services.node.store.sweep_set import SetQuery, SweepSet, read_sweep_set, still_in_set
 from services.node.store.values import WEAK
-from services.node.sweep import SweepRows
+from services.node.sweep_rows import SweepColumns
 from tests.unit.operations.charters import KEY
 from tests.unit.operations.held import EPOCH, Held, refuse, submit, tokenise
 
@@ -92,7 +92,7 @@ def test_rows_ascend_by_sweep_token_and_stay_together(node: Store) -> None:
     submit(node, "op", [Held("e164", f"+4477009{number:05}", number % 3) for number in range(50)])
     tokenise(node)
     held = read(node)
-    rows = SweepRows.of(held, MaskKey(KEY))
+    rows = SweepColumns.of(held, MaskKey(KEY), bytes(16))
     tokens = MaskKey(KEY).apply(held.labels)
     unsorted = {
         tokens[16 * at : 16 * at + 16]: (
@@ -112,7 +112,7 @@ def test_rows_ascend_by_sweep_token_and_stay_together(node: Store) -> None:
 def test_representations_show_no_secret() -> None:
     held = SweepSet(b"l" * 16, b"s" * 32, b"r" * 16, b"\x01")
     assert "ssss" not in repr(held)
-    assert "ssss" not in repr(SweepRows.of(held, MaskKey(KEY)))
+    assert "ssss" not in repr(SweepColumns.of(held, MaskKey(KEY), bytes(16)))
 
 
 def set_policy(store: Store, canonical: str, policy: Policy, *, assessed: int | None = None) -> None:

@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from concordat.protocol.report import gravest
-from gateway.sweep import Abandoned, Conclude, Effect, LookUp, Phase, Send, SweepHub, SweepSettings
-from services.node.sweep import SweepParty, SweepRows
+from gateway.sweep.effects import Abandoned, Conclude, Effect, LookUp, OpenEdges, Run, Send, SweepSettings
+from gateway.sweep.hub import Phase, SweepHub
+from services.node.sweep import SweepParty
+from services.node.sweep_rows import SweepColumns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from concordat.wire.v1 import sweep_pb2 as wire
-    from gateway.sweep_pairs import Pair
+    from gateway.sweep.pairs import Pair, ProvenPair
     from services.node.store.rows import PairRow
 
 SWEEP_ID = bytes(range(16))
@@ -51,13 +53,14 @@ def entry(value: int, class_byte: int = 1, *, secret: int | None = None) -> Entr
     return Entry(digest("token", value)[:16], known, class_byte)
 
 
-def rows_of(party: str, entries: Iterable[Entry]) -> SweepRows:
+def rows_of(party: str, entries: Iterable[Entry]) -> SweepColumns:
     ordered = list(entries)
-    return SweepRows.sorted_by_token(
+    return SweepColumns.sorted_by_token(
         b"".join(one.token for one in ordered),
         b"".join(one.secret for one in ordered),
         b"".join(one.reference(party) for one in ordered),
         bytes(one.class_byte for one in ordered),
+        sweep_id=SWEEP_ID,
     )
 
 
@@ -103,6 +106,7 @@ class World:
         self.verified: dict[str, list[PairRow]] = {party: [] for party in self.parties}
         self.done: dict[str, wire.SweepDone] = {}
         self.looked_up: list[Pair] = []
+        self.opened: list[ProvenPair] = []
         self.largest_hold = 0
         self.conclusion: Conclude | None = None
         self.abandoned: Abandoned | None = None
@@ -124,7 +128,7 @@ class World:
                 self.now += 1.0
                 assert self.now < 10_000, "the sweep never ends"
                 self.apply(self.hub.tick(self.now))
-            self.largest_hold = max(self.largest_hold, len(self.hub._held) + len(self.hub._open))
+            self.largest_hold = max(self.largest_hold, len(self.hub._frames) + len(self.hub._open))
         return self
 
     def apply(self, effects: list[Effect]) -> None:
@@ -132,8 +136,13 @@ class World:
             if isinstance(effect, Send):
                 self._deliver(effect)
             elif isinstance(effect, LookUp):
-                self.looked_up = list(effect.pairs)
+                self.looked_up += effect.pairs
                 self.apply(self.hub.live_known([self.live(pair) for pair in effect.pairs], self.now))
+            elif isinstance(effect, Run):
+                self.apply(self.hub.ran(effect.job.run(), self.now))
+            elif isinstance(effect, OpenEdges):
+                self.opened += effect.edges
+                self.apply(self.hub.edges_open(self.now))
             elif isinstance(effect, Conclude):
                 assert self.conclusion is None
                 self.conclusion = effect
@@ -162,7 +171,7 @@ class World:
     @property
     def edges(self) -> set[tuple[str, bytes, str, bytes]]:
         assert self.conclusion is not None
-        pairs = [proven.pair for proven in self.conclusion.edges]
+        pairs = [proven.pair for proven in self.opened]
         found = {(one.parties[0], one.references[0], one.parties[1], one.references[1]) for one in pairs}
         assert len(found) == len(pairs), "a pair twice"
         return found

@@ -8,7 +8,7 @@ import pytest
 from concordat.errors import ProtocolError
 from concordat.wire.v1 import sweep_pb2 as wire
 from gateway.sweep_groups import Rows
-from gateway.sweep_pairs import PairBoard
+from gateway.sweep.pairs import PairBoard
 
 PARTIES = ("a", "b", "c")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.sweep import SweepSettings
+from gateway.sweep.effects import SweepSettings
 from tests.unit.sweep.sweep_world import Entry, World, digest, entry, name, oracle
 
 PARTIES = [name(short) for short in ("AT", "BE", "CZ", "DE", "EE")]

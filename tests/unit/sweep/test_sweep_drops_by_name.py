@@ -8,7 +8,7 @@ import pytest
 
 from concordat.protocol.set_root import set_root
 from concordat.wire.v1 import sweep_pb2 as wire
-from gateway.sweep import Send, SweepSettings
+from gateway.sweep.effects import Send, SweepSettings
 from tests.unit.sweep.sweep_world import Entry, World, entry, name, oracle
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gateway.sweep import Phase, SweepHub, SweepSettings
+from gateway.sweep.effects import SweepSettings
+from gateway.sweep.hub import Phase, SweepHub
 from tests.unit.sweep.sweep_world import World, entry, name
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 from concordat.errors import ProtocolError
 from concordat.protocol.macs import pair_mac
 from concordat.wire.v1 import sweep_pb2 as wire
-from gateway.sweep import SweepSettings
+from gateway.sweep.effects import SweepSettings
 from services.node.sweep import SweepParty
 from tests.unit.sweep.sweep_world import OPERATION, SALT, SWEEP_ID, World, entry, name, oracle, rows_of
 

@@ -16,13 +16,13 @@ import numpy.typing as npt
 from concordat.errors import ProtocolError
 from concordat.protocol.macs import ADDRESSEE_MAY_BE_TOLD, MAC_BYTES, SENDER_IS_TOLD
 from concordat.wire.v1 import sweep_pb2 as wire
-from gateway.sweep_groups import NAMESPACE_BITS
+from gateway.sweep.groups import NAMESPACE_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.sweep_groups import Rows
-    from gateway.sweep_windows import Numbers
+    from gateway.sweep.declaration import Numbers
+    from gateway.sweep.groups import Rows
 
 PAIRS_A_FRAME: Final = 1 << 16
 _UNJUDGED, _BAD, _GOOD = 0, 1, 2
@@ -46,18 +46,27 @@ class ProvenPair:
 
 
 class PairBoard:
-    """State of all pairs of a sweep; pairs are numbered from 0."""
+    """State of the pairs of a block of values; pairs are numbered through all blocks of a sweep."""
 
-    def __init__(self, participants: Sequence[str], rows: Rows) -> None:
+    def __init__(self, participants: Sequence[str], rows: Rows, first: int = 0) -> None:
+        """Make the pairs of some values.
+
+        Args:
+            participants: Of the charter.
+            rows: Rows of the values, whole groups.
+            first: Number of the first pair.
+        """
+        self._first = first
         self._participants = tuple(participants)
         self._index = {party: at for at, party in enumerate(self._participants)}
         left, right = _pairs_of(rows)
         # Sorted by the two parties, so that what one participant has with another is one slice.
-        order = np.lexsort((rows.party[right], rows.party[left]))
+        order = np.lexsort((rows["party"][right], rows["party"][left]))
         sides = np.column_stack((left[order], right[order]))
-        self._party = rows.party[sides]
-        self._reference = rows.references[sides]
-        self._namespace = rows.classes[left[order]] & NAMESPACE_BITS
+        self._party = rows["party"][sides].astype(np.int64)
+        self._reference = rows["reference"][sides]
+        self._row = rows["row"][sides]
+        self._namespace = rows["class"][left[order]] & NAMESPACE_BITS
         count = len(sides)
         self._open = np.ones(count, np.bool_)
         self._proven = np.zeros((count, 2), np.bool_)
@@ -99,9 +108,10 @@ class PairBoard:
                     own, peer = int(self._party[part[0], side]), int(self._party[part[0], 1 - side])
                     frame = wire.PairList(
                         peer=self._participants[peer],
-                        pairs=part.astype("<u8").tobytes(),
+                        pairs=(part + self._first).astype("<u8").tobytes(),
                         own_references=self._reference[part, side].tobytes(),
                         peer_references=self._reference[part, 1 - side].tobytes(),
+                        own_rows=self._row[part, side].astype("<u8").tobytes(),
                     )
                     frames.append((own, frame))
         return frames
@@ -188,9 +198,9 @@ class PairBoard:
         if not packed or len(packed) % 8 or len(packed) > 8 * PAIRS_A_FRAME:
             raise ProtocolError("a pair frame holds no pairs, or too many")
         raw = np.frombuffer(packed, "<u8")
-        if raw.max() >= len(self) or len(np.unique(raw)) != len(raw):
+        if raw.min() < self._first or raw.max() >= self._first + len(self) or len(np.unique(raw)) != len(raw):
             raise ProtocolError("a pair frame names pairs that do not exist, or one twice")
-        numbers = raw.astype(np.int64)
+        numbers = raw.astype(np.int64) - self._first
         side = 0 if own < peer else 1
         fits = (self._party[numbers, side] == own) & (self._party[numbers, 1 - side] == peer) & self._open[numbers]
         if not fits.all():
@@ -210,8 +220,8 @@ class PairBoard:
 
 def _pairs_of(rows: Rows) -> tuple[Numbers, Numbers]:
     """Return the row numbers of all unordered pairs within each group, groups of one size at a time."""
-    starts = rows.starts
-    sizes = np.diff(np.append(starts, len(rows.group)))
+    starts = np.flatnonzero(rows["start"])
+    sizes = np.diff(np.append(starts, len(rows)))
     lefts, rights = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for size in np.unique(sizes):
         first, second = np.triu_indices(int(size), 1)

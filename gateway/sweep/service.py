@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -22,7 +23,8 @@ from concordat.wire.v1.session_pb2 import OperationEvent
 from concordat.wire.v1.sweep_pb2_grpc import SweepServiceServicer
 from gateway.edges import EdgeCandidate
 from gateway.report import build_report, sign_report
-from gateway.sweep import Abandoned, Conclude, LookUp, Phase, Send, SweepHub, SweepSettings
+from gateway.sweep.effects import Abandoned, Conclude, LookUp, OpenEdges, Run, Send, SweepSettings
+from gateway.sweep.hub import Phase, SweepHub
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -31,15 +33,14 @@ if TYPE_CHECKING:
     from concordat.identity.keys import SigningKey
     from gateway.operations_rows import Operation
     from gateway.operations_store import OperationStore
-    from gateway.sweep import Effect
-    from gateway.sweep_pairs import Pair, ProvenPair
+    from gateway.sweep.effects import Effect
+    from gateway.sweep.jobs import Job, Result
+    from gateway.sweep.pairs import Pair, ProvenPair
 
     End = tuple[str, bytes]
 
 EDGES_A_WRITE: Final = 1000
 TICK_S: Final = 0.25
-# A frame that may take the machine longer than an event loop should wait.
-LARGE_FRAME_BYTES: Final = 1 << 14
 
 _log = logging.getLogger(__name__)
 
@@ -97,8 +98,10 @@ class RunningSweep:
         self.operation = operation
         self.sweep_id = sweep_id
         self._context = context
-        # At most one letter a stream, and a tick: None.
-        self._inbox: asyncio.Queue[_Letter | None] = asyncio.Queue()
+        # At most one letter a stream, the outcome of one job, and a tick: None.
+        self._inbox: asyncio.Queue[_Letter | asyncio.Future[Result] | None] = asyncio.Queue()
+        # One thread: jobs use the same buffers and write the same journal, in order.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sweep")
         self._queues: dict[str, asyncio.Queue[Send | None]] = {}
         charter = operation.charter
         self._hub = SweepHub(
@@ -154,6 +157,9 @@ class RunningSweep:
                 await self._guarded(await self._inbox.get())
         finally:
             ticking.cancel()
+            # After whatever job still runs on it.
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._hub.journal.close)
+            self._thread.shutdown(wait=False)
             while not self._inbox.empty():
                 self._release(self._inbox.get_nowait())
             for party in self._queues:
@@ -164,9 +170,9 @@ class RunningSweep:
             await asyncio.sleep(TICK_S)
             self._inbox.put_nowait(None)
 
-    async def _guarded(self, letter: _Letter | None) -> None:
+    async def _guarded(self, letter: _Letter | asyncio.Future[Result] | None) -> None:
         try:
-            await self._apply(await self._step(letter))
+            await self._apply(self._step(letter))
         except ConcordatError as error:
             _log.warning("sweep %s fails: %s", self.sweep_id.hex(), error.message)
             self._fail(error.code)
@@ -176,20 +182,24 @@ class RunningSweep:
         finally:
             self._release(letter)
 
-    async def _step(self, letter: _Letter | None) -> list[Effect]:
+    def _step(self, letter: _Letter | asyncio.Future[Result] | None) -> list[Effect]:
         now = self._context.clock.monotonic()
         if letter is None:
             return self._hub.tick(now)
+        if isinstance(letter, asyncio.Future):
+            return self._hub.ran(letter.result(), now)
         if letter.frame is None:
             return self._hub.gone(letter.party, now)
-        if letter.frame.ByteSize() > LARGE_FRAME_BYTES:
-            return await asyncio.to_thread(self._hub.receive, letter.party, letter.frame, now)
         return self._hub.receive(letter.party, letter.frame, now)
 
     @staticmethod
-    def _release(letter: _Letter | None) -> None:
-        if letter is not None and not letter.read.done():
+    def _release(letter: _Letter | asyncio.Future[Result] | None) -> None:
+        if isinstance(letter, _Letter) and not letter.read.done():
             letter.read.set_result(None)
+
+    def _start(self, job: Job) -> None:
+        done: asyncio.Future[Result] = asyncio.get_running_loop().run_in_executor(self._thread, job.run)
+        done.add_done_callback(self._inbox.put_nowait)
 
     def _end(self, party: str) -> None:
         queue = self._queues.get(party)
@@ -197,7 +207,7 @@ class RunningSweep:
             queue.put_nowait(None)
 
     def _fail(self, code: str) -> None:
-        self._hub.phase = Phase.OVER
+        self._hub.fail()
         done = wire.SweepDown(done=wire.SweepDone(dropped=code))
         for party in list(self._queues):
             self._put(Send(party, done, last=True))
@@ -206,9 +216,15 @@ class RunningSweep:
         for effect in effects:
             if isinstance(effect, Send):
                 self._put(effect)
+            elif isinstance(effect, Run):
+                self._start(effect.job)
             elif isinstance(effect, LookUp):
                 live = await self._live(effect.pairs)
                 await self._apply(self._hub.live_known(live, self._context.clock.monotonic()))
+            elif isinstance(effect, OpenEdges):
+                # (5), (6): edges first, so that the report never names a value that its holders are not told of.
+                await self._open_edges(effect.edges)
+                await self._apply(self._hub.edges_open(self._context.clock.monotonic()))
             elif isinstance(effect, Conclude):
                 await self._conclude(effect)
             elif isinstance(effect, Abandoned):
@@ -229,12 +245,13 @@ class RunningSweep:
             live += [edge is not None for edge in await self._context.ledger.live_edges(part)]
         return live
 
-    async def _conclude(self, conclude: Conclude) -> None:
-        """(5), (6): edges first, so that the report never names a value that its holders are not told of."""
-        context, name = self._context, self.operation.charter.operation
-        candidates = [self._candidate(proven) for proven in conclude.edges]
+    async def _open_edges(self, edges: Sequence[ProvenPair]) -> None:
+        candidates = [self._candidate(proven) for proven in edges]
         for at in range(0, len(candidates), EDGES_A_WRITE):
-            await context.ledger.open_edges(candidates[at : at + EDGES_A_WRITE])
+            await self._context.ledger.open_edges(candidates[at : at + EDGES_A_WRITE])
+
+    async def _conclude(self, conclude: Conclude) -> None:
+        context, name = self._context, self.operation.charter.operation
         basis = await asyncio.to_thread(context.store.basis, name)
         report = build_report(
             self.operation,

@@ -1,0 +1,111 @@
+"""What the core of a sweep wants done, its settings, and what a sweep comes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from concordat.protocol.sweep_frames import WINDOW_TOKENS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from concordat.wire.v1 import sweep_pb2 as wire
+    from gateway.sweep.jobs import Job
+    from gateway.sweep.pairs import Pair, ProvenPair
+
+
+@dataclass(frozen=True, slots=True)
+class SweepSettings:
+    """Limits of a sweep.
+
+    Attributes:
+        join_s: How long the hub waits for attached participants to join.
+        inactivity_s: How long a participant may owe a frame; one whose stream broke may come back within it.
+        total_s: How long the whole sweep may take before all that still owe are dropped.
+        window_tokens: Tokens a participant and window to aim at.
+        credits: Windows that a participant may be ahead of the hub at first.
+        ahead_bytes: Windows in credit may hold so many bytes of all participants together: what bounds the credit that
+            grows on slow lines.
+        max_size: Largest set.
+        pair_rows: Rows of values whose holders prove themselves to each other at a time.
+    """
+
+    join_s: float = 10.0
+    inactivity_s: float = 10.0
+    total_s: float = 600.0
+    window_tokens: int = WINDOW_TOKENS
+    credits: int = 2
+    ahead_bytes: int = 48 << 20
+    max_size: int = 1 << 28
+    pair_rows: int = 1 << 13
+
+
+@dataclass(frozen=True, slots=True)
+class Participation:
+    """How one participant of the charter took part.
+
+    The state is `included`, `absent` or `dropped:CODE`; size and commitment (hexadecimal) are there only where it is
+    included.
+    """
+
+    party: str
+    state: str
+    size: int | None = None
+    commitment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """What the report is made of: distinct values a class byte, values that several hold, and the coverage."""
+
+    counts: Mapping[int, int]
+    shared_values: int
+    participations: tuple[Participation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a frame to a participant; `last` closes its stream."""
+
+    party: str
+    frame: wire.SweepDown = field(repr=False)
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run a job beside the event loop, after those before it; answer with `SweepHub.ran`."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """Find out which of these pairs have a live edge; answer with `SweepHub.live_known`."""
+
+    pairs: Sequence[Pair]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEdges:
+    """Open these edges durably; answer with `SweepHub.edges_open`."""
+
+    edges: Sequence[ProvenPair]
+
+
+@dataclass(frozen=True, slots=True)
+class Conclude:
+    """Freeze the report; answer with `SweepHub.frozen`."""
+
+    result: SweepResult
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """Fewer than two participants are left; there is no report and the sweep may be started again."""
+
+    participations: tuple[Participation, ...]
+
+
+Effect: TypeAlias = Send | Run | LookUp | OpenEdges | Conclude | Abandoned

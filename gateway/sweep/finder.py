@@ -1,0 +1,166 @@
+"""Finds the rows of a window whose prefix two or more participants may hold: candidates, never too few (3.6 (4)).
+
+Rows are counted in a table of slots by prefix, eight slots a row; who is alone in its slot has no equal. What is left
+is counted twice more by other bits. Each pass is a few array operations over a table that stays in the processor's
+cache, which is why a window is worked on in parts. Which candidates are equal is decided exactly, by whole tokens,
+afterwards (gateway.sweep.groups): a table only ever leaves too many.
+
+Counters cannot wrap around: a row that was lost would be a match that is not found. A participant with many rows in one
+slot has no pseudorandom tokens and is refused by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from concordat.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from concordat.protocol.sweep_frames import Offsets
+
+    Positions = npt.NDArray[np.int64]
+
+# A table of this many slots stays in a core's second-level cache.
+TABLE_BITS: Final = 20
+FEWEST_BITS: Final = 10
+SLOTS_A_ROW_BITS: Final = 3
+# Rows of one participant in one slot: up to the first number a byte can count all participants, beyond the second
+# nobody's tokens are pseudorandom (at eight slots a row, three rows are as rare as one in a thousand).
+NARROW_ROWS: Final = 8
+MOST_ROWS: Final = 64
+NARROW_PARTIES: Final = 31
+_MIX: Final = 0x9E3779B1
+_MIX_SHIFT: Final = 13
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Candidate positions of each participant, ascending; and who was refused, by its place in the argument."""
+
+    positions: list[Positions] = field(repr=False)
+    refused: dict[int, ProtocolError]
+
+
+class Finder:
+    """Finds candidates; keeps its tables from window to window. For one thread."""
+
+    def __init__(self) -> None:
+        self._narrow = np.zeros(1 << TABLE_BITS, np.uint8)
+        self._wide: npt.NDArray[np.uint32] | None = None
+        self._second = np.zeros(1 << (TABLE_BITS - SLOTS_A_ROW_BITS), np.uint32)
+        self._slots = np.empty(0, np.int64)
+        self._counts = np.empty(0, np.uint8)
+
+    def find(self, sources: Sequence[Offsets], span_bits: int) -> Found:
+        """Return all rows whose prefix occurs more than once, and few others.
+
+        Args:
+            sources: Of each participant the prefixes of the window, less its base, ascending.
+            span_bits: A window has 2 to this power prefixes.
+        """
+        total = sum(len(source) for source in sources)
+        # Parts of at most 2^17 rows on average, which fill a table.
+        part_bits = min(max(0, (total - 1).bit_length() - TABLE_BITS + SLOTS_A_ROW_BITS), span_bits)
+        part_span = 1 << (span_bits - part_bits)
+        borders = np.zeros((len(sources), (1 << part_bits) + 1), np.int64)
+        inner = np.arange(1, 1 << part_bits, dtype=np.int64) * part_span
+        for row, source in zip(borders, sources, strict=True):
+            row[1:-1] = np.searchsorted(source, inner)
+            row[-1] = len(source)
+        refused: dict[int, ProtocolError] = {}
+        parts: list[list[Positions]] = [[] for _ in sources]
+        for part in range(1 << part_bits):
+            starts, ends = borders[:, part], borders[:, part + 1]
+            for number, positions in self._part(sources, starts, ends, span_bits - part_bits, refused):
+                parts[number].append(positions)
+        empty = np.empty(0, np.int64)
+        return Found([np.concatenate(one) if one else empty for one in parts], refused)
+
+    def _part(
+        self,
+        sources: Sequence[Offsets],
+        starts: Positions,
+        ends: Positions,
+        span_bits: int,
+        refused: dict[int, ProtocolError],
+    ) -> Iterator[tuple[int, Positions]]:
+        lengths = ends - starts
+        count = int(lengths.sum())
+        if count < 2:
+            return
+        bits = min(span_bits, TABLE_BITS, max(FEWEST_BITS, (count - 1).bit_length() + SLOTS_A_ROW_BITS))
+        firsts = np.concatenate(([0], np.cumsum(lengths)))
+        slots = self._room(count)
+        for source, start, end, first in zip(sources, starts, ends, firsts, strict=False):
+            np.right_shift(source[start:end], span_bits - bits, out=slots[first : first + end - start])
+        slots &= (1 << bits) - 1
+        wide = len(sources) > NARROW_PARTIES or self._is_skewed(slots, firsts, refused)
+        rows = np.flatnonzero(self._company(slots, bits, wide=wide))
+        if not len(rows):
+            return
+        # From rows of the part to rows of the window, and their prefixes.
+        owner = np.searchsorted(firsts[1:], rows, side="right")
+        place = rows + (starts - firsts[:-1])[owner]
+        cuts = np.searchsorted(owner, np.arange(1, len(sources)))
+        prefixes = np.concatenate([source[at] for source, at in zip(sources, np.split(place, cuts), strict=True)])
+        kept = self._kept(prefixes, bits)
+        owner, place = owner[kept], place[kept]
+        cuts = np.searchsorted(owner, np.arange(1, len(sources)))
+        yield from enumerate(np.split(place, cuts))
+
+    def _company(self, slots: Positions, bits: int, *, wide: bool) -> npt.NDArray[np.bool_]:
+        """Return which rows share their slot with another."""
+        if wide:
+            if self._wide is None:
+                self._wide = np.zeros(1 << TABLE_BITS, np.uint32)
+            return _shared(self._wide[: 1 << bits], slots)
+        table = self._narrow[: 1 << bits]
+        table[:] = 0
+        np.add.at(table, slots, np.uint8(1))
+        counts = np.take(table, slots, out=self._counts[: len(slots)], mode="clip")
+        result: npt.NDArray[np.bool_] = counts > 1
+        return result
+
+    def _kept(self, prefixes: Offsets, bits: int) -> Positions:
+        """Return which survivors of the first table also meet by their low bits, and by a mix of all."""
+        table = self._second[: 1 << max(bits - SLOTS_A_ROW_BITS, 1)]
+        mask = len(table) - 1
+        kept = np.flatnonzero(_shared(table, prefixes & mask))
+        mixed = (prefixes[kept] * _MIX) >> _MIX_SHIFT
+        return kept[_shared(table, mixed & mask)]
+
+    def _is_skewed(self, slots: Positions, firsts: Positions, refused: dict[int, ProtocolError]) -> bool:
+        """Tell whether a byte is too small for some slot; note participants whose tokens are not pseudorandom."""
+        if not (slots[NARROW_ROWS:] == slots[:-NARROW_ROWS]).any():
+            return False
+        skewed = False
+        for number, (first, end) in enumerate(pairwise(firsts.tolist())):
+            own = slots[first:end]
+            skewed |= bool((own[NARROW_ROWS:] == own[:-NARROW_ROWS]).any())
+            if (own[MOST_ROWS:] == own[:-MOST_ROWS]).any():
+                refused[number] = ProtocolError("the tokens of a window are not spread as pseudorandom ones are")
+        return skewed
+
+    def _room(self, count: int) -> Positions:
+        if len(self._slots) < count:
+            self._slots, self._counts = (
+                np.empty(count + (count >> 3), np.int64),
+                np.empty(count + (count >> 3), np.uint8),
+            )
+        return self._slots[:count]
+
+
+def _shared(table: npt.NDArray[np.uint32], slots: Positions) -> npt.NDArray[np.bool_]:
+    """Return which rows share their slot with another; any number of rows may."""
+    table[:] = 0
+    np.add.at(table, slots, np.uint32(1))
+    result: npt.NDArray[np.bool_] = table[slots] > 1
+    return result

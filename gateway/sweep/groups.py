@@ -1,0 +1,190 @@
+"""Groups of a sweep: rows with equal token and equal confirm are one value, and are counted once (3.6 (4), (6)).
+
+Of each confirmed row its participant, class byte, reference and row number are kept, in the sweep's journal; the token
+is gone with the window (I2). Counts are made at the end, from those participants only that kept to the protocol all the
+way; so one that is dropped late takes nothing with it but its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from concordat.errors import ProtocolError
+from concordat.protocol.macs import CONFIRM_BYTES
+from concordat.tokens import REFERENCE_BYTES, TOKEN_BYTES
+from gateway.sweep.declaration import CLASSES, Bytes, Numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from concordat.protocol.sweep_frames import Cut, Offsets
+    from concordat.wire.v1 import sweep_pb2 as wire
+
+NAMESPACE_BITS: Final = 0x0F
+# One confirmed row; `start` is 1 at the first of a group, whose rows follow each other by participant.
+ROW: Final = np.dtype(
+    [("start", "u1"), ("party", "u1"), ("class", "u1"), ("reference", "u1", (REFERENCE_BYTES,)), ("row", "<u8")]
+)
+Rows: TypeAlias = npt.NDArray[np.void]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Rows of a window that one participant was asked for.
+
+    Attributes:
+        positions: In the window, ascending.
+        prefixes: Less the window's base: what was streamed for them.
+        first_row: Number of the window's first row in the participant's set.
+    """
+
+    positions: Numbers
+    prefixes: Offsets = field(repr=False)
+    first_row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """One participant's answer to a want."""
+
+    high: npt.NDArray[np.uint64] = field(repr=False)
+    low: npt.NDArray[np.uint64] = field(repr=False)
+    confirms: npt.NDArray[np.uint64] = field(repr=False)
+    classes: Bytes = field(repr=False)
+    references: Bytes = field(repr=False)
+    rows: Numbers = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @classmethod
+    def read(cls, frame: wire.SweepCandidates, wanted: Wanted, cut: Cut) -> Self:
+        """Read the answer to a want, and hold it to what was streamed.
+
+        Raises:
+            ProtocolError: Too many or too few entries, tokens of other rows, or one token twice.
+        """
+        count = len(wanted.positions)
+        widths = ((frame.tokens, TOKEN_BYTES), (frame.confirms, CONFIRM_BYTES), (frame.references, REFERENCE_BYTES))
+        if any(len(column) != count * width for column, width in widths) or len(frame.classes) != count:
+            raise ProtocolError("candidates: other rows than were wanted")
+        words = np.frombuffer(frame.tokens, ">u8").reshape(-1, 2).astype(np.uint64)
+        high, low = words[:, 0], words[:, 1]
+        streamed = wanted.prefixes.astype(np.uint64) + np.uint64(cut.base(frame.window))
+        if not np.array_equal(high >> np.uint64(cut.shift), streamed):
+            raise ProtocolError("candidates: tokens of other rows than were streamed")
+        if not ((high[1:] > high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] > low[:-1]))).all():
+            raise ProtocolError("candidates: a token twice, or out of order")
+        return cls(
+            high,
+            low,
+            np.frombuffer(frame.confirms, np.uint64).reshape(-1, CONFIRM_BYTES // 8),
+            np.frombuffer(frame.classes, np.uint8),
+            np.frombuffer(frame.references, np.uint8).reshape(-1, REFERENCE_BYTES),
+            wanted.positions + wanted.first_row,
+        )
+
+
+def confirmed(answers: Mapping[int, Candidates]) -> Rows:
+    """Return the rows of one window whose value two or more participants hold, grouped.
+
+    Rows of one value carry one namespace. Holders that name different ones contradict each other, and the hub cannot
+    tell who is right: they are not grouped.
+
+    Args:
+        answers: By number of the participant; each one's tokens are strictly ascending.
+    """
+    parties = sorted(party for party, answer in answers.items() if len(answer))
+    if not parties:
+        return np.empty(0, ROW)
+    high = np.concatenate([answers[party].high for party in parties])
+    low = np.concatenate([answers[party].low for party in parties])
+    # A stable sort is fast on the sorted runs that these are. First words are equal by chance once in 2^64.
+    order = np.argsort(high, kind="stable")
+    same = high[order][1:] == high[order][:-1]
+    if (same & (low[order][1:] != low[order][:-1])).any():
+        order = np.lexsort((low, high))
+        same = (high[order][1:] == high[order][:-1]) & (low[order][1:] == low[order][:-1])
+    company = np.append(same, False) | np.concatenate(([False], same))
+    order = order[company]
+    high, low = high[order], low[order]
+    same_token = (high[1:] == high[:-1]) & (low[1:] == low[:-1])
+    confirms = np.concatenate([answers[party].confirms for party in parties])[order]
+    classes = np.concatenate([answers[party].classes for party in parties])[order]
+    namespace = classes & NAMESPACE_BITS
+    same_value = same_token & (confirms[1:] == confirms[:-1]).all(axis=1) & (namespace[1:] == namespace[:-1])
+    if (same_token & ~same_value).any():
+        # Somebody answers with another value, or only with a token that it saw: equal values must become neighbours.
+        token = np.cumsum(np.concatenate(([True], ~same_token)))
+        regrouped = np.lexsort((*confirms.T, namespace, token))
+        order, token, confirms = order[regrouped], token[regrouped], confirms[regrouped]
+        classes, namespace = classes[regrouped], namespace[regrouped]
+        same_value = (token[1:] == token[:-1]) & (confirms[1:] == confirms[:-1]).all(axis=1)
+        same_value &= namespace[1:] == namespace[:-1]
+    rows = np.empty(len(order), ROW)
+    rows["start"] = np.concatenate(([True], ~same_value)) if len(order) else 0
+    rows["party"] = np.repeat(np.array(parties, np.uint8), [len(answers[party]) for party in parties])[order]
+    rows["class"] = classes
+    rows["reference"] = np.concatenate([answers[party].references for party in parties])[order]
+    rows["row"] = np.concatenate([answers[party].rows for party in parties])[order]
+    return of_two_or_more(rows)
+
+
+def of_two_or_more(rows: Rows, parties: Collection[int] | None = None) -> Rows:
+    """Return the rows of values that two or more hold, of these participants where they are given."""
+    if not len(rows):
+        return rows
+    group = np.cumsum(rows["start"])
+    if parties is not None:
+        chosen = np.isin(rows["party"], np.array(list(parties), np.uint8))
+        rows, group = rows[chosen], group[chosen]
+    first = np.diff(group, prepend=-1) != 0
+    starts = np.flatnonzero(first)
+    sizes = np.diff(np.append(starts, len(rows)))
+    kept = np.repeat(sizes > 1, sizes)
+    result = rows[kept]
+    result["start"] = first[kept]
+    return result
+
+
+def repeats_reference(rows: Rows, party: int) -> bool:
+    """Tell whether one of a participant's references stands for more than one of these values."""
+    references = np.ascontiguousarray(rows["reference"][rows["party"] == party]).view(np.uint64)
+    return len(np.unique(references, axis=0)) < len(references)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Distinct values a class byte, and how many of all are held by two or more."""
+
+    distinct: dict[int, int]
+    shared: int
+
+
+def distinct_counts(declared: Collection[Numbers], blocks: Iterable[Rows]) -> Counts:
+    """Count the distinct values of a sweep, exactly.
+
+    The sum of what the holders declared, less each holder's entry for a value that several hold, plus one entry under
+    the gravest class.
+
+    Args:
+        declared: Counts a class byte of each participant that counts.
+        blocks: Rows of values that two or more of them hold, whole groups a block.
+    """
+    total = np.zeros(CLASSES, np.int64)
+    for counts in declared:
+        total += counts
+    shared = 0
+    for rows in blocks:
+        classes, starts = rows["class"], np.flatnonzero(rows["start"])
+        total -= np.bincount(classes, minlength=CLASSES)
+        shared += len(starts)
+        if len(starts):
+            trafficking = np.maximum.reduceat(classes & 0x30, starts)
+            abuse = np.maximum.reduceat(classes & 0xC0, starts)
+            total += np.bincount(classes[starts] & NAMESPACE_BITS | trafficking | abuse, minlength=CLASSES)
+    return Counts({int(byte): int(total[byte]) for byte in np.flatnonzero(total)}, shared)

@@ -1,0 +1,178 @@
+"""What a sweep has computed beside the event loop: pure work on what is handed over, results back to the hub.
+
+A job touches nothing that changes while it runs. The service runs the jobs of a sweep one after the other, in a thread
+of its own; a test runs them on the spot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from concordat.errors import ProtocolError
+from concordat.protocol.set_root import window_root
+from concordat.protocol.sweep_frames import decode, unpacked
+from gateway.sweep.finder import Finder
+from gateway.sweep.groups import Candidates, Counts, Wanted, confirmed, distinct_counts, of_two_or_more
+from gateway.sweep.pairs import PairBoard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from concordat.protocol.sweep_frames import Cut, Offsets
+    from concordat.wire.v1 import sweep_pb2 as wire
+    from gateway.sweep.declaration import Numbers
+    from gateway.sweep.groups import Rows
+    from gateway.sweep.journal import Journal
+
+
+class Workbench:
+    """Buffers that the jobs of a sweep use in turn."""
+
+    def __init__(self) -> None:
+        self.finder = Finder()
+        self._offsets = np.empty(0, np.int64)
+
+    def room(self, words: int) -> Offsets:
+        """Return room for so many words."""
+        if len(self._offsets) < words:
+            self._offsets = np.empty(words + (words >> 3), np.int64)
+        return self._offsets
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """One participant's part of a merged window; of the positions wanted, `first_row` is still to be set."""
+
+    rows: int
+    root: bytes
+    positions: Numbers = field(repr=False)
+    prefixes: Offsets = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MergeJob:
+    """Read the frames of one window, and find the candidates among them."""
+
+    window: int
+    cut: Cut
+    frames: Mapping[int, bytes] = field(repr=False)
+    bench: Workbench = field(repr=False)
+
+    def run(self) -> Merge:
+        """Return what was found, and who broke the protocol."""
+        columns = {party: unpacked(frame) for party, frame in self.frames.items() if not len(frame) % 2}
+        room, used = self.bench.room(sum(len(words) for words in columns.values())), 0
+        read: dict[int, Offsets] = {}
+        refused = {
+            party: ProtocolError("a window holds no whole words") for party in self.frames.keys() - columns.keys()
+        }
+        for party in sorted(columns):
+            try:
+                read[party] = decode(columns[party], self.cut.span, room[used:])
+            except ProtocolError as error:
+                refused[party] = error
+            else:
+                used += len(read[party])
+        parties = sorted(read)
+        found = self.bench.finder.find([read[party] for party in parties], self.cut.prefix_bits - self.cut.window_bits)
+        refused |= {parties[number]: error for number, error in found.refused.items()}
+        merged = {
+            party: Merged(len(read[party]), self._root(read[party]), positions, read[party][positions])
+            for party, positions in zip(parties, found.positions, strict=True)
+            if party not in refused
+        }
+        return Merge(self.window, merged, refused)
+
+    def _root(self, offsets: Offsets) -> bytes:
+        return window_root(
+            offsets, prefix_bits=self.cut.prefix_bits, window=self.window, window_bits=self.cut.window_bits
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Result of a `MergeJob`."""
+
+    window: int
+    merged: Mapping[int, Merged]
+    refused: Mapping[int, ProtocolError]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveJob:
+    """Hold the answers of one window to what was wanted, group them, and put the groups into the journal."""
+
+    window: int
+    cut: Cut
+    wanted: Mapping[int, Wanted] = field(repr=False)
+    answers: Mapping[int, wire.SweepCandidates] = field(repr=False)
+    journal: Journal = field(repr=False)
+
+    def run(self) -> Resolved:
+        """Return each participant's class bytes, and who broke the protocol."""
+        read: dict[int, Candidates] = {}
+        refused: dict[int, ProtocolError] = {}
+        for party, frame in self.answers.items():
+            try:
+                read[party] = Candidates.read(frame, self.wanted[party], self.cut)
+            except ProtocolError as error:
+                refused[party] = error
+        self.journal.append(confirmed(read))
+        return Resolved(self.window, {party: one.classes for party, one in read.items()}, refused)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Result of a `ResolveJob`."""
+
+    window: int
+    classes: Mapping[int, np.ndarray[tuple[int], np.dtype[np.uint8]]] = field(repr=False)
+    refused: Mapping[int, ProtocolError]
+
+
+@dataclass(frozen=True, slots=True)
+class PairJob:
+    """Make the pairs of the next block of values that two or more of these participants hold."""
+
+    blocks: Iterator[Rows] = field(repr=False)
+    participants: Sequence[str]
+    parties: frozenset[int]
+    first: int
+
+    def run(self) -> Paired:
+        """Return the board of the next block, None at the end."""
+        for block in self.blocks:
+            rows = of_two_or_more(block, self.parties)
+            if len(rows):
+                return Paired(PairBoard(self.participants, rows, self.first), rows)
+        return Paired(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Result of a `PairJob`."""
+
+    board: PairBoard | None
+    rows: Rows | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CountJob:
+    """Count the distinct values of those participants that kept to the protocol."""
+
+    declared: Mapping[int, Numbers] = field(repr=False)
+    journal: Journal = field(repr=False)
+
+    def run(self) -> Counts:
+        """Return the counts."""
+        return distinct_counts(
+            list(self.declared.values()),
+            (of_two_or_more(block, self.declared.keys()) for block in self.journal.blocks()),
+        )
+
+
+Job: TypeAlias = MergeJob | ResolveJob | PairJob | CountJob
+Result: TypeAlias = Merge | Resolved | Paired | Counts

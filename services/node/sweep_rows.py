@@ -1,0 +1,104 @@
+"""The rows of a participant in a sweep, as columns in the order of its sweep tokens (docs/protocol.md 3.6 (2), (3)).
+
+The columns are arrays in memory for a small set, and mapped from an operation's run for a large one (services.node.
+index): what is streamed, proven and declared reads the same either way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from concordat.errors import ProtocolError
+from concordat.protocol.macs import CONFIRM_BYTES, confirm_macs
+from concordat.protocol.set_root import set_root
+from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES, TOKEN_BYTES
+
+if TYPE_CHECKING:
+    from concordat.tokens import MaskKey
+    from services.node.store.sweep_set import SweepSet
+
+CLASSES: Final = 256
+Words: TypeAlias = npt.NDArray[np.uint64]
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepColumns:
+    """The set of a sweep, ascending by token.
+
+    Attributes:
+        high: First words of the sweep tokens, big-endian values; shape (n,).
+        low: Second words; shape (n,).
+        confirm: Confirm MACs of this sweep; shape (n, 16).
+        reference: Shape (n, 16).
+        classes: Class bytes; shape (n,).
+        secret: Match secrets; shape (n, 32).
+    """
+
+    high: Words = field(repr=False)
+    low: Words = field(repr=False)
+    confirm: Bytes = field(repr=False)
+    reference: Bytes = field(repr=False)
+    classes: Bytes = field(repr=False)
+    secret: Bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        size = len(self.high)
+        shapes = (self.low.shape, self.classes.shape, self.confirm.shape, self.reference.shape, self.secret.shape)
+        if shapes != ((size,), (size,), (size, CONFIRM_BYTES), (size, REFERENCE_BYTES), (size, SECRET_BYTES)):
+            raise ProtocolError("the columns of a sweep set differ in length")
+
+    def __len__(self) -> int:
+        return len(self.high)
+
+    @classmethod
+    def of(cls, held: SweepSet, key: MaskKey, sweep_id: bytes) -> Self:
+        """Return the rows of a small set under the operation's key, in memory."""
+        return cls.sorted_by_token(
+            key.apply(held.labels), held.secrets, held.references, held.classes, sweep_id=sweep_id
+        )
+
+    @classmethod
+    def sorted_by_token(
+        cls, tokens: bytes, secrets: bytes, references: bytes, classes: bytes, *, sweep_id: bytes
+    ) -> Self:
+        """Bring packed columns in any order into the order of the sweep.
+
+        Raises:
+            ProtocolError: They differ in length.
+        """
+        size = len(classes)
+        widths = ((tokens, TOKEN_BYTES), (secrets, SECRET_BYTES), (references, REFERENCE_BYTES))
+        if any(len(packed) != size * width for packed, width in widths):
+            raise ProtocolError("the columns of a sweep set differ in length")
+        words = np.frombuffer(tokens, ">u8").reshape(-1, 2).astype(np.uint64)
+        order = np.lexsort((words[:, 1], words[:, 0]))
+        return cls(
+            high=words[order, 0],
+            low=words[order, 1],
+            confirm=_matrix(confirm_macs(secrets, sweep_id), CONFIRM_BYTES)[order],
+            reference=_matrix(references, REFERENCE_BYTES)[order],
+            classes=np.frombuffer(classes, np.uint8)[order],
+            secret=_matrix(secrets, SECRET_BYTES)[order],
+        )
+
+    def tokens(self, rows: npt.NDArray[np.int64]) -> bytes:
+        """Return the packed sweep tokens of some rows."""
+        return np.column_stack((self.high[rows], self.low[rows])).astype(">u8").tobytes()
+
+    def class_counts(self) -> list[tuple[int, int]]:
+        """Return the class bytes of the set, ascending, and how many values are of each."""
+        counts = np.bincount(self.classes, minlength=CLASSES)
+        return [(int(byte), int(counts[byte])) for byte in np.flatnonzero(counts)]
+
+    def root(self) -> bytes:
+        """Return the root of the set (concordat.protocol.set_root)."""
+        return set_root(self.high)
+
+
+def _matrix(packed: bytes, width: int) -> Bytes:
+    return np.frombuffer(packed, np.uint8).reshape(-1, width)
