@@ -111,6 +111,8 @@ class LocalFederation:
     def _make_processes(self) -> None:
         for number in range(1, CUSTODIANS + 1):
             name = f"c{number}"
+            # Small demos need no compiler; in large ones it is loaded after the first batches.
+            (self.home(name, "custodian") / "custodian.toml").write_text("warm_up = false\n")
             self.custodians[name] = self._process(
                 name, ["custodian", "run", "--home", str(self.home(name, "custodian"))]
             )

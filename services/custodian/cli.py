@@ -20,6 +20,7 @@ from concordat.rpc.server import serve
 from services.custodian.config import load_settings
 from services.custodian.sabotage import sabotaged
 from services.custodian.service import open_custodian, server_of
+from services.custodian.warming import warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +56,7 @@ def run(
     otlp
         OpenTelemetry collector, http://HOST:PORT on this machine or https://HOST:PORT, instead of the settings'.
     as_json
-        Print one JSON line on stdout when calls are accepted.
+        Print one JSON line on stdout when calls are accepted, and one when the engine for large batches is loaded.
     sabotage
         For tests: break the protocol in a way that must be found.
     """
@@ -72,6 +73,14 @@ def run(
             print(json.dumps(event), flush=True)
         else:
             Console(stderr=True).print(f"{loaded.identity} serves on port {port}; Ctrl-C stops it")
+        if chosen.warm_up:
+            warm_up(warm)
+
+    def warm(engine: str) -> None:
+        if as_json:
+            print(json.dumps({"event": "engine", "engine": engine}), flush=True)
+        else:
+            Console(stderr=True).print(f"{loaded.identity}: large batches are evaluated by {engine}")
 
     service = f"custodian-{loaded.identity.name}"
     with telemetry.setup(service, settings=chosen, otlp=otlp, home=home), open_custodian(loaded, clock=clock) as honest:

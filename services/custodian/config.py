@@ -27,6 +27,11 @@ class CustodianSettings(TelemetrySettings):
     max_concurrent: int = Field(default=256, ge=1, description="Calls at once; more are told to try again.")
     deadline_s: float = Field(default=30.0, gt=0, description="Seconds for a call whose caller set none.")
     drain_s: float = Field(default=5.0, ge=0, description="Seconds that running calls may take when stopping.")
+    warm_up: bool = Field(
+        default=True,
+        description="Load compiled code for large batches when starting, not after some thousand elements; takes about "
+        "130 MB and, the first time on a machine, up to half a minute of one core. Nothing without the extra `fast`.",
+    )
 
     def server(self, home: Home) -> ServerSettings:
         """Return the settings of the gRPC server.
