@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from concordat.errors import BadProofError, InputError
 from concordat.oprf import client, group, server, threshold
+from concordat.oprf.engine import REFERENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from concordat.oprf.engine import Engine
     from concordat.oprf.server import Evaluation, KeyShare
     from concordat.oprf.threshold import GroupKey
 
@@ -42,6 +44,7 @@ def run_bench(
     seconds: float = DEFAULT_SECONDS,
     *,
     batch: int = DEFAULT_BATCH,
+    engine: Engine = REFERENCE,
     clock: Callable[[], float] = time.process_time,
     progress: Callable[[float], None] = lambda _: None,
 ) -> dict[str, float | int]:
@@ -50,13 +53,16 @@ def run_bench(
     Args:
         seconds: CPU time to spend on the speed part; the proofs add about a quarter. At least one round is made.
         batch: inputs a batch.
+        engine: what is measured; where it is not the reference, the reference is measured in the same rounds.
         clock: CPU seconds of this process.
         progress: called between rounds with the part done, 0 to 1; its time is not counted.
 
     Returns:
-        `client_tokens_per_core_s` (blind, verify two proofs, combine, finalize), `custodian_tokens_per_core_s` (one
-        custodian's evaluate and prove), `scalarmult_per_core_s`, `client_per_scalarmult` (their ratio),
-        `bad_proofs_sent`, `bad_proofs_caught`, `good_proofs_sent`, `good_proofs_refused`.
+        `client_tokens_per_core_s` (blind, verify two proofs, combine, finalize),
+        `custodian_tokens_per_core_s` (one custodian's evaluate and prove), `scalarmult_per_core_s`,
+        `client_per_scalarmult` (their ratio), `bad_proofs_sent`, `bad_proofs_caught`, `good_proofs_sent`,
+        `good_proofs_refused`; for an engine other than the reference also `reference_client_tokens_per_core_s`,
+        `reference_custodian_tokens_per_core_s` and `reference_client_per_scalarmult`.
 
     Raises:
         InputError: seconds or batch are out of range.
@@ -64,33 +70,53 @@ def run_bench(
     if not 0 < seconds <= 3600 or not 1 <= batch <= server.MAX_BATCH:
         raise InputError(f"seconds must be over 0 and up to 3600, batch 1 to {server.MAX_BATCH}")
     key, shares = threshold.unsafe_deal(2, 3)
-    spent = _Spent()
+    engine.wait()
+    spent = {one: _Spent() for one in dict.fromkeys((engine, REFERENCE))}
     for subset in cycle(combinations(shares, key.t)):
-        _round(key, subset, batch, spent, clock)
-        used = spent.client_s + spent.custodian_s + spent.scalarmult_s
+        for one, its in spent.items():
+            _round(key, subset, batch, its, clock, one)
+        used = sum(its.client_s + its.custodian_s + its.scalarmult_s for its in spent.values())
         progress(min(used / seconds, 1.0) * 0.8)
         if used >= seconds:
             break
-    proofs = _try_proofs(max(_BAD_EVERY, int(seconds * _PROOFS_PER_SECOND)), key, shares, progress)
-    rates = {
-        "client_tokens_per_core_s": spent.rows / spent.client_s,
-        "custodian_tokens_per_core_s": spent.rows * key.t / spent.custodian_s,
-        "scalarmult_per_core_s": spent.rows / spent.scalarmult_s,
+    scalarmult = sum(its.rows for its in spent.values()) / sum(its.scalarmult_s for its in spent.values())
+    figures: dict[str, float | int] = {
+        **_rates(spent[engine], key.t, scalarmult),
+        "scalarmult_per_core_s": round(scalarmult, 1),
     }
-    ratio = rates["client_tokens_per_core_s"] / rates["scalarmult_per_core_s"]
-    return {**{k: round(v, 1) for k, v in rates.items()}, "client_per_scalarmult": round(ratio, 4), **proofs}
+    if engine is not REFERENCE:
+        reference = _rates(spent[REFERENCE], key.t, scalarmult)
+        figures |= {f"reference_{name}": figure for name, figure in reference.items()}
+    proofs = max(_BAD_EVERY, int(seconds * _PROOFS_PER_SECOND))
+    return figures | _try_proofs(proofs, key, shares, engine, progress)
 
 
-def _round(key: GroupKey, subset: tuple[KeyShare, ...], batch: int, spent: _Spent, clock: Callable[[], float]) -> None:
+def _rates(spent: _Spent, t: int, scalarmult: float) -> dict[str, float]:
+    client_rate = spent.rows / spent.client_s
+    return {
+        "client_tokens_per_core_s": round(client_rate, 1),
+        "custodian_tokens_per_core_s": round(spent.rows * t / spent.custodian_s, 1),
+        "client_per_scalarmult": round(client_rate / scalarmult, 4),
+    }
+
+
+def _round(
+    key: GroupKey,
+    subset: tuple[KeyShare, ...],
+    batch: int,
+    spent: _Spent,
+    clock: Callable[[], float],
+    engine: Engine,
+) -> None:
     inputs = [f"bench {spent.rows + i:012}".encode() for i in range(batch)]
     scalars = group.random_scalars(batch, os.urandom)
 
     start = clock()
     blinded = client.blind(inputs)
     blinding = clock()
-    evaluations = [server.evaluate(share, blinded.elements) for share in subset]
+    evaluations = [server.evaluate(share, blinded.elements, engine=engine) for share in subset]
     evaluating = clock()
-    client.finalize(inputs, blinded, evaluations, key)
+    client.finalize(inputs, blinded, evaluations, key, engine=engine)
     finalizing = clock()
     group.mult_each(scalars, blinded.elements)
     multiplying = clock()
@@ -102,7 +128,7 @@ def _round(key: GroupKey, subset: tuple[KeyShare, ...], batch: int, spent: _Spen
 
 
 def _try_proofs(
-    batches: int, key: GroupKey, shares: tuple[KeyShare, ...], progress: Callable[[float], None]
+    batches: int, key: GroupKey, shares: tuple[KeyShare, ...], engine: Engine, progress: Callable[[float], None]
 ) -> dict[str, int]:
     """Verify many small batches, one in a hundred with a lie in it, and count."""
     sent = {True: 0, False: 0}
@@ -111,13 +137,13 @@ def _try_proofs(
     for number in range(batches):
         blinded = client.blind([f"proof {number} {row}".encode() for row in range(_PROOF_ROWS)])
         share = shares[number % len(shares)]
-        evaluation = server.evaluate(share, blinded.elements)
+        evaluation = server.evaluate(share, blinded.elements, engine=engine)
         bad = number % _BAD_EVERY == _BAD_EVERY - 1
         if bad:
             evaluation = next(lies)(evaluation, blinded.elements)
         sent[bad] += 1
         try:
-            client.verify(blinded.elements, evaluation, key.public_shares[share.index])
+            client.verify(blinded, evaluation, key.public_shares[share.index], engine=engine)
         except BadProofError:
             refused[bad] += 1
         if number % 20 == 0:

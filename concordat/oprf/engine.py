@@ -85,6 +85,10 @@ class Engine(Protocol):
         """
         ...
 
+    def wait(self) -> None:
+        """Wait for what is still loading in a thread; for benches and tests."""
+        ...
+
 
 class Reference:
     """libsodium, one call a row."""
@@ -118,6 +122,9 @@ class Reference:
             ProtocolError: the scalar is zero modulo the order.
         """
         return group.mult(scalar, column.packed)
+
+    def wait(self) -> None:
+        """Return at once."""
 
 
 REFERENCE: Final = Reference()

@@ -139,7 +139,7 @@ class Fast:
         return found.mult(scalar, self._points(column))
 
     def wait(self) -> None:
-        """Wait until keys too are multiplied by the fastest code there is; for benches."""
+        """Wait until it is known what multiplies by keys."""
         self._evaluator.wait()
 
     def _points(self, column: Column) -> NDArray[np.uint64]:
@@ -199,9 +199,17 @@ def load() -> Engine:
     """Return the engine, compared with libsodium.
 
     Raises:
-        ConfigError: the machine does not run new code, or the engine gave something else than libsodium.
+        ConfigError: the engine gave something else than libsodium.
     """
-    engine = Fast(lanes.load)
+    return checked(Fast(lanes.load))
+
+
+def checked(engine: Engine) -> Engine:
+    """Return an engine that gives what libsodium gives.
+
+    Raises:
+        ConfigError: it does not.
+    """
     what = difference(engine)
     if what is not None:
         raise ConfigError(f"compiled code differs from libsodium in {what}")

@@ -17,6 +17,8 @@ from concordat.oprf.engine import Column
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from concordat.oprf.engine import Engine
+
 INPUTS = [b"one", b"two", b"three"]
 KEY, SHARES = threshold.unsafe_deal(2, 3)
 BLINDED = client.blind(INPUTS)
@@ -70,20 +72,21 @@ LIES: dict[str, Callable[[Evaluation], Evaluation]] = {
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 @pytest.mark.parametrize("index", [1, 2, 3])
 def test_a_lying_custodian_is_named_by_verify_and_by_finalize(
-    lie: Callable[[Evaluation], Evaluation], index: int
+    lie: Callable[[Evaluation], Evaluation], index: int, engine: Engine
 ) -> None:
     bad = lie(GOOD[index])
     with pytest.raises(BadEvaluationError, match=f"custodian {index}") as caught:
-        client.verify(BLINDED.elements, bad, KEY.public_shares[index])
+        client.verify(BLINDED, bad, KEY.public_shares[index], engine=engine)
     assert caught.value.index == index
     other = GOOD[index % 3 + 1]
     with pytest.raises(BadEvaluationError, match=f"custodian {index}") as caught:
-        client.finalize(INPUTS, BLINDED, [other, bad], KEY)
+        client.finalize(INPUTS, BLINDED, [other, bad], KEY, engine=engine)
     assert caught.value.index == index
 
 
-def test_without_the_liar_the_others_give_the_same_outputs() -> None:
-    outputs = {client.finalize(INPUTS, BLINDED, [GOOD[i], GOOD[j]], KEY) for i, j in ((1, 2), (1, 3), (2, 3), (3, 1))}
+def test_without_the_liar_the_others_give_the_same_outputs(engine: Engine) -> None:
+    pairs = ((1, 2), (1, 3), (2, 3), (3, 1))
+    outputs = {client.finalize(INPUTS, BLINDED, [GOOD[i], GOOD[j]], KEY, engine=engine) for i, j in pairs}
     assert len(outputs) == 1
     assert len(outputs.pop()) == 64 * len(INPUTS)
 
@@ -237,9 +240,10 @@ def test_a_bad_evaluation_is_a_bad_proof_to_who_handles_only_that() -> None:
 
 
 @pytest.mark.parametrize("junk", [b"\xff" * 32, bytes(32)])
-def test_a_custodian_is_not_blamed_for_what_the_caller_says_was_sent(junk: bytes) -> None:
+def test_a_custodian_is_not_blamed_for_what_the_caller_says_was_sent(junk: bytes, engine: Engine) -> None:
+    sent = BLINDED.elements[:32] + junk + BLINDED.elements[64:]
     with pytest.raises(ProtocolError, match="blinded elements: element 1") as caught:
-        client.verify(BLINDED.elements[:32] + junk + BLINDED.elements[64:], GOOD[1], KEY.public_shares[1])
+        client.verify(sent, GOOD[1], KEY.public_shares[1], engine=engine)
     assert not isinstance(caught.value, BadProofError)
 
 

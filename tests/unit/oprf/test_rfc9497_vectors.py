@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from concordat.oprf import client, dleq, group, server, threshold
-from concordat.oprf.engine import Column
+from concordat.oprf.engine import Column, Engine
 from concordat.oprf.suite import OPRF, VOPRF, Suite, finalize_hash
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "oprf" / "rfc9497.json").read_text())["modes"]
@@ -61,34 +61,35 @@ def test_one_server_gives_blinded_element_evaluation_and_output(mode: str, case:
 
 
 @pytest.mark.parametrize("case", PROOFS)
-def test_client_and_server_give_the_proof_bytes_and_the_output(case: dict[str, Any]) -> None:
+def test_client_and_server_give_the_proof_bytes_and_the_output(case: dict[str, Any], engine: Engine) -> None:
     secret, public = key_pair("VOPRF")
     key, (share,) = threshold.unsafe_deal(1, 1, secret=secret)
     blinded = client.blind(unpacked(case["inputs"]), random=lambda _: wide(packed(case["blinds"])))
     nonce = bytes.fromhex(case["proof_nonce"])
-    evaluation = server.evaluate(share, blinded.elements, random=lambda _: wide(nonce))
+    evaluation = server.evaluate(share, blinded.elements, random=lambda _: wide(nonce), engine=engine)
     assert public == key.public_key == share.public
     assert packed(case["blinded_elements"]) == blinded.elements
     assert packed(case["evaluation_elements"]) == evaluation.elements
     assert bytes.fromhex(case["proof"]) == evaluation.proof
-    assert packed(case["outputs"]) == client.finalize(unpacked(case["inputs"]), blinded, [evaluation], key)
+    outputs = client.finalize(unpacked(case["inputs"]), blinded, [evaluation], key, engine=engine)
+    assert packed(case["outputs"]) == outputs
 
 
 @pytest.mark.parametrize("case", PROOFS)
-def test_the_proof_of_the_rfc_holds_and_no_neighbour_of_it(case: dict[str, Any]) -> None:
+def test_the_proof_of_the_rfc_holds_and_no_neighbour_of_it(case: dict[str, Any], engine: Engine) -> None:
     _, public = key_pair("VOPRF")
     blinded, evaluated = Column(packed(case["blinded_elements"])), Column(packed(case["evaluation_elements"]))
     proof = bytes.fromhex(case["proof"])
-    assert dleq.holds(public, blinded, evaluated, proof)
+    assert dleq.holds(public, blinded, evaluated, proof, engine=engine)
     for flipped in (0, 20, 32, 52):
         wrong = proof[:flipped] + bytes([proof[flipped] ^ 1]) + proof[flipped + 1 :]
-        assert not dleq.holds(public, blinded, evaluated, wrong)
+        assert not dleq.holds(public, blinded, evaluated, wrong, engine=engine)
 
 
 @pytest.mark.parametrize(("t", "n"), [(2, 3), (3, 5)])
 @pytest.mark.parametrize(("mode", "case"), CASES)
 def test_every_subset_of_shares_combines_to_the_evaluation_of_the_rfc(
-    mode: str, case: dict[str, Any], t: int, n: int
+    mode: str, case: dict[str, Any], t: int, n: int, engine: Engine
 ) -> None:
     """Shares of sk·Δ⁻¹ reach sk through the integer coefficients."""
     secret, public = key_pair(mode)
@@ -97,18 +98,21 @@ def test_every_subset_of_shares_combines_to_the_evaluation_of_the_rfc(
     blinded = packed(case["blinded_elements"])
     subsets = list(combinations(shares, t))
     for subset in subsets:
-        combined, factor = threshold.combine({s.index: Column(group.mult(s.secret, blinded)) for s in subset}, n)
+        columns = {s.index: Column(group.mult(s.secret, blinded)) for s in subset}
+        combined, factor = threshold.combine(columns, n, engine=engine)
         assert packed(case["evaluation_elements"]) == group.mult(group.scalar_from_int(factor), combined)
     assert len(subsets) == {2: 3, 3: 10}[t]
 
 
 @pytest.mark.parametrize(("t", "n"), [(2, 3), (3, 5)])
 @pytest.mark.parametrize("case", PROOFS)
-def test_every_subset_of_shares_finalizes_to_the_output_of_the_rfc(case: dict[str, Any], t: int, n: int) -> None:
+def test_every_subset_of_shares_finalizes_to_the_output_of_the_rfc(
+    case: dict[str, Any], t: int, n: int, engine: Engine
+) -> None:
     secret, _ = key_pair("VOPRF")
     key, shares = threshold.unsafe_deal(t, n, secret=secret)
     inputs = unpacked(case["inputs"])
     blinded = client.blind(inputs, random=lambda _: wide(packed(case["blinds"])))
     for subset in combinations(shares, t):
-        evaluations = [server.evaluate(share, blinded.elements) for share in reversed(subset)]
-        assert packed(case["outputs"]) == client.finalize(inputs, blinded, evaluations, key)
+        evaluations = [server.evaluate(share, blinded.elements, engine=engine) for share in reversed(subset)]
+        assert packed(case["outputs"]) == client.finalize(inputs, blinded, evaluations, key, engine=engine)

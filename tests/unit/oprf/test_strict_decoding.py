@@ -14,6 +14,8 @@ from concordat.oprf import client, group, server, threshold
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from concordat.oprf.engine import Engine
+
 P = 2**255 - 19
 GENERATOR = group.mult_base(group.scalar_from_int(1))
 
@@ -54,9 +56,9 @@ def test_one_wrong_element_is_refused(wrong: bytes) -> None:
 
 
 @wrong_element
-def test_a_wrong_element_in_a_column_is_refused_with_its_row(wrong: bytes) -> None:
+def test_a_wrong_element_in_a_column_is_refused_with_its_row(wrong: bytes, engine: Engine) -> None:
     with pytest.raises(ProtocolError, match="element 2"):
-        group.decode_elements(GENERATOR * 2 + wrong + GENERATOR, "column")
+        engine.decode(GENERATOR * 2 + wrong + GENERATOR, "column")
 
 
 @pytest.mark.parametrize("wrong", WRONG_SCALARS.values(), ids=WRONG_SCALARS)
@@ -70,20 +72,20 @@ def test_the_largest_scalar_is_a_scalar() -> None:
 
 
 @wrong_element
-def test_a_custodian_refuses_a_wrong_blinded_element(wrong: bytes) -> None:
+def test_a_custodian_refuses_a_wrong_blinded_element(wrong: bytes, engine: Engine) -> None:
     _, (share, *_) = threshold.unsafe_deal(2, 3)
     with pytest.raises(ProtocolError, match="blinded elements: element 1"):
-        server.evaluate(share, GENERATOR + wrong)
+        server.evaluate(share, GENERATOR + wrong, engine=engine)
 
 
 @wrong_element
-def test_a_client_refuses_a_wrong_evaluated_element_and_names_the_custodian(wrong: bytes) -> None:
+def test_a_client_refuses_a_wrong_evaluated_element_and_names_the_custodian(wrong: bytes, engine: Engine) -> None:
     key, shares = threshold.unsafe_deal(2, 3)
     blinded = client.blind([b"a", b"b"])
     good = server.evaluate(shares[1], blinded.elements)
     bad = server.Evaluation(2, good.elements[:32] + wrong, good.proof)
     with pytest.raises(BadProofError, match="custodian 2"):
-        client.verify(blinded.elements, bad, key.public_shares[2])
+        client.verify(blinded.elements, bad, key.public_shares[2], engine=engine)
 
 
 @wrong_element
