@@ -29,6 +29,7 @@ class SweepSettings:
             grows on slow lines.
         max_size: Largest set.
         pair_rows: Rows of values whose holders prove themselves to each other at a time.
+        pairs: Whether holders are told of each other. Without, a sweep counts only: no pair is listed, no edge opens.
     """
 
     join_s: float = 10.0
@@ -39,6 +40,7 @@ class SweepSettings:
     ahead_bytes: int = 48 << 20
     max_size: int = 1 << 28
     pair_rows: int = 1 << 13
+    pairs: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -418,8 +418,15 @@ class SweepHub:
 
     def _begin_pairs(self) -> list[Effect]:
         self.phase = Phase.PAIRING
+        if not self._settings.pairs:
+            return self._count()
         self._blocks = self.journal.blocks(self._settings.pair_rows)
         return self._next_block()
+
+    def _count(self) -> list[Effect]:
+        self.phase = Phase.COUNTING
+        declared = {member.index: member.declaration.counts for member in self._members.values()}
+        return [Run(CountJob(declared, self.journal))]
 
     def _next_block(self) -> list[Effect]:
         self._board = None
@@ -429,9 +436,7 @@ class SweepHub:
         if self.phase is not Phase.PAIRING:
             return []
         if result.board is None or result.rows is None:
-            self.phase = Phase.COUNTING
-            declared = {member.index: member.declaration.counts for member in self._members.values()}
-            return [Run(CountJob(declared, self.journal))]
+            return self._count()
         effects: list[Effect] = []
         for party, member in list(self._members.items()):
             # One reference for two values would let the ledger take one edge for the other.

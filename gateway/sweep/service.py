@@ -119,6 +119,11 @@ class RunningSweep:
         """Tell whether the sweep has ended."""
         return self._hub.phase is Phase.OVER
 
+    @property
+    def windows(self) -> tuple[int, int]:
+        """Return how many windows are done, and how many there are."""
+        return self._hub.windows
+
     def open(self, party: str) -> asyncio.Queue[Send | None]:
         """Bind a participant's stream; return the queue of frames for it, at whose end is None.
 

@@ -6,11 +6,13 @@ import dataclasses
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from concordat.errors import UnavailableError
+from concordat.protocol.macs import confirm_macs
 from concordat.protocol.report import class_byte
-from concordat.tokens import MaskKey
+from concordat.tokens import MaskKey, column
 from concordat.vocabulary import Visibility
 from services.node.policy import SILENT, Policy
 from services.node.store.store import Store
@@ -102,11 +104,11 @@ def test_rows_ascend_by_sweep_token_and_stay_together(node: Store) -> None:
         )
         for at in range(50)
     }
-    found = [rows.tokens[16 * at : 16 * at + 16] for at in range(50)]
+    found = column(rows.tokens(np.arange(50)), 16)
     assert sorted(unsorted) == found
     for at, token in enumerate(found):
-        entry = (rows.secrets[32 * at : 32 * at + 32], rows.references[16 * at : 16 * at + 16], rows.classes[at])
-        assert unsorted[token] == entry
+        assert unsorted[token] == (rows.secret[at].tobytes(), rows.reference[at].tobytes(), rows.classes[at])
+        assert rows.confirm[at].tobytes() == confirm_macs(rows.secret[at].tobytes(), bytes(16))
 
 
 def test_representations_show_no_secret() -> None:
