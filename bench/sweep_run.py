@@ -3,7 +3,7 @@
     result = run(bench.data.sources(folder), nodes=2)
 
 The gateway's own sweep service and the nodes' own code; what is left out is what surrounds a sweep: charter, report and
-edges. The clock starts when the hub sends its plan, so after all have joined, and stops when the exact counts are there.
+edges. The clock starts when the hub sends its plan, after all have joined, and stops when the exact counts are there.
 CPU seconds are those of whole processes between the same two moments, and peak memory is that of their whole life.
 """
 
@@ -129,7 +129,7 @@ def _peak_mb() -> float:
 class _Store:
     """Takes the place of the gateway's operations: nothing is frozen here."""
 
-    def abandon_sweep(self, operation: str, sweep_id: bytes) -> None:
+    def abandon_sweep(self, _operation: str, _sweep_id: bytes) -> None:
         raise UnavailableError("the sweep of the bench was abandoned")
 
 
