@@ -86,7 +86,9 @@ class Cover:
         numbered = _last(db, "SELECT sequence, hex(stamp) FROM numbered WHERE sequence = ?", self.numbered)
         gone = _last(db, "SELECT id, hex(stamp) FROM index_gone WHERE id = ?", self.gone)
         found = Cover(incarnation, self.sequence, *numbered, *gone)
-        if found != self or self.sequence > meta.get_int(db, meta.SEQUENCE):
+        # A run that heeded no deletion needs the list from its first on; another needs it from the one that it names.
+        listed_from = db.execute("SELECT coalesce(min(id), 1) FROM index_gone").fetchone()[0]
+        if found != self or self.sequence > meta.get_int(db, meta.SEQUENCE) or listed_from > max(self.gone, 1):
             raise ConfigError("it is of another store, or of a later state of this one")
 
     def facts(self) -> dict[str, int | str]:

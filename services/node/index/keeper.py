@@ -115,7 +115,9 @@ class Keeper:
             UnavailableError: The disk is full, or the store cannot be read.
             ConfigError: What was written cannot be read back.
         """
-        state = self._index.state
+        with self._database.read() as db:
+            # What was numbered since the last look-up counts as well.
+            state = self._index.follow(db, settled=True)
         if state is None:
             if not self._has_enough():
                 self._forget_unneeded()
