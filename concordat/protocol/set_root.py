@@ -34,6 +34,7 @@ ROOT_BYTES: Final = 32
 SALT_BYTES: Final = 32
 COMMITMENT_DOMAIN: Final = b"sweep-set"
 _HIGH_BITS: Final = 64
+_LEAF: Final = hashlib.sha256(b"\0")
 
 
 def window_root(offsets: Offsets, *, prefix_bits: int, window: int, window_bits: int) -> bytes:
@@ -53,15 +54,19 @@ def window_root(offsets: Offsets, *, prefix_bits: int, window: int, window_bits:
     levels = LEAF_BITS - window_bits
     if not len(offsets):
         return _empty(levels)
-    top = (offsets >> (prefix_bits - HASHED_BITS)).astype("<u4")
+    top = np.right_shift(offsets, prefix_bits - HASHED_BITS, dtype="<u4", casting="unsafe")
     top += np.uint32(window << (HASHED_BITS - window_bits))
     hashed = top.data.cast("B")
     leaf_span = 1 << (prefix_bits - LEAF_BITS)
     borders = np.searchsorted(offsets, np.arange(1, 1 << levels, dtype=np.int64) * leaf_span) * 4
-    ends = [*borders.tolist(), len(hashed)]
     empty, start, leaves = _empty(0), 0, []
-    for end in ends:
-        leaves.append(hashlib.sha256(b"\0" + hashed[start:end]).digest() if end > start else empty)
+    for end in [*borders.tolist(), len(hashed)]:
+        leaf = empty
+        if end > start:
+            state = _LEAF.copy()
+            state.update(hashed[start:end])
+            leaf = state.digest()
+        leaves.append(leaf)
         start = end
     return _root(leaves, 0)
 

@@ -6,7 +6,7 @@ window's base, as uint16 little-endian. The word 65 535 is an escape: it advance
 order is in the structure (no frame can be out of order), and an empty window costs next to nothing.
 
     cut = Cut.for_sizes([10_000_000, 300])
-    words = encode(prefixes, cut.base(window))      # uint64, ascending, all of the window
+    words = Encoder(cut).encode(high, window)       # high: first words of the window's tokens, uint64, ascending
     offsets = decode(words, cut.span)               # int64, prefixes less the window's base
 """
 
@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from concordat.errors import ProtocolError
+from concordat.protocol.macs import CONFIRM_BYTES
+from concordat.tokens import REFERENCE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -34,12 +36,23 @@ MAX_WINDOW_BITS: Final = 12
 WINDOW_TOKENS: Final = 160_000
 ESCAPE: Final = 0xFFFF
 WORD_BYTES: Final = 2
+# What a participant answers for one wanted row, as it travels.
+ANSWER: Final = np.dtype(
+    [
+        ("high", ">u8"),
+        ("low", ">u8"),
+        ("confirm", "u1", (CONFIRM_BYTES,)),
+        ("reference", "u1", (REFERENCE_BYTES,)),
+        ("class", "u1"),
+    ]
+)
 # Up to so many escapes it is cheaper to move what lies between them than to copy all.
 _FEW: Final = 64
 
 Prefixes: TypeAlias = npt.NDArray[np.uint64]
 Offsets: TypeAlias = npt.NDArray[np.int64]
 Words: TypeAlias = npt.NDArray[np.uint16]
+Answers: TypeAlias = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +112,36 @@ class Cut:
         return tokens + self.span // ESCAPE + 1
 
 
-def encode(prefixes: Prefixes, base: int) -> Words:
-    """Return the words of one window.
+class Encoder:
+    """Turns windows of one set into words; keeps its buffers, as fresh pages cost more than the arithmetic."""
 
-    Args:
-        prefixes: Ascending, at least `base`; equal ones may follow each other.
-        base: Lowest prefix of the window.
-    """
-    gaps = prefixes.copy()
-    gaps[1:] -= prefixes[:-1]
-    gaps[:1] -= np.uint64(base)
-    words = gaps.astype(np.uint16)
-    # Escapes are rare in sets of like size: what they cost must not fall on every token.
-    wide = np.flatnonzero(gaps >= ESCAPE)
-    if not len(wide):
-        return words
-    words[wide] = (gaps[wide] % ESCAPE).astype(np.uint16)
-    return np.insert(words, np.repeat(wide, (gaps[wide] // ESCAPE).astype(np.int64)), np.uint16(ESCAPE))
+    def __init__(self, cut: Cut) -> None:
+        self._cut = cut
+        self._prefixes = np.empty(0, np.uint64)
+        self._gaps = np.empty(0, np.uint64)
+
+    def encode(self, high: Prefixes, window: int) -> Words:
+        """Return the words of one window.
+
+        Args:
+            high: First words of the window's tokens, ascending; equal ones may follow each other.
+            window: Its number.
+        """
+        count = len(high)
+        if len(self._gaps) < count:
+            room = count + (count >> 3)
+            self._prefixes, self._gaps = np.empty(room + 1, np.uint64), np.empty(room, np.uint64)
+        prefixes, gaps = self._prefixes[: count + 1], self._gaps[:count]
+        prefixes[0] = self._cut.base(window)
+        np.right_shift(high, np.uint64(self._cut.shift), out=prefixes[1:])
+        np.subtract(prefixes[1:], prefixes[:-1], out=gaps)
+        words = gaps.astype(np.uint16)
+        # Escapes are rare in sets of like size: what they cost must not fall on every token.
+        wide = np.flatnonzero(gaps >= ESCAPE)
+        if not len(wide):
+            return words
+        words[wide] = (gaps[wide] % ESCAPE).astype(np.uint16)
+        return np.insert(words, np.repeat(wide, (gaps[wide] // ESCAPE).astype(np.int64)), np.uint16(ESCAPE))
 
 
 def decode(words: Words, span: int, out: Offsets | None = None) -> Offsets:

@@ -20,7 +20,7 @@ import numpy as np
 from concordat.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -59,62 +59,60 @@ class Finder:
         self._slots = np.empty(0, np.int64)
         self._counts = np.empty(0, np.uint8)
 
-    def find(self, sources: Sequence[Offsets], span_bits: int) -> Found:
+    def find(self, offsets: Offsets, lengths: Sequence[int], span_bits: int) -> Found:
         """Return all rows whose prefix occurs more than once, and few others.
 
         Args:
-            sources: Of each participant the prefixes of the window, less its base, ascending.
+            offsets: Prefixes of the window, less its base: those of each participant ascending, one after the other.
+            lengths: How many each participant has.
             span_bits: A window has 2 to this power prefixes.
         """
-        total = sum(len(source) for source in sources)
+        total = len(offsets)
         # Parts of at most 2^17 rows on average, which fill a table.
         part_bits = min(max(0, (total - 1).bit_length() - TABLE_BITS + SLOTS_A_ROW_BITS), span_bits)
-        part_span = 1 << (span_bits - part_bits)
-        borders = np.zeros((len(sources), (1 << part_bits) + 1), np.int64)
-        inner = np.arange(1, 1 << part_bits, dtype=np.int64) * part_span
-        for row, source in zip(borders, sources, strict=True):
-            row[1:-1] = np.searchsorted(source, inner)
-            row[-1] = len(source)
+        inner = np.arange(1, 1 << part_bits, dtype=np.int64) << (span_bits - part_bits)
+        firsts = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+        # Where each part of each participant begins, and ends.
+        borders = np.empty((len(lengths), (1 << part_bits) + 1), np.int64)
+        borders[:, 0], borders[:, -1] = firsts[:-1], firsts[1:]
+        for row, (first, end) in zip(borders, pairwise(firsts.tolist()), strict=True):
+            row[1:-1] = np.searchsorted(offsets[first:end], inner)
+            row[1:-1] += first
         refused: dict[int, ProtocolError] = {}
-        parts: list[list[Positions]] = [[] for _ in sources]
-        for part in range(1 << part_bits):
-            starts, ends = borders[:, part], borders[:, part + 1]
-            for number, positions in self._part(sources, starts, ends, span_bits - part_bits, refused):
-                parts[number].append(positions)
-        empty = np.empty(0, np.int64)
-        return Found([np.concatenate(one) if one else empty for one in parts], refused)
+        parts = [
+            self._part(offsets, borders[:, part], borders[:, part + 1], span_bits - part_bits, refused)
+            for part in range(1 << part_bits)
+        ]
+        found = np.sort(np.concatenate(parts), kind="stable")
+        cuts = np.searchsorted(found, firsts)
+        return Found(
+            [found[start:end] - first for first, (start, end) in zip(firsts, pairwise(cuts), strict=False)], refused
+        )
 
     def _part(
         self,
-        sources: Sequence[Offsets],
+        offsets: Offsets,
         starts: Positions,
         ends: Positions,
         span_bits: int,
         refused: dict[int, ProtocolError],
-    ) -> Iterator[tuple[int, Positions]]:
+    ) -> Positions:
+        """Return the candidates among some rows of each participant."""
         lengths = ends - starts
         count = int(lengths.sum())
         if count < 2:
-            return
+            return np.empty(0, np.int64)
         bits = min(span_bits, TABLE_BITS, max(FEWEST_BITS, (count - 1).bit_length() + SLOTS_A_ROW_BITS))
         firsts = np.concatenate(([0], np.cumsum(lengths)))
         slots = self._room(count)
-        for source, start, end, first in zip(sources, starts, ends, firsts, strict=False):
-            np.right_shift(source[start:end], span_bits - bits, out=slots[first : first + end - start])
+        shift, places = span_bits - bits, zip(starts.tolist(), ends.tolist(), firsts.tolist(), strict=False)
+        for start, end, first in places:
+            np.right_shift(offsets[start:end], shift, out=slots[first : first + end - start])
         slots &= (1 << bits) - 1
-        wide = len(sources) > NARROW_PARTIES or self._is_skewed(slots, firsts, refused)
+        wide = len(lengths) > NARROW_PARTIES or self._is_skewed(slots, firsts, refused)
         rows = np.flatnonzero(self._company(slots, bits, wide=wide))
-        if not len(rows):
-            return
-        # From rows of the part to rows of the window, and their prefixes.
-        owner = np.searchsorted(firsts[1:], rows, side="right")
-        place = rows + (starts - firsts[:-1])[owner]
-        cuts = np.searchsorted(owner, np.arange(1, len(sources)))
-        prefixes = np.concatenate([source[at] for source, at in zip(sources, np.split(place, cuts), strict=True)])
-        kept = self._kept(prefixes, bits)
-        owner, place = owner[kept], place[kept]
-        cuts = np.searchsorted(owner, np.arange(1, len(sources)))
-        yield from enumerate(np.split(place, cuts))
+        rows += np.repeat(starts - firsts[:-1], np.diff(np.searchsorted(rows, firsts)))
+        return self._kept(offsets, rows, bits)
 
     def _company(self, slots: Positions, bits: int, *, wide: bool) -> npt.NDArray[np.bool_]:
         """Return which rows share their slot with another."""
@@ -129,13 +127,14 @@ class Finder:
         result: npt.NDArray[np.bool_] = counts > 1
         return result
 
-    def _kept(self, prefixes: Offsets, bits: int) -> Positions:
+    def _kept(self, offsets: Offsets, rows: Positions, bits: int) -> Positions:
         """Return which survivors of the first table also meet by their low bits, and by a mix of all."""
         table = self._second[: 1 << max(bits - SLOTS_A_ROW_BITS, 1)]
         mask = len(table) - 1
-        kept = np.flatnonzero(_shared(table, prefixes & mask))
-        mixed = (prefixes[kept] * _MIX) >> _MIX_SHIFT
-        return kept[_shared(table, mixed & mask)]
+        prefixes = offsets[rows]
+        kept = _shared(table, prefixes & mask)
+        rows, prefixes = rows[kept], prefixes[kept]
+        return rows[_shared(table, ((prefixes * _MIX) >> _MIX_SHIFT) & mask)]
 
     def _is_skewed(self, slots: Positions, firsts: Positions, refused: dict[int, ProtocolError]) -> bool:
         """Tell whether a byte is too small for some slot; note participants whose tokens are not pseudorandom."""

@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from concordat.errors import ProtocolError
-from concordat.protocol.macs import CONFIRM_BYTES
-from concordat.tokens import REFERENCE_BYTES, TOKEN_BYTES
+from concordat.protocol.sweep_frames import ANSWER
+from concordat.tokens import REFERENCE_BYTES
 from gateway.sweep.declaration import CLASSES, Bytes, Numbers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from concordat.protocol.sweep_frames import Cut, Offsets
+    from concordat.protocol.sweep_frames import Answers, Cut, Offsets
     from concordat.wire.v1 import sweep_pb2 as wire
 
 NAMESPACE_BITS: Final = 0x0F
@@ -53,13 +53,11 @@ class Candidates:
 
     high: npt.NDArray[np.uint64] = field(repr=False)
     low: npt.NDArray[np.uint64] = field(repr=False)
-    confirms: npt.NDArray[np.uint64] = field(repr=False)
-    classes: Bytes = field(repr=False)
-    references: Bytes = field(repr=False)
+    answer: Answers = field(repr=False)
     rows: Numbers = field(repr=False)
 
     def __len__(self) -> int:
-        return len(self.classes)
+        return len(self.high)
 
     @classmethod
     def read(cls, frame: wire.SweepCandidates, wanted: Wanted, cut: Cut) -> Self:
@@ -68,25 +66,21 @@ class Candidates:
         Raises:
             ProtocolError: Too many or too few entries, tokens of other rows, or one token twice.
         """
-        count = len(wanted.positions)
-        widths = ((frame.tokens, TOKEN_BYTES), (frame.confirms, CONFIRM_BYTES), (frame.references, REFERENCE_BYTES))
-        if any(len(column) != count * width for column, width in widths) or len(frame.classes) != count:
+        if len(frame.rows) != len(wanted.positions) * ANSWER.itemsize:
             raise ProtocolError("candidates: other rows than were wanted")
-        words = np.frombuffer(frame.tokens, ">u8").reshape(-1, 2).astype(np.uint64)
-        high, low = words[:, 0], words[:, 1]
+        answer = np.frombuffer(frame.rows, ANSWER)
+        high, low = answer["high"].astype(np.uint64), answer["low"].astype(np.uint64)
         streamed = wanted.prefixes.astype(np.uint64) + np.uint64(cut.base(frame.window))
         if not np.array_equal(high >> np.uint64(cut.shift), streamed):
             raise ProtocolError("candidates: tokens of other rows than were streamed")
         if not ((high[1:] > high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] > low[:-1]))).all():
             raise ProtocolError("candidates: a token twice, or out of order")
-        return cls(
-            high,
-            low,
-            np.frombuffer(frame.confirms, np.uint64).reshape(-1, CONFIRM_BYTES // 8),
-            np.frombuffer(frame.classes, np.uint8),
-            np.frombuffer(frame.references, np.uint8).reshape(-1, REFERENCE_BYTES),
-            wanted.positions + wanted.first_row,
-        )
+        return cls(high, low, answer, wanted.positions + wanted.first_row)
+
+    @property
+    def classes(self) -> Bytes:
+        """Return the class bytes."""
+        return np.ascontiguousarray(self.answer["class"])
 
 
 def confirmed(answers: Mapping[int, Candidates]) -> Rows:
@@ -113,8 +107,9 @@ def confirmed(answers: Mapping[int, Candidates]) -> Rows:
     order = order[company]
     high, low = high[order], low[order]
     same_token = (high[1:] == high[:-1]) & (low[1:] == low[:-1])
-    confirms = np.concatenate([answers[party].confirms for party in parties])[order]
-    classes = np.concatenate([answers[party].classes for party in parties])[order]
+    answer = np.concatenate([answers[party].answer for party in parties])[order]
+    confirms = np.ascontiguousarray(answer["confirm"]).view(np.uint64)
+    classes = np.ascontiguousarray(answer["class"])
     namespace = classes & NAMESPACE_BITS
     same_value = same_token & (confirms[1:] == confirms[:-1]).all(axis=1) & (namespace[1:] == namespace[:-1])
     if (same_token & ~same_value).any():
@@ -122,14 +117,14 @@ def confirmed(answers: Mapping[int, Candidates]) -> Rows:
         token = np.cumsum(np.concatenate(([True], ~same_token)))
         regrouped = np.lexsort((*confirms.T, namespace, token))
         order, token, confirms = order[regrouped], token[regrouped], confirms[regrouped]
-        classes, namespace = classes[regrouped], namespace[regrouped]
+        answer, classes, namespace = answer[regrouped], classes[regrouped], namespace[regrouped]
         same_value = (token[1:] == token[:-1]) & (confirms[1:] == confirms[:-1]).all(axis=1)
         same_value &= namespace[1:] == namespace[:-1]
     rows = np.empty(len(order), ROW)
     rows["start"] = np.concatenate(([True], ~same_value)) if len(order) else 0
     rows["party"] = np.repeat(np.array(parties, np.uint8), [len(answers[party]) for party in parties])[order]
     rows["class"] = classes
-    rows["reference"] = np.concatenate([answers[party].references for party in parties])[order]
+    rows["reference"] = answer["reference"]
     rows["row"] = np.concatenate([answers[party].rows for party in parties])[order]
     return of_two_or_more(rows)
 

@@ -16,7 +16,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from concordat.errors import ConcordatError, ProtocolError
-from concordat.protocol.sweep_frames import Cut
+from concordat.protocol.sweep_frames import ANSWER, Cut
 from concordat.wire.v1 import sweep_pb2 as wire
 from gateway.sweep.declaration import Declaration, Progress
 from gateway.sweep.effects import (
@@ -267,9 +267,7 @@ class SweepHub:
             raise ProtocolError("candidates of a window that was not asked")
         window = self._open[wanted]
         # Before it is kept: what a participant may send is what it was asked for.
-        if len(frame.classes) != len(window.wanted[member.index].positions) or frame.ByteSize() > 128 + 60 * len(
-            frame.classes
-        ):
+        if len(frame.rows) != len(window.wanted[member.index].positions) * ANSWER.itemsize:
             raise ProtocolError("candidates: other rows than were wanted")
         window.awaited.discard(member.index)
         window.answers[member.index] = frame

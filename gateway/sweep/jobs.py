@@ -77,7 +77,8 @@ class MergeJob:
             else:
                 used += len(read[party])
         parties = sorted(read)
-        found = self.bench.finder.find([read[party] for party in parties], self.cut.prefix_bits - self.cut.window_bits)
+        lengths = [len(read[party]) for party in parties]
+        found = self.bench.finder.find(room[:used], lengths, self.cut.prefix_bits - self.cut.window_bits)
         refused |= {parties[number]: error for number, error in found.refused.items()}
         merged = {
             party: Merged(len(read[party]), self._root(read[party]), positions, read[party][positions])

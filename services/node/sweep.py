@@ -27,7 +27,7 @@ from concordat.protocol.macs import (
     equal,
     pair_mac,
 )
-from concordat.protocol.sweep_frames import Cut, encode, packed
+from concordat.protocol.sweep_frames import Cut, Encoder, packed
 from concordat.rpc.client import translate
 from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES, column
 from concordat.wire.v1 import sweep_pb2 as wire
@@ -97,6 +97,7 @@ class SweepParty:
         self._salt = salt
         self._root = b""
         self._cut: Cut | None = None
+        self._encoder = Encoder(Cut.for_sizes(()))
         self._borders: npt.NDArray[np.int64] = np.zeros(1, np.int64)
         self._sent = 0
         self._wanted = -1
@@ -151,6 +152,7 @@ class SweepParty:
         if plan.first > cut.windows:
             raise ProtocolError("the gateway goes on at a window that there is not")
         self._cut, self._borders, self._sent = cut, cut.borders(self._rows.high), plan.first
+        self._encoder = Encoder(cut)
         return Step(frames=tuple(self._windows(plan.below)))
 
     def _windows(self, below: int) -> list[wire.SweepUp]:
@@ -158,8 +160,7 @@ class SweepParty:
         frames = []
         while self._sent < min(below, self._cut.windows):
             first, last = (int(at) for at in self._borders[self._sent : self._sent + 2])
-            prefixes = self._rows.high[first:last] >> np.uint64(self._cut.shift)
-            deltas = packed(encode(prefixes, self._cut.base(self._sent)))
+            deltas = packed(self._encoder.encode(self._rows.high[first:last], self._sent))
             frames.append(wire.SweepUp(window=wire.SweepWindow(window=self._sent, deltas=deltas)))
             self._sent += 1
         return frames
@@ -175,10 +176,7 @@ class SweepParty:
         rows = positions + first
         answer = wire.SweepCandidates(
             window=want.window,
-            tokens=self._rows.tokens(rows),
-            confirms=self._rows.confirm[rows].tobytes(),
-            classes=self._rows.classes[rows].tobytes(),
-            references=self._rows.reference[rows].tobytes(),
+            rows=self._rows.answer[rows].tobytes(),
         )
         frames = self._windows(want.below)
         if frames:
@@ -199,7 +197,7 @@ class SweepParty:
         if len(rows) and int(rows.max()) >= len(self._rows):
             raise ProtocolError("the gateway lists a pair of a row that there is not")
         places = rows.astype(np.int64)
-        if self._rows.reference[places].tobytes() != listed.own_references:
+        if self._rows.answer["reference"][places].tobytes() != listed.own_references:
             raise ProtocolError("the gateway lists a pair of a row under another reference")
         secrets = column(self._rows.secret[places].tobytes(), SECRET_BYTES)
         macs = []

@@ -15,9 +15,11 @@ import numpy.typing as npt
 from concordat.errors import ProtocolError
 from concordat.protocol.macs import CONFIRM_BYTES, confirm_macs
 from concordat.protocol.set_root import set_root
+from concordat.protocol.sweep_frames import ANSWER
 from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES, TOKEN_BYTES
 
 if TYPE_CHECKING:
+    from concordat.protocol.sweep_frames import Answers
     from concordat.tokens import MaskKey
     from services.node.store.sweep_set import SweepSet
 
@@ -31,25 +33,18 @@ class SweepColumns:
     """The set of a sweep, ascending by token.
 
     Attributes:
-        high: First words of the sweep tokens, big-endian values; shape (n,).
-        low: Second words; shape (n,).
-        confirm: Confirm MACs of this sweep; shape (n, 16).
-        reference: Shape (n, 16).
-        classes: Class bytes; shape (n,).
-        secret: Match secrets; shape (n, 32).
+        high: First words of the sweep tokens, big-endian values; shape (n,). What is streamed.
+        answer: What is answered for a row, in one piece, as rows are read here and there; `ANSWER`, shape (n,).
+        secret: Match secrets; shape (n, 32). For pairs only.
     """
 
     high: Words = field(repr=False)
-    low: Words = field(repr=False)
-    confirm: Bytes = field(repr=False)
-    reference: Bytes = field(repr=False)
-    classes: Bytes = field(repr=False)
+    answer: Answers = field(repr=False)
     secret: Bytes = field(repr=False)
 
     def __post_init__(self) -> None:
         size = len(self.high)
-        shapes = (self.low.shape, self.classes.shape, self.confirm.shape, self.reference.shape, self.secret.shape)
-        if shapes != ((size,), (size,), (size, CONFIRM_BYTES), (size, REFERENCE_BYTES), (size, SECRET_BYTES)):
+        if self.answer.shape != (size,) or self.answer.dtype != ANSWER or self.secret.shape != (size, SECRET_BYTES):
             raise ProtocolError("the columns of a sweep set differ in length")
 
     def __len__(self) -> int:
@@ -75,30 +70,21 @@ class SweepColumns:
         widths = ((tokens, TOKEN_BYTES), (secrets, SECRET_BYTES), (references, REFERENCE_BYTES))
         if any(len(packed) != size * width for packed, width in widths):
             raise ProtocolError("the columns of a sweep set differ in length")
-        words = np.frombuffer(tokens, ">u8").reshape(-1, 2).astype(np.uint64)
-        order = np.lexsort((words[:, 1], words[:, 0]))
-        return cls(
-            high=words[order, 0],
-            low=words[order, 1],
-            confirm=_matrix(confirm_macs(secrets, sweep_id), CONFIRM_BYTES)[order],
-            reference=_matrix(references, REFERENCE_BYTES)[order],
-            classes=np.frombuffer(classes, np.uint8)[order],
-            secret=_matrix(secrets, SECRET_BYTES)[order],
-        )
-
-    def tokens(self, rows: npt.NDArray[np.int64]) -> bytes:
-        """Return the packed sweep tokens of some rows."""
-        return np.column_stack((self.high[rows], self.low[rows])).astype(">u8").tobytes()
+        answer = np.empty(size, ANSWER)
+        words = np.frombuffer(tokens, ">u8").reshape(-1, 2)
+        answer["high"], answer["low"] = words[:, 0], words[:, 1]
+        answer["confirm"] = np.frombuffer(confirm_macs(secrets, sweep_id), np.uint8).reshape(-1, CONFIRM_BYTES)
+        answer["reference"] = np.frombuffer(references, np.uint8).reshape(-1, REFERENCE_BYTES)
+        answer["class"] = np.frombuffer(classes, np.uint8)
+        order = np.lexsort((answer["low"], answer["high"]))
+        secret = np.frombuffer(secrets, np.uint8).reshape(-1, SECRET_BYTES)
+        return cls(answer["high"][order].astype(np.uint64), answer[order], secret[order])
 
     def class_counts(self) -> list[tuple[int, int]]:
         """Return the class bytes of the set, ascending, and how many values are of each."""
-        counts = np.bincount(self.classes, minlength=CLASSES)
+        counts = np.bincount(self.answer["class"], minlength=CLASSES)
         return [(int(byte), int(counts[byte])) for byte in np.flatnonzero(counts)]
 
     def root(self) -> bytes:
         """Return the root of the set (concordat.protocol.set_root)."""
         return set_root(self.high)
-
-
-def _matrix(packed: bytes, width: int) -> Bytes:
-    return np.frombuffer(packed, np.uint8).reshape(-1, width)

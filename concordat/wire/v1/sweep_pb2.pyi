@@ -246,37 +246,27 @@ Global___SweepWant: _TypeAlias = SweepWant  # noqa: Y015
 
 @_typing.final
 class SweepCandidates(_message.Message):
-    """One entry a wanted row, in order. Next free number: 6."""
+    """Next free number: 7."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     WINDOW_FIELD_NUMBER: _builtins.int
-    CONFIRMS_FIELD_NUMBER: _builtins.int
-    CLASSES_FIELD_NUMBER: _builtins.int
-    REFERENCES_FIELD_NUMBER: _builtins.int
-    TOKENS_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
     window: _builtins.int
     """Number of the window."""
-    confirms: _builtins.bytes
-    """MAC(match secret, "sweep" | sweep id), the first 16 bytes each; equal for equal values."""
-    classes: _builtins.bytes
-    """Class bytes, one each."""
-    references: _builtins.bytes
-    """The participant's references, 16 bytes each."""
-    tokens: _builtins.bytes
-    """Sweep tokens, 16 bytes each."""
+    rows: _builtins.bytes
+    """The wanted rows in order, 49 bytes each: sweep token (16), the first 16 bytes of MAC(match secret, "sweep" | sweep
+    id), equal for equal values, the participant's reference (16), class byte.
+    """
     def __init__(
         self,
         *,
         window: _builtins.int = ...,
-        confirms: _builtins.bytes = ...,
-        classes: _builtins.bytes = ...,
-        references: _builtins.bytes = ...,
-        tokens: _builtins.bytes = ...,
+        rows: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "confirms", b"confirms", "references", b"references", "tokens", b"tokens", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
