@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import App, Group, Parameter
 from rich.console import Console
-from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -111,13 +110,8 @@ def submit(
     with _desk(home, case, operation, look_once=look_once) as submitter:
         defaults = _defaults(submitter.case, region, kind)
         console = Console(stderr=True)
-        quiet = as_json or not console.is_terminal
-        bar = Progress(TextColumn("stored {task.completed} rows"), console=console, transient=True, disable=quiet)
-        with bar:
-            task = bar.add_task("stored", total=None)
-            report = submitter.submit(
-                file, defaults=defaults, encoding=encoding, progress=lambda done: bar.update(task, completed=done)
-            )
+        with view.SubmitBar(console, quiet=as_json) as bar:
+            report = submitter.submit(file, defaults=defaults, encoding=encoding, progress=bar.update)
         return _finish(submitter, report, no_wait=no_wait, as_json=as_json)
 
 

@@ -12,38 +12,51 @@ import hashlib
 import json
 import secrets
 import socket
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from concordat.canon import RULES_VERSIONS, Context, Grade, read
+from concordat.canon import read
 from concordat.clock import MS
-from concordat.errors import InputError
-from concordat.vocabulary import Assessment
-from services.node.handling import Desk, Handled
+from services.node.handling import Desk
 from services.node.held import exercise_of, require_running
-from services.node.importers import FileFacts, Refusal, Row, open_file
+from services.node.importers import FileFacts, ImportedFile, Refusal, Row, open_file
+from services.node.reader import RecordReader
+from services.node.reader_pool import ReadChunk, ReaderPool, RowChunk, cores
 from services.node.store import cases, records
-from services.node.store.records import FileCounts, FileRow, NewRecord, RefusedLine
-from services.node.store.values import STRONG, WEAK, Asking, CanonicalValue
+from services.node.store.adding import add_records
+from services.node.store.values import Asking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from concordat.canon import Kind, Reading
+    from concordat.canon import Context, Kind, Reading
     from concordat.clock import Clock
     from concordat.identity.home import Home
     from services.node.case import CaseProfile
     from services.node.record import RowDefaults
+    from services.node.store.records import FileCounts, FileRow, RefusedLine
     from services.node.store.store import Store
 
 CHUNK_ROWS: Final = 500
+# Each transaction waits for the disk; a row must not wait long to be stored either.
+POOL_CHUNK_ROWS: Final = 1000
+# Below this a file is read before worker processes have started.
+POOL_FROM_BYTES: Final = 512 * 1024
+REFUSED_HELD: Final = 1000
 WAKE_SOCKET: Final = "wake.sock"
-_GRADES: Final = {Grade.STRONG: STRONG, Grade.WEAK: WEAK}
-_ASSESSED: Final = {None: 0, Assessment.CHECKED: 0, Assessment.SUSPECTED: 1, Assessment.CONFIRMED: 2}
+
+
+class SubmitProgress(NamedTuple):
+    """How far a submit has come: what is said here is on disk."""
+
+    rows: int
+    read_bytes: int
+    """Of the file, for these rows."""
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +67,7 @@ class SubmitReport:
         file_id: Row id of the file in the store.
         facts: How the file was understood.
         counts: Accepted (of these already known, and with a region that was assumed) and refused rows.
-        refused: Each refused row with line, code and reason.
+        refused: The first 1000 refused rows with line, code and reason; `counts` says how many there are.
         again: Whether the whole file was there before, so that nothing was stored.
     """
 
@@ -77,6 +90,8 @@ class Submitter:
     look_once: bool = False
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
     reader: Callable[[Kind, str, Context], Reading] = read
+    workers: int | None = None
+    """Processes that read a long file; as many as there are cores by default, 1 reads in this process."""
 
     def submit(
         self,
@@ -85,7 +100,7 @@ class Submitter:
         defaults: RowDefaults | None = None,
         encoding: str | None = None,
         delimiter: str | None = None,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[SubmitProgress], None] | None = None,
     ) -> SubmitReport:
         """Store a file's rows and wake the running node.
 
@@ -94,7 +109,7 @@ class Submitter:
             defaults: What a row has where the file says nothing; the case's own by default.
             encoding: Overrules what would be detected.
             delimiter: Overrules what would be detected.
-            progress: Told the number of rows that are on disk, after each transaction.
+            progress: Told after each transaction what is on disk.
 
         Raises:
             InputError: The file as a whole cannot be taken; nothing that was stored before is lost.
@@ -138,7 +153,7 @@ class Submitter:
         self,
         facts: FileFacts,
         items: Iterable[Row | Refusal],
-        progress: Callable[[int], None] | None,
+        progress: Callable[[SubmitProgress], None] | None,
         *,
         reading: str = "",
     ) -> SubmitReport:
@@ -165,33 +180,45 @@ class Submitter:
             again = not self._keep(file, asking)
         else:
             again = False
-            self._store_rest(file, items, asking, progress)
+            self._store_rest(file, items, asking, progress, size_bytes=facts.size_bytes)
         wake(self.home.path)
         with self.store.read() as db:
             counts = records.file_counts(db, file.id)
-            return SubmitReport(file.id, facts, counts, tuple(records.refused_lines(db, file.id)), again)
+            refused = tuple(records.refused_lines(db, file.id, limit=REFUSED_HELD))
+            return SubmitReport(file.id, facts, counts, refused, again)
 
     def _store_rest(
         self,
         file: FileRow,
         items: Iterable[Row | Refusal],
         asking: Asking,
-        progress: Callable[[int], None] | None,
+        progress: Callable[[SubmitProgress], None] | None,
+        *,
+        size_bytes: int,
     ) -> None:
-        desk = self._desk()
-        numbered = enumerate(items, start=1)
-        fresh = (self._record(number, item, desk) for number, item in numbered if number > file.items)
         done = file.items
-        while chunk := list(islice(fresh, CHUNK_ROWS)):
-            with self.store.write() as db:
-                records.add_records(db, file.id, chunk, asking=asking, random_bytes=self.random_bytes)
-            done += len(chunk)
-            if progress is not None:
-                progress(done)
-            # Long files are worked on while they are still being read.
-            wake(self.home.path)
+        with self._chunks(items, behind=file.items) as chunks:
+            for chunk in chunks:
+                with self.store.write() as db:
+                    add_records(db, file.id, chunk.records, asking=asking, random_bytes=self.random_bytes)
+                done += len(chunk.records)
+                if progress is not None:
+                    progress(SubmitProgress(done, chunk.read_bytes, size_bytes))
+                # Long files are worked on while they are still being read.
+                wake(self.home.path)
         with self.store.write() as db:
             records.complete_file(db, file.id)
+
+    @contextmanager
+    def _chunks(self, items: Iterable[Row | Refusal], *, behind: int) -> Iterator[Iterator[ReadChunk]]:
+        """Give what is behind the first rows, read, in chunks in the order of the file."""
+        reader, workers = RecordReader(self._desk(), self.reader), self.workers or cores()
+        if workers > 1 and isinstance(items, ImportedFile) and items.facts.size_bytes >= POOL_FROM_BYTES:
+            with ReaderPool(reader, workers=workers) as pool, closing(_cut(items, behind, POOL_CHUNK_ROWS)) as rows:
+                yield pool.read(rows)
+        else:
+            with closing(_cut(items, behind, CHUNK_ROWS)) as rows:
+                yield (ReadChunk(reader.records(chunk.rows), chunk.read_bytes) for chunk in rows)
 
     def _keep(self, file: FileRow, asking: Asking) -> bool:
         if self.look_once:
@@ -203,83 +230,11 @@ class Submitter:
         manifest, today = self.home.manifest, datetime.fromtimestamp(self.clock.now(), UTC).date()
         return Desk(self.case, own=manifest.party_by_id(self.home.identity), manifest=manifest, today=today)
 
-    def _record(self, number: int, item: Row | Refusal, desk: Desk) -> NewRecord:
-        if isinstance(item, Refusal):
-            return NewRecord(item=number, line=item.line, typed=item.typed, code=item.code, reason=item.reason)
-        context = Context(
-            home_region=desk.own.region or "",
-            region=item.region,
-            origin=item.context.origin,
-            destination=item.context.destination,
-            platform=item.platform,
-        )
-        try:
-            reading = self.reader(item.kind, item.typed, context)
-            handled = desk.handle(item)
-        except InputError as error:
-            return _refused(number, item, error)
-        return _accepted(number, item, reading, handled)
 
-
-def _refused(number: int, row: Row, error: InputError) -> NewRecord:
-    return NewRecord(
-        item=number,
-        line=row.line,
-        typed=row.typed,
-        code=error.code,
-        reason=error.message,
-        kind=row.kind.value,
-        region=row.region,
-        row=_details(row),
-    )
-
-
-def _accepted(number: int, row: Row, reading: Reading, handled: Handled) -> NewRecord:
-    return NewRecord(
-        item=number,
-        line=row.line,
-        typed=row.typed,
-        kind=row.kind.value,
-        region=reading.region or row.region,
-        region_assumed=reading.region_assumed,
-        notes=",".join(reading.notes),
-        trafficking=_ASSESSED[row.assessment.thb],
-        abuse=_ASSESSED[row.assessment.csa],
-        row=_details(row),
-        policy=handled.policy.content(),
-        proposed=None if handled.proposed is None else handled.proposed.content(),
-        role=row.role.value,
-        keep_until=handled.keep_until.isoformat(),
-        values=tuple(
-            CanonicalValue(one.namespace.value, RULES_VERSIONS[one.namespace], one.canonical, _GRADES[one.grade])
-            for one in reading.values
-        ),
-    )
-
-
-def _details(row: Row) -> str:
-    """Return what stands beside an identifier as JSON, words as they are written, empty ones left out."""
-    context = row.context
-    fields: dict[str, object] = {
-        "platform": row.platform,
-        "platform_category": context.platform_category,
-        "exploitation": context.exploitation,
-        "use": context.use,
-        "at_risk_group": context.at_risk_group,
-        "origin": list(context.origin),
-        "destination": list(context.destination),
-        "role": row.role,
-        "evaluation": f"{row.source_evaluation.value}{row.information_evaluation.value}",
-        "observed_from": row.observed_from and row.observed_from.isoformat(),
-        "observed_to": row.observed_to and row.observed_to.isoformat(),
-        "keep_until": row.keep_until and row.keep_until.isoformat(),
-        "thb": row.assessment.thb,
-        "csa": row.assessment.csa,
-        "handling": row.handling,
-        "notes": row.notes,
-        "client_ref": row.client_ref,
-    }
-    return json.dumps({name: value for name, value in fields.items() if value}, ensure_ascii=False)
+def _cut(items: Iterable[Row | Refusal], behind: int, size: int) -> Generator[RowChunk]:
+    numbered = ((number, item) for number, item in enumerate(items, start=1) if number > behind)
+    while rows := list(islice(numbered, size)):
+        yield RowChunk(rows, items.read_bytes if isinstance(items, ImportedFile) else 0)
 
 
 def wake(home: Path) -> None:
@@ -299,7 +254,7 @@ def submit(  # noqa: PLR0913 -- the one call of a demo or script; the class has 
     operation: str = "",
     defaults: RowDefaults | None = None,
     look_once: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[SubmitProgress], None] | None = None,
 ) -> SubmitReport:
     """Store a file's rows and wake the running node; see `Submitter.submit`."""
     submitter = Submitter(home, store, clock, case, operation, look_once)

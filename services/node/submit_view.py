@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from services.node import matches as match_views
@@ -19,11 +21,54 @@ if TYPE_CHECKING:
     from services.node.store.overview import FileProgress, PendingHolder
     from services.node.store.records import RecordView
     from services.node.store.rows import MatchRow
-    from services.node.submit import SubmitReport
+    from services.node.submit import SubmitProgress, SubmitReport
 
 TYPED: Final = "typed"
 READINGS_SHOWN: Final = 20
 _REFUSED_SHOWN: Final = 50
+
+
+class SubmitBar:
+    """Shows how far a file is stored, at a terminal; says when it is stopped what is stored and how to go on."""
+
+    def __init__(self, console: Console, *, quiet: bool) -> None:
+        self._console = console
+        self._done: SubmitProgress | None = None
+        self._begun = time.monotonic()
+        columns = (
+            TextColumn("stored {task.fields[rows]:,} rows"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rate]:,.0f} rows/s, time left"),
+            TimeRemainingColumn(),
+        )
+        disable = quiet or not console.is_terminal
+        self._bar = Progress(*columns, console=console, transient=True, disable=disable)
+        self._task = self._bar.add_task("stored", total=None, rows=0, rate=0.0)
+        self._first = 0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._bar.stop()
+        if kind is KeyboardInterrupt:
+            rows = 0 if self._done is None else self._done.rows
+            said = f"Stopped. {rows:,} rows are stored; the same command again goes on behind them."
+            _say(self._console, said if rows else "Stopped. What was stored before is stored; run the command again.")
+
+    def update(self, done: SubmitProgress) -> None:
+        """Show what is on disk now."""
+        if self._done is None:
+            # The first news come with a chunk that may stand far down in a file that is gone on with.
+            self._first, self._begun = done.rows, time.monotonic()
+        self._done = done
+        took_s = time.monotonic() - self._begun
+        # A document is read as a whole, so that nothing is known of how much of it is done.
+        total = done.size_bytes if done.read_bytes else None
+        rate = (done.rows - self._first) / took_s if took_s else 0.0
+        self._bar.update(self._task, completed=done.read_bytes, total=total, rows=done.rows, rate=rate)
 
 
 def show_report(console: Console, report: SubmitReport, readings: Sequence[RecordView] = ()) -> None:
@@ -43,8 +88,8 @@ def show_report(console: Console, report: SubmitReport, readings: Sequence[Recor
         _say(console, f"columns that mean nothing here: {', '.join(facts.unknown_columns)}")
     for line in report.refused[:_REFUSED_SHOWN]:
         _say(console, f"  line {line.line}: {line.reason} [{line.code}]")
-    if len(report.refused) > _REFUSED_SHOWN:
-        _say(console, f"  and {len(report.refused) - _REFUSED_SHOWN} more; see: concordat node records --refused")
+    if counts.refused > _REFUSED_SHOWN:
+        _say(console, f"  and {counts.refused - _REFUSED_SHOWN:,} more; see: concordat node records --refused")
 
 
 def show_matches(

@@ -11,7 +11,7 @@ from services.node.importers.refusals import LineCode, RefusedValue, refuse
 from services.node.importers.source import LineReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from services.node.importers.limits import Limits
     from services.node.importers.tally import Tally
@@ -39,7 +39,7 @@ def read_layout(handle: BinaryIO, *, name: str, limits: Limits, delimiter: str |
 
 def read_rows(
     handle: BinaryIO, layout: Layout, reader: RowReader, *, name: str, limits: Limits, tally: Tally
-) -> Iterator[Row | Refusal]:
+) -> Generator[Row | Refusal]:
     """Yield the rows and refusals of a table in encoding `name`, in the order of its lines."""
     with LineReader(handle, name=name, line_bytes=limits.line_bytes) as lines:
         for record in records(lines, layout.delimiter, limits):

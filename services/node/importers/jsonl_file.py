@@ -19,7 +19,7 @@ from services.node.importers.source import LineReader
 from services.node.importers.strict_json import parse as parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
     from services.node.importers.limits import Limits
     from services.node.importers.source import Line
@@ -45,7 +45,7 @@ _DIGITS: Final = frozenset({Field.INFORMATION_EVALUATION, Field.CLIENT_REF})
 
 def read_rows(
     handle: BinaryIO, reader: RowReader, *, name: str, limits: Limits, tally: Tally
-) -> Iterator[Row | Refusal]:
+) -> Generator[Row | Refusal]:
     """Yield the rows and refusals of JSON lines in encoding `name`, in the order of the lines."""
     with LineReader(handle, name=name, line_bytes=limits.line_bytes) as lines:
         while (line := lines.next()) is not None:

@@ -46,6 +46,8 @@ class ImportedFile:
     ) -> None:
         self.facts = facts
         self.tally = Tally()
+        self.read_bytes = 0
+        """Of the file, in the last pass over it, a little ahead of the rows that it has given."""
         self._source = source
         self._defaults = defaults
         self._limits = limits
@@ -78,9 +80,14 @@ class ImportedFile:
             return
         with self._source.opened() as handle:
             if self._what is None:
-                yield from read_json_rows(handle, reader, name=name, limits=limits, tally=tally)
+                rows = read_json_rows(handle, reader, name=name, limits=limits, tally=tally)
             else:
-                yield from read_table_rows(handle, self._what, reader, name=name, limits=limits, tally=tally)
+                rows = read_table_rows(handle, self._what, reader, name=name, limits=limits, tally=tally)
+            # Closed before the file is, where reading stops early.
+            with closing(rows):
+                for row in rows:
+                    self.read_bytes = handle.tell()
+                    yield row
 
 
 def open_file(

@@ -6,22 +6,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from services.node.policy import DEFAULT, Policy
-from services.node.store.policies import add_proposal, ask_again, put_policy
 from services.node.store.values import STRONG, Asking, CanonicalValue, add_value
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from services.node.record import FileFacts
 
-UID_BYTES: Final = 16
 FOR_EVER: Final = "9999-12-31"
 DEFAULT_POLICY: Final = DEFAULT.content()
-_COLUMNS: Final = (
-    "uid, file_id, item, line, typed, status, code, reason, kind, region, region_assumed, notes, trafficking, abuse,"
-    " row, look_once, policy_id, role, keep_until, known"
-)
 
 
 class FileRow(NamedTuple):
@@ -138,59 +132,6 @@ def complete_file(db: sqlite3.Connection, file_id: int) -> None:
     db.execute("UPDATE file SET complete = 1 WHERE id = ?", (file_id,))
 
 
-def add_records(
-    db: sqlite3.Connection,
-    file_id: int,
-    records: Iterable[NewRecord],
-    *,
-    asking: Asking,
-    random_bytes: Callable[[int], bytes],
-) -> None:
-    """Write records with their values and all that is to be done for these."""
-    for record in records:
-        placed = asking if Policy.of(record.policy).compared else asking._replace(compared=False)
-        value_ids = [add_value(db, value, placed, random_bytes) for value in record.values]
-        known = bool(value_ids) and _held_elsewhere(db, value_ids[0], file_id)
-        uid = random_bytes(UID_BYTES)
-        cursor = db.execute(
-            f"INSERT INTO record ({_COLUMNS}) VALUES ({','.join('?' * 20)})",  # noqa: S608 -- constants
-            (
-                *(uid, file_id, record.item, record.line, record.typed, "refused" if record.code else "accepted"),
-                *(record.code, record.reason, record.kind, record.region, record.region_assumed, record.notes),
-                *(record.trafficking, record.abuse, record.row, asking.look_once),
-                *(put_policy(db, record.policy), record.role, record.keep_until, known),
-            ),
-        )
-        db.executemany(
-            "INSERT OR IGNORE INTO record_value VALUES (?, ?)", [(cursor.lastrowid, one) for one in value_ids]
-        )
-        if placed.compared and not asking.look_once:
-            ask_again(db, [one for one in value_ids if _tells_others(db, one, cursor.lastrowid)])
-        if record.proposed is not None:
-            add_proposal(db, uid, record.proposed, officer=asking.officer, at_ms=asking.at_ms)
-
-
-def _tells_others(db: sqlite3.Connection, value_id: int, record_id: int | None) -> bool:
-    """Tell whether a value that was asked about has in this record the first of its policy (C6).
-
-    What was asked before named those who might be told then; others must hear of it now.
-    """
-    query = (
-        "SELECT EXISTS (SELECT 1 FROM batch_item WHERE value_id = :value) AND NOT EXISTS (SELECT 1 FROM record_value rv"
-        " JOIN record o ON o.id = rv.record_id WHERE rv.value_id = :value AND o.id <> :record AND o.look_once = 0"
-        " AND o.status = 'accepted' AND o.policy_id = (SELECT policy_id FROM record WHERE id = :record))"
-    )
-    return bool(db.execute(query, {"value": value_id, "record": record_id}).fetchone()[0])
-
-
-def _held_elsewhere(db: sqlite3.Connection, value_id: int, file_id: int) -> bool:
-    query = (
-        "SELECT 1 FROM record_value rv JOIN record r ON r.id = rv.record_id WHERE rv.value_id = ? AND r.file_id <> ?"
-        " LIMIT 1"
-    )
-    return db.execute(query, (value_id, file_id)).fetchone() is not None
-
-
 def keep_file(db: sqlite3.Connection, file_id: int, asking: Asking, random_bytes: Callable[[int], bytes]) -> bool:
     """Keep the values of a file that was only looked at so far; return whether there were any."""
     rows = db.execute(
@@ -216,10 +157,11 @@ def file_counts(db: sqlite3.Connection, file_id: int) -> FileCounts:
     return FileCounts(*row)
 
 
-def refused_lines(db: sqlite3.Connection, file_id: int) -> list[RefusedLine]:
-    """Return the refused rows of a file in their order."""
+def refused_lines(db: sqlite3.Connection, file_id: int, *, limit: int = -1) -> list[RefusedLine]:
+    """Return the refused rows of a file in their order, the first `limit` of them."""
     rows = db.execute(
-        "SELECT line, code, reason FROM record WHERE file_id = ? AND status = 'refused' ORDER BY item", (file_id,)
+        "SELECT line, code, reason FROM record WHERE file_id = ? AND status = 'refused' ORDER BY item LIMIT ?",
+        (file_id, limit),
     )
     return [RefusedLine(*row) for row in rows]
 

@@ -47,6 +47,11 @@ class Asking(NamedTuple):
     """False for a record that is local only: its values are neither tokenised, published nor asked about."""
 
 
+def class_of(grade: int) -> str:
+    """Return the key class of a grade."""
+    return "strong" if grade == STRONG else "weak"
+
+
 def add_value(
     db: sqlite3.Connection, value: CanonicalValue, asking: Asking, random_bytes: Callable[[int], bytes]
 ) -> int:
@@ -95,7 +100,7 @@ def _ask_kept(db: sqlite3.Connection, value_id: int) -> None:
 
 def _tokenise(db: sqlite3.Connection, value_id: int, grade: int, asking: Asking) -> None:
     """Have tokens made that neither are there nor wait to be made."""
-    key_class = "strong" if grade == STRONG else "weak"
+    key_class = class_of(grade)
     db.executemany(
         "INSERT INTO to_tokenise SELECT :epoch, :class, :value, :case WHERE NOT EXISTS (SELECT 1 FROM token t"
         " WHERE t.epoch = :epoch AND t.value_id = :value) AND NOT EXISTS (SELECT 1 FROM to_tokenise u"

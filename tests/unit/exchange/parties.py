@@ -18,6 +18,7 @@ from services.node.exchange.identity import Identity
 from services.node.policy import DEFAULT
 from services.node.record import FileFacts
 from services.node.store import cases, meta, policies, records
+from services.node.store.adding import add_records
 from services.node.store.store import Store
 from services.node.store.values import STRONG, Asking, CanonicalValue
 
@@ -81,7 +82,7 @@ def put_record(
         policy=policy.content(),
         values=tuple(values),
     )
-    records.add_records(db, file.id, [record], asking=asking, random_bytes=random_bytes)
+    add_records(db, file.id, [record], asking=asking, random_bytes=random_bytes)
 
 
 def put_values(

@@ -11,6 +11,7 @@ from concordat.vocabulary import Aim, Offence, Purpose, SubjectCategory
 from services.node.case import CaseProfile
 from services.node.record import FileFacts
 from services.node.store import cases, records
+from services.node.store.adding import add_records
 from services.node.store.records import NewRecord
 from services.node.store.store import Store
 from services.node.store.values import STRONG, Asking, CanonicalValue
@@ -64,7 +65,7 @@ class Desk:
                 NewRecord(item=n, line=n, typed=v, kind="email", values=(CanonicalValue("email", 1, v, grade),))
                 for n, v in enumerate(values, start=1)
             ]
-            records.add_records(db, file.id, rows, asking=asking, random_bytes=os.urandom)
+            add_records(db, file.id, rows, asking=asking, random_bytes=os.urandom)
             records.complete_file(db, file.id)
         return file.id
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from concordat.identity.home import Home
-    from services.node.submit import Submitter
+    from services.node.submit import SubmitProgress, Submitter
 
 CSV = """kind,identifier,region,thb,csa
 phone,+44 7700 900123,,suspected,
@@ -110,8 +110,8 @@ def test_a_submit_that_was_killed_goes_on_behind_the_last_row(
     class KilledError(Exception):
         """Stands for the end of the process between two transactions."""
 
-    def kill(done: int) -> None:
-        if done >= rows_before_the_kill:
+    def kill(done: SubmitProgress) -> None:
+        if done.rows >= rows_before_the_kill:
             raise KilledError
 
     path = many(tmp_path)
