@@ -8,8 +8,9 @@ Rules:
     * What came from outside goes through `decode_elements` or `decode_scalar` first. libsodium 1.0.18 takes an
       encoding with bit 255 set for the same element, and 32 zero bytes (the identity) for a valid one; both are
       refused here, so that an element has exactly one encoding (RFC 9497, section 2.1, DeserializeElement).
-    * A custodian's key and its nonces go only through libsodium, which is written to run in constant time; Python's
-      integers are not. `invert_scalars` uses Python's integers and is for blinds only.
+    * A custodian's key and its nonces are multiplied by libsodium, which is written to run in constant time; Python's
+      integers are not. `invert_scalars` uses Python's integers and is for blinds only. Beside it, only
+      `concordat.oprf.fast.lanes` is given a key.
 """
 
 from __future__ import annotations
