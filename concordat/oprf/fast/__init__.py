@@ -2,7 +2,7 @@
 
 Nothing here is imported before `concordat.oprf.engine` decides so. Modules, from the bottom:
 
-    compiler  how a kernel is compiled and kept; whether this machine lets memory be run
+    compiler  how a kernel is compiled and kept on disk
     field     numbers modulo 2^255 - 19
     curve     points of ristretto255, their decoding and encoding
     msm       the sum of many scalars times many points

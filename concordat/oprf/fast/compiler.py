@@ -1,10 +1,8 @@
-"""How a kernel is compiled and kept on disk, and whether this machine lets new code be run at all."""
+"""How a kernel is compiled and kept on disk."""
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
-import mmap
 import threading
 from functools import cache
 from pathlib import Path
@@ -32,10 +30,8 @@ def kernel(signature: str = "") -> Callable[[_F], _F]:
     calls a kernel has checked all lengths and types.
 
     Raises:
-        ConfigError: this machine does not run new code, or the process is about to end and nobody needs it.
+        ConfigError: the process is about to end and nobody needs it.
     """
-    if not may_run_new_code():
-        raise ConfigError("memory may not be made executable here")
     if not threading.main_thread().is_alive():
         # The interpreter waits for the thread that compiles before it ends.
         raise ConfigError("the process ends")
@@ -71,18 +67,3 @@ def _sources() -> str:
     for file in sorted(Path(__file__).parent.glob("*.py")):
         whole.update(hashlib.sha256(file.read_bytes()).digest())
     return whole.hexdigest()
-
-
-@cache
-def may_run_new_code() -> bool:
-    """Say whether written memory may be made executable here.
-
-    A hardened machine refuses, and the compiler's library would not say so: it ends the process.
-    """
-    with mmap.mmap(-1, mmap.PAGESIZE) as page:
-        held = ctypes.c_char.from_buffer(page)
-        mprotect = ctypes.CDLL(None, use_errno=True).mprotect
-        mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-        allowed: bool = mprotect(ctypes.addressof(held), mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC) == 0
-        del held
-    return allowed
