@@ -13,6 +13,7 @@ from concordat.identity.manifest import Address
 from concordat.rpc.server import ServerSettings
 from concordat.telemetry import TelemetrySettings
 from gateway.api.server import ApiSettings
+from gateway.planes import MEMORY_BYTES
 from gateway.postgres import Postgres, require_url
 from gateway.rules import Limits
 
@@ -47,6 +48,12 @@ class GatewaySettings(TelemetrySettings):
     drain_s: float = Field(default=2.0, ge=0, description="Seconds that running calls may take when stopping.")
     metrics: Address | None = Field(
         default=None, description="HOST:PORT of GET /metrics for Prometheus, plain HTTP; none by default."
+    )
+    planes_memory_bytes: int = Field(
+        default=MEMORY_BYTES,
+        ge=1 << 16,
+        le=1 << 42,
+        description="Memory of the routing filter; with less, nodes are asked about more tokens that they do not hold.",
     )
     limits: Limits = Field(default=Limits(), description="What one party may ask of the hub's memory and time.")
 

@@ -19,7 +19,8 @@ from concordat.clock import MS
 from concordat.errors import ConcordatError, ProtocolError
 from gateway.checks import Checks
 from gateway.effects import Close, Note, Outbox
-from gateway.planes import RoutingTable
+from gateway.plane_intake import PlaneIntake
+from gateway.planes import MEMORY_BYTES, RoutingTable
 from gateway.roster import Roster, Shared
 from gateway.rules import Limits, Rules
 from gateway.tick import Tick
@@ -79,6 +80,7 @@ class Exchange:
         )
         self._tick_s, self._window_s = manifest.tick_ms / MS, manifest.window_ms / MS
         self._roster = Roster(self._shared)
+        self._planes = PlaneIntake(self._shared, self._roster)
         # Numbers go on after a restart, so that no node takes a new tick for one it has answered.
         number = int(clock.now() / self._tick_s)
         running = Tick(number, clock.monotonic() + self._tick_s, self._window_s)
@@ -99,6 +101,20 @@ class Exchange:
     def progress(self) -> tuple[int, int]:
         """Return the number of the running tick, and of the certificates so far."""
         return self._checks.running.number, self._checks.certified
+
+    @property
+    def planes(self) -> tuple[int, int]:
+        """Return the bytes of the routing filter, and the power of two of its slots."""
+        return self._shared.table.nbytes, self._shared.table.log2_slots
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether `work` is to be called again, between other things."""
+        return self._shared.table.busy
+
+    def work(self) -> None:
+        """Go on with what takes long, for a few milliseconds: planes that grow or are swapped in."""
+        self._shared.table.work()
 
     @property
     def in_flight(self) -> int:
@@ -175,12 +191,12 @@ class Exchange:
         handle()
 
     def _handlers(self, session: Session, frame: wire.NodeFrame) -> dict[str, Callable[[], None]]:
-        roster, checks, clock = self._roster, self._checks, self._clock
+        roster, planes, checks, clock = self._roster, self._planes, self._checks, self._clock
         return {
-            "snapshot_begin": lambda: roster.begin_snapshot(session, frame.snapshot_begin),
-            "snapshot_chunk": lambda: roster.take_chunk(session, frame.snapshot_chunk),
-            "snapshot_end": lambda: roster.end_snapshot(session, frame.snapshot_end),
-            "publish": lambda: roster.publish(session, frame.publish),
+            "snapshot_begin": lambda: planes.begin_snapshot(session, frame.snapshot_begin),
+            "snapshot_chunk": lambda: planes.take_chunk(session, frame.snapshot_chunk),
+            "snapshot_end": lambda: planes.end_snapshot(session, frame.snapshot_end),
+            "publish": lambda: planes.publish(session, frame.publish),
             "check": lambda: checks.take(session, frame.check, now=clock.now()),
             "answer": lambda: checks.answer(session, frame.answer),
             "barrier_reply": lambda: checks.barrier_reply(
@@ -334,11 +350,9 @@ class Exchange:
             self._checks.session_ended(session)
 
 
-def make_table(manifest: Manifest) -> RoutingTable:
-    """Return empty planes for the nodes of a manifest.
-
-    Raises:
-        ConfigError: More nodes than the filter has bits.
-    """
+def make_table(manifest: Manifest, memory_bytes: int = MEMORY_BYTES) -> RoutingTable:
+    """Return empty planes for the nodes of a manifest, which may grow to `memory_bytes`."""
     parties = tuple(party.id for party in manifest.nodes)
-    return RoutingTable(parties, log2_slots=manifest.plane_log2_slots, hashes=manifest.plane_hashes)
+    return RoutingTable(
+        parties, log2_slots=manifest.plane_log2_slots, hashes=manifest.plane_hashes, memory_bytes=memory_bytes
+    )

@@ -63,6 +63,7 @@ class Hub:
         self._queries: dict[int, tuple[str, asyncio.Future[QueryOutcome]]] = {}
         self._stopping = False
         self._in_doubt = False
+        self._working = False
         self._metrics = HubMetrics()
         self._measured = exchange.progress
 
@@ -196,7 +197,19 @@ class Hub:
         if self._turns != self._exchange.turns:
             self._turns = self._exchange.turns
             self._show()
+        if self._exchange.busy and not self._working and not self._stopping:
+            self._working = True
+            asyncio.get_running_loop().call_soon(self._work)
         self._arm()
+
+    def _work(self) -> None:
+        """Let the exchange do a step of what takes long, and everybody else's turn come before the next one."""
+        self._working = False
+        if not self._stopping:
+            # Begun in some session's call, whose trace this is not.
+            with telemetry.unexported():
+                self._exchange.work()
+                self._carry_out()
 
     def _show(self) -> None:
         if self._changed is not None:
@@ -344,6 +357,7 @@ class Hub:
             channels = [channel for _, channel in self._channels.values()]
             attached = len(self.attached())
             self._metrics.tick(channels, attached=attached, ticks=tick - before, certificates=certified - counted)
+            self._metrics.planes(*self._exchange.planes)
 
 
 def _stopping() -> UnavailableError:

@@ -31,6 +31,10 @@ class HubMetrics:
             "concordat.queue.size", unit="By", description="Bytes that wait to be sent to nodes, questions apart."
         )
         self._ticks = meter.create_counter("concordat.ticks", description="Ticks that have ended.")
+        self._planes = meter.create_gauge(
+            "concordat.planes.size", unit="By", description="Memory of the routing filter."
+        )
+        self._slots = meter.create_gauge("concordat.planes.log2_slots", description="Its slots are 2 to this power.")
         self._certificates = meter.create_counter("concordat.certificates", description="Certificates issued.")
 
     def tick(self, channels: Iterable[Channel], *, attached: int, ticks: int, certificates: int) -> None:
@@ -41,3 +45,8 @@ class HubMetrics:
         self._queued.set(sum(waiting))
         self._ticks.add(ticks)
         self._certificates.add(certificates)
+
+    def planes(self, size: int, log2_slots: int) -> None:
+        """Say how large the routing filter is: by the largest plane of all, whose party nobody is told."""
+        self._planes.set(size)
+        self._slots.set(log2_slots)

@@ -205,10 +205,17 @@ class RoutingTable:
 
     def grow(self, log2_slots: int) -> None:
         """Begin to make the tables larger; beyond what the memory allows they stay as they are."""
-        if self.target_log2 < log2_slots <= self.most_log2:
-            self._jobs.append(_Growth(PlaneColumns(len(self.parties), log2_slots)))
-            if len(self._jobs) == 1:
-                self.work()
+        if not self.target_log2 < log2_slots <= self.most_log2:
+            return
+        try:
+            columns = PlaneColumns(len(self.parties), log2_slots)
+        except MemoryError:
+            # False positives are better than no hub.
+            self.most_log2 = self.target_log2
+            return
+        self._jobs.append(_Growth(columns))
+        if len(self._jobs) == 1:
+            self.work()
 
     def work(self) -> None:
         """Go on with growth and whole planes, for a few milliseconds."""

@@ -1,4 +1,4 @@
-"""Sessions of nodes, and their planes: attach, snapshot, publish, notices (3.2, and 3.4 (3) where notices go out)."""
+"""Sessions of nodes: attach, notices, presence (3.2, and 3.4 (3) where notices go out)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from concordat.clock import MS
 from concordat.errors import IdentityError, ProtocolError, RefusedError, UnavailableError
 from concordat.wire.v1 import check_pb2, session_pb2
 from gateway.effects import Close, Note, ReadNotices
-from gateway.ledger import Incarnated, LedgerNotice, PublishedSequence
-from gateway.plane_builder import PlaneBuilder
+from gateway.ledger import Incarnated, LedgerNotice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from concordat.identity.manifest import Manifest
     from gateway.effects import Outbox
+    from gateway.plane_builder import PlaneBuilder
     from gateway.planes import RoutingTable
     from gateway.rules import Limits, Rules
 
@@ -63,6 +63,14 @@ class Session:
     """The whole plane is live and its sequence is durable."""
     sequence: int = 0
     """Sequence of the live plane."""
+    tokens: int = 0
+    """As the node declared, for the shape of its plane."""
+    least_log2: int = 0
+    """Shape of the plane that the welcome named."""
+    log2_slots: int = 0
+    """Shape that was named last."""
+    plane_log2: int = 0
+    """Shape of the snapshot that is live, 0 for none."""
     builder: PlaneBuilder | None = None
     sent_cursor: int = 0
     acked_cursor: int = 0
@@ -148,6 +156,7 @@ class Roster:
             raise ProtocolError("a session says hello once")
         self._accept(hello)
         session.greeted, session.epochs, session.incarnation = True, frozenset(hello.epochs), hello.incarnation
+        session.tokens = hello.tokens
 
         def known(*, durable: bool) -> None:
             if self._sessions.get(session.number) is not session:
@@ -207,7 +216,7 @@ class Roster:
             raise RefusedError("hello: an epoch that is not in force", code="stale_epoch")
         if len(hello.incarnation) != ID_BYTES or len(hello.ledger_incarnation) not in (0, ID_BYTES):
             raise ProtocolError("hello: an incarnation has not 16 bytes")
-        _require_sequence(max(hello.notice_cursor, hello.published_sequence))
+        require_sequence(max(hello.notice_cursor, hello.published_sequence))
 
     def read(self, session: Session, *, sequence: int, notices: list[LedgerNotice], highest: int, now_ms: int) -> None:
         """Take what the ledger holds for a session: greet the node, then send its notices in order."""
@@ -217,21 +226,24 @@ class Roster:
             session.welcomed, session.due_cursor = True, highest
             # Whatever plane a former session left is not known to be whole.
             self.shared.table.touch(session.party)
-            self.shared.out.send(session.number, welcome=self._welcome(sequence, highest, now_ms))
+            table = self.shared.table
+            table.grow(table.shape_for(session.tokens))
+            session.least_log2 = session.log2_slots = table.shape_for(session.tokens)
+            self.shared.out.send(session.number, welcome=self._welcome(session, sequence, highest, now_ms))
         for notice in notices:
             self._send_notice(session, notice)
         session.behind = len(notices) == _PAGE or bool(notices and notices[-1].cursor > session.sent_cursor)
         if session.behind or self._latest.get(session.party, 0) > session.sent_cursor:
             self._read(session)
 
-    def _welcome(self, sequence: int, highest: int, now_ms: int) -> session_pb2.Welcome:
+    def _welcome(self, session: Session, sequence: int, highest: int, now_ms: int) -> session_pb2.Welcome:
         return session_pb2.Welcome(
             gateway=self.shared.identity,
             manifest_hash=self.shared.manifest.hash,
             ledger_incarnation=self.shared.ledger_incarnation,
             ledger_position=now_ms,
             ledger_sequence=sequence,
-            plane_log2_slots=self.shared.table.log2_slots,
+            plane_log2_slots=session.log2_slots,
             plane_hashes=self.shared.table.hashes,
             max_items=self.shared.limits.max_items,
             presence=session_pb2.Presence(attached=self.attached_parties()),
@@ -264,7 +276,7 @@ class Roster:
         if cursor > session.sent_cursor:
             raise ProtocolError("a notice was acknowledged that was not sent")
         session.acked_cursor = max(session.acked_cursor, cursor)
-        self._attach(session)
+        self.attach(session)
         if session.behind or self._latest.get(session.party, 0) > session.sent_cursor:
             self._read(session)
 
@@ -282,65 +294,7 @@ class Roster:
             session.reading = True
             self.shared.out.put(ReadNotices(session.number, session.party, session.sent_cursor, _PAGE))
 
-    def begin_snapshot(self, session: Session, begin: session_pb2.SnapshotBegin) -> None:
-        """Start to build a plane beside the live one.
-
-        Raises:
-            ProtocolError: Another shape than in the welcome, or a snapshot that lacks what was published before it.
-        """
-        table = self.shared.table
-        if (begin.log2_slots, begin.hashes) != (table.log2_slots, table.hashes):
-            raise ProtocolError("a snapshot has another shape than the welcome said")
-        _require_sequence(begin.sequence)
-        if begin.sequence < session.sequence:
-            raise ProtocolError("a snapshot lacks what was published before it")
-        session.builder = PlaneBuilder(
-            begin.sequence,
-            log2_slots=begin.log2_slots,
-            hashes=begin.hashes,
-            keep_deltas=self.shared.rules.merge_deltas_into_snapshot,
-        )
-
-    def take_chunk(self, session: Session, chunk: session_pb2.SnapshotChunk) -> None:
-        """Add a chunk to the plane that is being built.
-
-        Raises:
-            ProtocolError: No snapshot was begun, or the chunk does not follow.
-        """
-        if session.builder is None or len(chunk.bits) > self.shared.limits.chunk_bytes:
-            raise ProtocolError("a chunk belongs to no snapshot or is too large")
-        session.builder.chunk(chunk.offset, chunk.bits)
-
-    def end_snapshot(self, session: Session, end: session_pb2.SnapshotEnd) -> None:
-        """Swap the plane in at once; the node is attached when its sequence is durable.
-
-        Raises:
-            ProtocolError: No snapshot was begun, bytes are missing, or the hash is another.
-        """
-        # Step 3.2 (3): whole, or not at all.
-        if session.builder is None:
-            raise ProtocolError("a snapshot ends that was not begun")
-        builder, session.builder = session.builder, None
-        bits = builder.finish(end.bitmap_hash)
-        self.shared.table.install(session.party, bits, lambda: self._is_live(session, builder))
-
-    def _is_live(self, session: Session, builder: PlaneBuilder) -> None:
-        if self._current.get(session.party) is not session:
-            return
-        sequence = builder.sequence
-        session.sequence = max(session.sequence, sequence)
-
-        def installed(*, durable: bool) -> None:
-            if not self._alive(session, durable=durable):
-                return
-            session.complete = True
-            self.shared.table.touch(session.party)
-            self.shared.out.send(session.number, snapshot_installed=session_pb2.SnapshotInstalled(sequence=sequence))
-            self._attach(session)
-
-        self.shared.out.write([PublishedSequence(session.party, sequence)], installed)
-
-    def _attach(self, session: Session) -> None:
+    def attach(self, session: Session) -> None:
         """Let a party be asked once its plane is whole and it has taken what its list had for it (I9)."""
         caught_up = session.acked_cursor >= session.due_cursor or not self.shared.rules.catch_up_before_answers
         if session.complete and caught_up and not session.ready:
@@ -348,30 +302,8 @@ class Roster:
             self.shared.table.touch(session.party)
             self.announce()
 
-    def publish(self, session: Session, publish: session_pb2.Publish) -> None:
-        """Merge a delta into the live plane, and into the one that is being built.
-
-        Raises:
-            ProtocolError: Too many slots, or one outside the plane.
-        """
-        _require_sequence(publish.sequence)
-        # Step 3.3 (2): 'published' means in the plane and durable in the ledger.
-        if len(publish.slots) > 4 * self.shared.limits.delta_slots:
-            raise ProtocolError("a delta has too many slots", code="too_large")
-        shape = self.shared.table.least_log2
-        slots = self.shared.table.slots(publish.slots, shape)
-        self.shared.table.merge_delta(session.party, slots, shape)
-        if session.builder is not None:
-            session.builder.delta(publish.sequence, slots, shape)
-        session.sequence = max(session.sequence, publish.sequence)
-
-        def published(*, durable: bool) -> None:
-            if self._alive(session, durable=durable):
-                self.shared.out.send(session.number, published=session_pb2.Published(sequence=publish.sequence))
-
-        self.shared.out.write([PublishedSequence(session.party, publish.sequence)], published)
-
-    def _alive(self, session: Session, *, durable: bool) -> bool:
+    def alive(self, session: Session, *, durable: bool) -> bool:
+        """Tell whether a session still counts after a write of it; end it where the write may be lost."""
         if self._current.get(session.party) is not session:
             return False
         if not durable:
@@ -419,7 +351,12 @@ class Roster:
         return late + [session for session in silent if now - session.opened_at >= limits.absent_after_s]
 
 
-def _require_sequence(sequence: int) -> None:
+def require_sequence(sequence: int) -> None:
+    """Check a sequence of a party.
+
+    Raises:
+        ProtocolError: No ledger can hold it.
+    """
     # What no database can store must not reach the ledger.
     if sequence > MAX_SEQUENCE:
         raise ProtocolError("a sequence is out of range")

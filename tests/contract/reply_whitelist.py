@@ -99,6 +99,7 @@ _WIRE: Final[dict[str, dict[str, str]]] = {
         "Welcome": "gateway manifest_hash ledger_incarnation ledger_position ledger_sequence plane_log2_slots "
         "plane_hashes max_items tick notice_cursor",
         "SnapshotInstalled": "sequence",
+        "PlaneShape": "log2_slots",
         "Published": "sequence",
         "Barrier": "tick required_sequence",
         "GetManifestResponse": "envelope",
@@ -129,7 +130,7 @@ _WIRE: Final[dict[str, dict[str, str]]] = {
     },
     PARENT: {
         "HubFrame": "welcome snapshot_installed published check_received check_refused question barrier certificate "
-        "notice presence operation_event",
+        "notice presence operation_event plane_shape",
         "Notice": "told voided withdrawn receipt feedback wiped",
         "ReceiptFor": "receipt",
         "FeedbackFor": "feedback",

@@ -44,17 +44,7 @@ LOST: Final = 0.2
 class SlowPublisher(Publisher):
     """Sends a snapshot in many small chunks, so that much can happen beside it."""
 
-    def _frames(self, sequence: int, tokens: bytes) -> Iterator[session_pb2.NodeFrame]:
-        for frame in super()._frames(sequence, tokens):
-            if not frame.HasField("snapshot_chunk"):
-                yield frame
-                continue
-            bits = frame.snapshot_chunk.bits
-            for offset in range(0, len(bits), CHUNK):
-                part = type(frame)()
-                part.snapshot_chunk.offset = frame.snapshot_chunk.offset + offset
-                part.snapshot_chunk.bits = bits[offset : offset + CHUNK]
-                yield part
+    chunk_bytes = CHUNK
 
 
 class SimParty(DisklessParty):

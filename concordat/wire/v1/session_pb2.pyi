@@ -98,7 +98,7 @@ Global___NodeFrame: _TypeAlias = NodeFrame  # noqa: Y015
 
 @_typing.final
 class HubFrame(_message.Message):
-    """Next free number: 12."""
+    """Next free number: 13."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -113,6 +113,7 @@ class HubFrame(_message.Message):
     NOTICE_FIELD_NUMBER: _builtins.int
     PRESENCE_FIELD_NUMBER: _builtins.int
     OPERATION_EVENT_FIELD_NUMBER: _builtins.int
+    PLANE_SHAPE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -135,6 +136,8 @@ class HubFrame(_message.Message):
     def presence(self) -> Global___Presence: ...
     @_builtins.property
     def operation_event(self) -> Global___OperationEvent: ...
+    @_builtins.property
+    def plane_shape(self) -> Global___PlaneShape: ...
     def __init__(
         self,
         *,
@@ -149,12 +152,13 @@ class HubFrame(_message.Message):
         notice: _check_pb2.Notice | None = ...,
         presence: Global___Presence | None = ...,
         operation_event: Global___OperationEvent | None = ...,
+        plane_shape: Global___PlaneShape | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["barrier", b"barrier", "certificate", b"certificate", "check_received", b"check_received", "check_refused", b"check_refused", "frame", b"frame", "notice", b"notice", "operation_event", b"operation_event", "presence", b"presence", "published", b"published", "question", b"question", "snapshot_installed", b"snapshot_installed", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["barrier", b"barrier", "certificate", b"certificate", "check_received", b"check_received", "check_refused", b"check_refused", "frame", b"frame", "notice", b"notice", "operation_event", b"operation_event", "plane_shape", b"plane_shape", "presence", b"presence", "published", b"published", "question", b"question", "snapshot_installed", b"snapshot_installed", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["barrier", b"barrier", "certificate", b"certificate", "check_received", b"check_received", "check_refused", b"check_refused", "frame", b"frame", "notice", b"notice", "operation_event", b"operation_event", "presence", b"presence", "published", b"published", "question", b"question", "snapshot_installed", b"snapshot_installed", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["barrier", b"barrier", "certificate", b"certificate", "check_received", b"check_received", "check_refused", b"check_refused", "frame", b"frame", "notice", b"notice", "operation_event", b"operation_event", "plane_shape", b"plane_shape", "presence", b"presence", "published", b"published", "question", b"question", "snapshot_installed", b"snapshot_installed", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["welcome", "snapshot_installed", "published", "check_received", "check_refused", "question", "barrier", "certificate", "notice", "presence", "operation_event"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["welcome", "snapshot_installed", "published", "check_received", "check_refused", "question", "barrier", "certificate", "notice", "presence", "operation_event", "plane_shape"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -162,7 +166,7 @@ Global___HubFrame: _TypeAlias = HubFrame  # noqa: Y015
 
 @_typing.final
 class Hello(_message.Message):
-    """Next free number: 10."""
+    """Next free number: 11."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -195,6 +199,7 @@ class Hello(_message.Message):
     LEDGER_INCARNATION_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
     PUBLISHED_SEQUENCE_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
     federation: _builtins.str
     """Federation name."""
     manifest_hash: _builtins.bytes
@@ -209,6 +214,8 @@ class Hello(_message.Message):
     """Software version, for the operator; shown once the hub has its console."""
     published_sequence: _builtins.int
     """Highest sequence that a gateway has acknowledged as durable: a ledger that holds less was restored (C10)."""
+    tokens: _builtins.int
+    """Tokens that the node has, or is about to have, in its plane: the hub chooses the plane's shape by it."""
     @_builtins.property
     def rules_versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Rules version in use per namespace."""
@@ -229,10 +236,11 @@ class Hello(_message.Message):
         ledger_incarnation: _builtins.bytes = ...,
         software: _builtins.str = ...,
         published_sequence: _builtins.int = ...,
+        tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "federation", b"federation", "incarnation", b"incarnation", "ledger_incarnation", b"ledger_incarnation", "manifest_hash", b"manifest_hash", "notice_cursor", b"notice_cursor", "published_sequence", b"published_sequence", "rules_versions", b"rules_versions", "software", b"software"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "federation", b"federation", "incarnation", b"incarnation", "ledger_incarnation", b"ledger_incarnation", "manifest_hash", b"manifest_hash", "notice_cursor", b"notice_cursor", "published_sequence", b"published_sequence", "rules_versions", b"rules_versions", "software", b"software", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -266,7 +274,7 @@ class Welcome(_message.Message):
     ledger_sequence: _builtins.int
     """The party's published sequence in the ledger."""
     plane_log2_slots: _builtins.int
-    """Slots of a plane are 2 to this power."""
+    """Slots of the party's plane are 2 to this power. Planes of other parties may have other shapes."""
     plane_hashes: _builtins.int
     """Slots that a token sets."""
     max_items: _builtins.int
@@ -314,7 +322,7 @@ class SnapshotBegin(_message.Message):
     sequence: _builtins.int
     """All values published at or below this number are in it."""
     log2_slots: _builtins.int
-    """As in Welcome."""
+    """As in Welcome, or in a PlaneShape of this session."""
     hashes: _builtins.int
     """As in Welcome."""
     def __init__(
@@ -404,25 +412,29 @@ Global___SnapshotInstalled: _TypeAlias = SnapshotInstalled  # noqa: Y015
 
 @_typing.final
 class Publish(_message.Message):
-    """A delta of the plane. Next free number: 3."""
+    """A delta of the plane. Next free number: 4."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
+    LOG2_SLOTS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Sequence after this delta; ascending."""
     slots: _builtins.bytes
     """Slots to set, uint32 little-endian each."""
+    log2_slots: _builtins.int
+    """The shape that they are of: that of Welcome, or of a PlaneShape of this session; 0 for that of Welcome."""
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         slots: _builtins.bytes = ...,
+        log2_slots: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "slots", b"slots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log2_slots", b"log2_slots", "sequence", b"sequence", "slots", b"slots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -507,6 +519,30 @@ class BarrierReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BarrierReply: _TypeAlias = BarrierReply  # noqa: Y015
+
+@_typing.final
+class PlaneShape(_message.Message):
+    """The recipient's plane has become too small for what it holds: from now on its deltas are of this shape, and it sends a
+    snapshot of it, in this session. Until then the hub goes on with the plane that it has. Next free number: 2.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOG2_SLOTS_FIELD_NUMBER: _builtins.int
+    log2_slots: _builtins.int
+    """Slots of the plane are 2 to this power; more than were named before in this session."""
+    def __init__(
+        self,
+        *,
+        log2_slots: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log2_slots", b"log2_slots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlaneShape: _TypeAlias = PlaneShape  # noqa: Y015
 
 @_typing.final
 class Presence(_message.Message):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 ACKNOWLEDGEMENT_S: Final = 120.0
 # After these there may be something to publish or to ask.
 _WORK_AFTER: Final = frozenset(
-    {"welcome", "snapshot_installed", "published", "check_refused", "certificate", "presence"}
+    {"welcome", "snapshot_installed", "published", "check_refused", "certificate", "presence", "plane_shape"}
 )
 
 
@@ -86,6 +86,7 @@ class NodeCore:
             "notice": self._on_notice,
             "presence": self._on_presence,
             "operation_event": self._on_operation_event,
+            "plane_shape": self._on_plane_shape,
         }
 
     def use_identity(self, identity: Identity) -> None:
@@ -116,6 +117,7 @@ class NodeCore:
                 ledger_incarnation=self._store.ledger_incarnation(),
                 software=concordat.__version__,
                 published_sequence=self._store.published_through(),
+                tokens=self._publisher.tokens(),
             )
         )
 
@@ -293,6 +295,10 @@ class NodeCore:
         self._presence = tuple(frame.presence.attached)
         if self._publisher.installed:
             self._asker.presence(self._presence)
+        return []
+
+    def _on_plane_shape(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
+        self._publisher.reshape(frame.plane_shape.log2_slots)
         return []
 
     def _on_operation_event(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:

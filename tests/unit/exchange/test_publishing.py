@@ -98,7 +98,7 @@ def test_one_delta_is_under_way_at_a_time(node: Party) -> None:
 
 
 def test_deltas_may_come_between_the_chunks_of_a_snapshot(node: Party, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher, "CHUNK_BYTES", 64)
+    monkeypatch.setattr(publisher.Publisher, "chunk_bytes", 64)
     node.submit(ONE)
     hub = HubByHand(node)
     frames = hub.welcome()

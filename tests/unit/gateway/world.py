@@ -88,7 +88,9 @@ class Hub:
             effects, self.held = self.held + effects, []
         for effect in effects:
             self._carry_out(effect)
-        return bool(effects)
+        busy = self.exchange.busy
+        self.exchange.work()
+        return bool(effects) or busy
 
     def _carry_out(self, effect: Effect) -> None:
         if (self.hold_writes and isinstance(effect, Write)) or (self.hold_reads and isinstance(effect, ReadSequences)):
