@@ -43,9 +43,6 @@ MEMORY_BYTES: Final = 2 << 30
 FALSE_POSITIVES: Final = 0.005
 """Aimed at for each party; where the memory does not allow it, there are more."""
 _CROWDED: Final = 1.5 * FALSE_POSITIVES
-# A step writes so many slots: a few milliseconds.
-_GROWN_AT_ONCE: Final = 1 << 18
-_INSTALLED_AT_ONCE: Final = 1 << 21
 
 
 @dataclass(slots=True)
@@ -69,6 +66,10 @@ class _Install:
 
 class RoutingTable:
     """The planes of any number of parties; `versions` counts the changes of each."""
+
+    # Slots that one step writes: a few milliseconds.
+    grown_at_once = 1 << 18
+    installed_at_once = 1 << 21
 
     def __init__(
         self, parties: tuple[str, ...], *, log2_slots: int, hashes: int, memory_bytes: int = MEMORY_BYTES
@@ -197,7 +198,7 @@ class RoutingTable:
             ProtocolError: It has a shape that no tables have.
         """
         log2_slots = (bits.size << 3).bit_length() - 1
-        if bits.size << 3 != 1 << log2_slots or not MIN_LOG2_SLOTS <= log2_slots <= self.target_log2:
+        if bits.size & (bits.size - 1) or not MIN_LOG2_SLOTS <= log2_slots <= self.target_log2:
             raise ProtocolError("a plane has another shape than the tables")
         self._jobs.append(_Install(self.index(party), bits, log2_slots, done))
         if len(self._jobs) == 1:
@@ -233,8 +234,8 @@ class RoutingTable:
             self.work()
 
     def _grow_on(self, job: _Growth) -> None:
-        end = min(job.at + _GROWN_AT_ONCE, job.columns.size)
-        step = min(_GROWN_AT_ONCE, self._live.size)
+        end = min(job.at + self.grown_at_once, job.columns.size)
+        step = min(self.grown_at_once, self._live.size)
         for start in range(job.at, end, step):
             job.columns.copy(self._live, start, step)
         job.at = end
@@ -244,8 +245,8 @@ class RoutingTable:
             self._jobs.popleft()
 
     def _install_on(self, job: _Install) -> None:
-        end = min(job.at + _INSTALLED_AT_ONCE, self._live.size)
-        step = min(_INSTALLED_AT_ONCE, job.bits.size << 3, self._live.size)
+        end = min(job.at + self.installed_at_once, self._live.size)
+        step = min(self.installed_at_once, job.bits.size << 3, self._live.size)
         for start in range(job.at, end, step):
             self._live.replace(job.number, job.bits, start, step)
         job.at = end
