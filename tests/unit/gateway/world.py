@@ -173,6 +173,7 @@ class Node:
     values: dict[str, bytes] = field(default_factory=dict)
     sequence: int = 0
     published: int = 0
+    tokens: int = 0
     """Acknowledged as durable."""
     index_sequence: int | None = None
     links: list[Link] = field(default_factory=list)
@@ -230,6 +231,7 @@ class Node:
             notice_cursor=self.cursor,
             ledger_incarnation=self.ledger,
             published_sequence=self.published,
+            tokens=self.tokens,
         )
 
     def keep(self, *values: str) -> list[str]:

@@ -1,0 +1,148 @@
+"""The routing filter: how long nodes and hub take for planes of many tokens, and what one look-up costs.
+
+Rows: `build` a node's plane, `install` one at the hub, `route` 1 000 tokens against all planes, `grow` the tables to
+twice as many slots with a delta amid it, and the memory of the standing planes. Tokens are random, as real ones are. All
+times are CPU seconds of one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from bench.machine import GIB, Needs
+from concordat.planes import PlaneBits, fitting_log2, slots_of
+from gateway.planes import FALSE_POSITIVES, RoutingTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.rows import Context
+
+HASHES: Final = 4
+ASKED: Final = 1000
+_BLOCK: Final = 1 << 17
+_ROUNDS: Final = 50
+_FOREIGN: Final = 1_000_000
+
+
+def needs(context: Context) -> Needs:
+    """Return what it takes: the tables while they grow, and a plane that is made."""
+    return Needs(memory=3 * GIB if context.large else GIB // 2)
+
+
+def rows(context: Context) -> list[dict[str, Any]]:
+    """Measure 26 parties: 1 million tokens each, or 10 million."""
+    return measure(26, 10_000_000 if context.large else 1_000_000)
+
+
+def measure(parties: int, tokens: int) -> list[dict[str, Any]]:
+    """Measure so many parties with so many tokens each.
+
+    Returns:
+        Fields of `Row`; `exact` says that no token of any party was missed.
+    """
+    suffix = f"{parties}x{tokens // 1_000_000}M" if tokens >= 1_000_000 else f"{parties}x{tokens}"
+    names = tuple(f"party {number}" for number in range(parties))
+    shape = fitting_log2(tokens, HASHES, FALSE_POSITIVES)
+    table = RoutingTable(names, log2_slots=21, hashes=HASHES, memory_bytes=1 << 40)
+    table.grow(shape)
+    table.finish()
+    built, installed, longest = [], [], 0.0
+    for number, name in enumerate(names):
+        began = time.thread_time()
+        plane = _plane(number, tokens, shape)
+        bits = np.frombuffer(plane.piece(0, plane.size), dtype=np.uint8).copy()
+        built.append(time.thread_time() - began)
+        began = time.thread_time()
+        table.install(name, bits)
+        longest = max(longest, _finish(table))
+        installed.append(time.thread_time() - began)
+    exact = _none_missed(table, tokens)
+    false = [table.false_positives(name) for name in names]
+    memory = {"bytes": table.nbytes, "log2_slots": shape, "bytes a token": table.nbytes / (parties * tokens)}
+    seen = {"false positives a party": float(np.mean(_false(table))), "by fill": float(np.mean(false))}
+    return [
+        _row(f"planes-build-{suffix}", exact, _median(built), {"log2_slots": shape, "bytes": plane.size}),
+        _row(f"planes-install-{suffix}", exact, _median(installed), {"longest step s": longest}),
+        _row(f"planes-route-{suffix}", exact, _route(table), {"tokens": ASKED, **seen}),
+        _row(f"planes-{suffix}", exact, 0.0, memory | seen),
+        _grow(table, suffix, tokens),
+    ]
+
+
+def _grow(table: RoutingTable, suffix: str, tokens: int) -> dict[str, Any]:
+    log2_slots = table.log2_slots
+    late = _tokens(10**6, 4096)
+    began = time.thread_time()
+    table.grow(log2_slots + 1)
+    table.work()
+    delta = time.thread_time()
+    table.merge_delta(table.parties[0], slots_of(late, log2_slots, HASHES), log2_slots)
+    delta = time.thread_time() - delta
+    peak = table.nbytes
+    longest = _finish(table)
+    took = time.thread_time() - began
+    exact = _none_missed(table, tokens) and bool(table.positions(table.route(late), table.parties[0]).size == 4096)
+    details = {"log2_slots": table.log2_slots, "bytes at most": peak, "longest step s": longest, "delta s": delta}
+    return _row(f"planes-grow-{suffix}", exact, took, details)
+
+
+def _tokens(seed: int, count: int) -> bytes:
+    return np.random.default_rng(seed).bytes(16 * count)
+
+
+def _blocks(number: int, tokens: int) -> Iterator[bytes]:
+    for start in range(0, tokens, _BLOCK):
+        yield _tokens(number * 1000 + start // _BLOCK, min(_BLOCK, tokens - start))
+
+
+def _plane(number: int, tokens: int, shape: int) -> PlaneBits:
+    plane = PlaneBits(shape, HASHES)
+    for block in _blocks(number, tokens):
+        plane.add(block)
+    return plane
+
+
+def _none_missed(table: RoutingTable, tokens: int) -> bool:
+    """Ask every party for the first and the last block of what it has."""
+    for number, party in enumerate(table.parties):
+        for at in {0, (tokens - 1) // _BLOCK}:
+            held = _tokens(number * 1000 + at, min(_BLOCK, tokens - at * _BLOCK))
+            if table.positions(table.route(held), party).size != len(held) // 16:
+                return False
+    return True
+
+
+def _false(table: RoutingTable) -> list[float]:
+    masks = table.route(_tokens(10**9, _FOREIGN))
+    return [table.positions(masks, party).size / _FOREIGN for party in table.parties]
+
+
+def _route(table: RoutingTable) -> float:
+    asked = [_tokens(10**7 + number, ASKED) for number in range(_ROUNDS)]
+    took = []
+    for tokens in asked:
+        began = time.perf_counter()
+        table.route(tokens)
+        took.append(time.perf_counter() - began)
+    return _median(took)
+
+
+def _finish(table: RoutingTable) -> float:
+    longest = 0.0
+    while table.busy:
+        began = time.thread_time()
+        table.work()
+        longest = max(longest, time.thread_time() - began)
+    return longest
+
+
+def _median(took: list[float]) -> float:
+    return float(np.median(took))
+
+
+def _row(name: str, exact: bool, seconds: float, details: dict[str, Any]) -> dict[str, Any]:  # noqa: FBT001 -- a field
+    return {"name": name, "exact": exact, "seconds": seconds, "details": details}
