@@ -5,7 +5,8 @@
 Tokens are uniform, as an OPRF's are. One in a hundred of each source is drawn from a pool that all share, four times as
 large as what one source draws; how many tokens two or more sources hold comes out of that, and nothing here knows it.
 Numbers come from Philox by seed, source and block, so that the same shape is always the same files, which are kept.
-`FOLDER/00/` and so on hold one source each: `high`, `low` (n) u64, `confirm`, `reference` (n, 16) u8, `class` (n) u8.
+`FOLDER/00/` and so on hold one source each: `high`, `low` u64 and `class` u8, (n); `answer` (n), what a node answers for a
+row, as it would have it when it joins (concordat.protocol.sweep_frames.ANSWER).
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from concordat.protocol.sweep_frames import ANSWER
 from concordat.tokens import NAMESPACE_NUMBERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FORMAT: Final = 1
-COLUMNS: Final = ("high", "low", "confirm", "reference", "class")
-ROW_BYTES: Final = 8 + 8 + 16 + 16 + 1
+FORMAT: Final = 2
+COLUMNS: Final = ("high", "low", "class", "answer")
+ROW_BYTES: Final = 8 + 8 + 1 + ANSWER.itemsize
 SHARED_OF: Final = 100
 POOL: Final = 4
 BLOCK: Final = 1 << 16
@@ -174,9 +176,8 @@ def _source(folder: Path, shape: Shape, number: int) -> None:
 
 
 def _file(folder: Path, name: str, size: int) -> np.memmap[Any, Any]:
-    width: tuple[int, ...] = (size, 16) if name in {"confirm", "reference"} else (size,)
-    kind = np.uint64 if name in {"high", "low"} else np.uint8
-    return np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.dtype(kind), width)
+    kinds = {"high": np.dtype(np.uint64), "low": np.dtype(np.uint64), "class": np.dtype(np.uint8), "answer": ANSWER}
+    return np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kinds[name], (size,))
 
 
 def _block(random: np.random.Generator, block: int, bits: int, size: int, common: Part) -> Part:
@@ -199,13 +200,12 @@ def _columns(random: np.random.Generator, part: Part) -> dict[str, npt.NDArray[A
     grades = random.integers(0, 3, (2, size), np.uint8) * assessed
     # Equal values have equal match secrets, hence equal confirms: here a hash of the token stands for them.
     confirm = np.stack((_mixed(part.high ^ part.low), _mixed(part.low + np.uint64(1))), axis=1)
-    return {
-        "high": part.high,
-        "low": part.low,
-        "confirm": confirm.view(np.uint8).reshape(size, 16),
-        "reference": random.integers(0, _U64, (size, 2), np.uint64).view(np.uint8).reshape(size, 16),
-        "class": part.namespace | grades[0] << 4 | grades[1] << 6,
-    }
+    answer = np.empty(size, ANSWER)
+    answer["high"], answer["low"] = part.high, part.low
+    answer["confirm"] = confirm.view(np.uint8).reshape(size, 16)
+    answer["reference"] = random.integers(0, _U64, (size, 2), np.uint64).view(np.uint8).reshape(size, 16)
+    answer["class"] = part.namespace | grades[0] << 4 | grades[1] << 6
+    return {"high": part.high, "low": part.low, "class": answer["class"], "answer": answer}
 
 
 def _mixed(words: Words) -> Words:

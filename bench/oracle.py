@@ -30,7 +30,8 @@ def answer(folder: Path) -> dict[str, Any]:
 
 
 def _opened(source: Path) -> dict[str, Any]:
-    return {name: np.load(source / f"{name}.npy", mmap_mode="r") for name in ("high", "low", "class", "confirm")}
+    found = {name: np.load(source / f"{name}.npy", mmap_mode="r") for name in ("high", "low", "class", "answer")}
+    return {**found, "confirm": found.pop("answer")["confirm"]}
 
 
 def _cut(source: dict[str, Any], byte: int) -> dict[str, Any]:

@@ -260,12 +260,6 @@ async def _take_part(
 
 def _columns(source: Path) -> SweepColumns:
     high = data.column(source, "high")
-    return SweepColumns(
-        high=high,
-        low=data.column(source, "low"),
-        confirm=data.column(source, "confirm"),
-        reference=data.column(source, "reference"),
-        classes=data.column(source, "class"),
-        # Secrets are for pairs, and there are none here.
-        secret=np.broadcast_to(np.zeros(32, np.uint8), (len(high), 32)),
-    )
+    # Secrets are for pairs, and there are none here.
+    none = np.broadcast_to(np.zeros(32, np.uint8), (len(high), 32))
+    return SweepColumns(high=high, answer=data.column(source, "answer"), secret=none)

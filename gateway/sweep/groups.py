@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from concordat.errors import ProtocolError
-from concordat.protocol.sweep_frames import ANSWER
+from concordat.protocol.sweep_frames import ANSWER, PIECE
 from concordat.tokens import REFERENCE_BYTES
 from gateway.sweep.declaration import CLASSES, Bytes, Numbers
 
@@ -99,34 +99,59 @@ def confirmed(answers: Mapping[int, Candidates]) -> Rows:
     low = np.concatenate([answers[party].low for party in parties])
     # A stable sort is fast on the sorted runs that these are. First words are equal by chance once in 2^64.
     order = np.argsort(high, kind="stable")
-    same = high[order][1:] == high[order][:-1]
-    if (same & (low[order][1:] != low[order][:-1])).any():
-        order = np.lexsort((low, high))
-        same = (high[order][1:] == high[order][:-1]) & (low[order][1:] == low[order][:-1])
+    high, low = high[order], low[order]
+    same_word = high[1:] == high[:-1]
+    if (same_word & (low[1:] != low[:-1])).any():
+        again = np.lexsort((low, high))
+        order, high, low = order[again], high[again], low[again]
+    same = (high[1:] == high[:-1]) & (low[1:] == low[:-1])
     company = np.append(same, False) | np.concatenate(([False], same))
     order = order[company]
-    high, low = high[order], low[order]
-    same_token = (high[1:] == high[:-1]) & (low[1:] == low[:-1])
-    answer = np.concatenate([answers[party].answer for party in parties])[order]
-    confirms = np.ascontiguousarray(answer["confirm"]).view(np.uint64)
-    classes = np.ascontiguousarray(answer["class"])
-    namespace = classes & NAMESPACE_BITS
-    same_value = same_token & (confirms[1:] == confirms[:-1]).all(axis=1) & (namespace[1:] == namespace[:-1])
-    if (same_token & ~same_value).any():
-        # Somebody answers with another value, or only with a token that it saw: equal values must become neighbours.
-        token = np.cumsum(np.concatenate(([True], ~same_token)))
-        regrouped = np.lexsort((*confirms.T, namespace, token))
-        order, token, confirms = order[regrouped], token[regrouped], confirms[regrouped]
-        answer, classes, namespace = answer[regrouped], classes[regrouped], namespace[regrouped]
-        same_value = (token[1:] == token[:-1]) & (confirms[1:] == confirms[:-1]).all(axis=1)
-        same_value &= namespace[1:] == namespace[:-1]
+    token = np.cumsum(~np.concatenate(([False], same)))[company]
+    # As pieces without fields, which numpy copies at once.
+    pieces = np.concatenate([answers[party].answer.view(PIECE) for party in parties])[order]
+    answer = pieces.view(ANSWER)
+    # Sorted already where all holders of a token answer alike; else equal values must become neighbours.
+    values = _Values.of(token, answer)
+    alike = values.same()
+    regrouped = not (alike | (token[1:] != token[:-1])).all()
+    if regrouped:
+        again = values.order()
+        order, answer = order[again], pieces[again].view(ANSWER)
+        alike = _Values.of(token[again], answer).same()
     rows = np.empty(len(order), ROW)
-    rows["start"] = np.concatenate(([True], ~same_value)) if len(order) else 0
+    rows["start"] = ~np.concatenate(([False], alike))[: len(order)]
     rows["party"] = np.repeat(np.array(parties, np.uint8), [len(answers[party]) for party in parties])[order]
-    rows["class"] = classes
+    rows["class"] = answer["class"]
     rows["reference"] = answer["reference"]
     rows["row"] = np.concatenate([answers[party].rows for party in parties])[order]
-    return of_two_or_more(rows)
+    return of_two_or_more(rows) if regrouped else rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """What makes rows one value: equal token, equal confirm, equal namespace."""
+
+    token: Numbers
+    first: npt.NDArray[np.uint64]
+    second: npt.NDArray[np.uint64]
+    namespace: Bytes
+
+    @classmethod
+    def of(cls, token: Numbers, answer: Answers) -> Self:
+        confirm = np.ascontiguousarray(answer["confirm"]).view(np.uint64)
+        return cls(token, confirm[:, 0], confirm[:, 1], answer["class"] & NAMESPACE_BITS)
+
+    def same(self) -> npt.NDArray[np.bool_]:
+        """Return which rows are of the value of the row before, from the second row on."""
+        result = self.token[1:] == self.token[:-1]
+        for column in (self.first, self.second, self.namespace):
+            result &= column[1:] == column[:-1]
+        return result
+
+    def order(self) -> Numbers:
+        """Return an order in which rows of one value are neighbours, by participant as before."""
+        return np.lexsort((self.second, self.first, self.namespace, self.token))
 
 
 def of_two_or_more(rows: Rows, parties: Collection[int] | None = None) -> Rows:

@@ -27,7 +27,7 @@ from concordat.protocol.macs import (
     equal,
     pair_mac,
 )
-from concordat.protocol.sweep_frames import Cut, Encoder, packed
+from concordat.protocol.sweep_frames import PIECE, Cut, Encoder, packed
 from concordat.rpc.client import translate
 from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES, column
 from concordat.wire.v1 import sweep_pb2 as wire
@@ -176,7 +176,7 @@ class SweepParty:
         rows = positions + first
         answer = wire.SweepCandidates(
             window=want.window,
-            rows=self._rows.answer[rows].tobytes(),
+            rows=self._rows.answer.view(PIECE)[rows].tobytes(),
         )
         frames = self._windows(want.below)
         if frames:
