@@ -67,19 +67,28 @@ class PlaneColumns:
             masks[:, word] = found
         return masks
 
-    def add(self, number: int, slots: NDArray[np.uint32], log2_slots: int) -> float:
-        """Set slots of a plane of any size for a party; return which part of the plane was not set before."""
+    def add(self, number: int, slots: NDArray[np.uint32], log2_slots: int, *, below: int | None = None) -> float:
+        """Set slots of a plane of any size for a party; return which part of the plane was not set before.
+
+        Args:
+            number: Of the party.
+            slots: Of whatever shape.
+            log2_slots: Of the plane that they are of.
+            below: Only those of the table that are below this one.
+        """
         table, bit = self._bit(number)
+        below = self.size if below is None else below
         if log2_slots > self.log2_slots:
             slots = slots & np.uint32(self.size - 1)
         repeats = table.reshape(-1, min(1 << log2_slots, self.size))
         at = slots.reshape(-1).astype(np.intp)
         fresh = 0
-        for part in repeats:
-            found = part[at]
-            fresh += at.size - int(np.count_nonzero(found & bit))
+        for start, part in zip(range(0, below, repeats.shape[1]), repeats, strict=False):
+            here = at if start + part.size <= below else at[at < below - start]
+            found = part[here]
+            fresh += here.size - int(np.count_nonzero(found & bit))
             # Repeated slots are safe: every repetition writes the same value.
-            part[at] = found | bit
+            part[here] = found | bit
         return fresh / self.size
 
     def replace(self, number: int, bits: NDArray[np.uint8], start: int, count: int) -> None:

@@ -179,7 +179,8 @@ class RoutingTable:
         self._filled[number] += self._live.add(number, slots, shape)
         for job in self._jobs:
             if isinstance(job, _Growth):
-                job.columns.add(number, slots, shape)
+                # What is still to be copied brings it along; new memory that is touched here and there takes long.
+                job.columns.add(number, slots, shape, below=job.at)
             elif job.number == number:
                 set_bits(job.bits, reshape_slots(slots, shape, job.log2_slots))
         self.touch(party)
