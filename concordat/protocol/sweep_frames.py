@@ -119,7 +119,7 @@ class Encoder:
 
     def __init__(self, cut: Cut) -> None:
         self._cut = cut
-        self._prefixes = np.empty(0, np.uint64)
+        self._prefixes = np.empty(1, np.uint64)
         self._gaps = np.empty(0, np.uint64)
 
     def encode(self, high: Prefixes, window: int) -> Words:

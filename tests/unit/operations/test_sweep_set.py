@@ -6,13 +6,12 @@ import dataclasses
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
 from concordat.errors import UnavailableError
 from concordat.protocol.macs import confirm_macs
 from concordat.protocol.report import class_byte
-from concordat.tokens import MaskKey, column
+from concordat.tokens import MaskKey
 from concordat.vocabulary import Visibility
 from services.node.policy import SILENT, Policy
 from services.node.store.store import Store
@@ -104,11 +103,12 @@ def test_rows_ascend_by_sweep_token_and_stay_together(node: Store) -> None:
         )
         for at in range(50)
     }
-    found = column(rows.tokens(np.arange(50)), 16)
+    found = [answer["high"].tobytes() + answer["low"].tobytes() for answer in rows.answer]
     assert sorted(unsorted) == found
-    for at, token in enumerate(found):
-        assert unsorted[token] == (rows.secret[at].tobytes(), rows.reference[at].tobytes(), rows.classes[at])
-        assert rows.confirm[at].tobytes() == confirm_macs(rows.secret[at].tobytes(), bytes(16))
+    for at, (token, answer) in enumerate(zip(found, rows.answer, strict=True)):
+        assert rows.high[at] == answer["high"]
+        assert unsorted[token] == (rows.secret[at].tobytes(), answer["reference"].tobytes(), answer["class"])
+        assert answer["confirm"].tobytes() == confirm_macs(rows.secret[at].tobytes(), bytes(16))
 
 
 def test_representations_show_no_secret() -> None:
