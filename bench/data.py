@@ -176,7 +176,12 @@ def _source(folder: Path, shape: Shape, number: int) -> None:
 
 
 def _file(folder: Path, name: str, size: int) -> np.memmap[Any, Any]:
-    kinds = {"high": np.dtype(np.uint64), "low": np.dtype(np.uint64), "class": np.dtype(np.uint8), "answer": ANSWER}
+    kinds: dict[str, np.dtype[Any]] = {
+        "high": np.dtype(np.uint64),
+        "low": np.dtype(np.uint64),
+        "class": np.dtype(np.uint8),
+        "answer": ANSWER,
+    }
     return np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kinds[name], (size,))
 
 

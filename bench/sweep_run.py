@@ -173,8 +173,8 @@ async def _serve(root: Path, names: tuple[str, ...], settings: SweepSettings, to
     participants = tuple(sorted(str(load_home(root / "node" / name, clock=SystemClock()).identity) for name in names))
     charter = _Charter(OPERATION, participants, data.NAMESPACES)
     context = SweepContext(
-        store=_Store(),  # type: ignore[arg-type] -- what a sweep without a report needs of it
-        ledger=None,  # type: ignore[arg-type] -- no edges here
+        store=_Store(),  # type: ignore[arg-type]  # what a sweep without a report needs of it
+        ledger=None,  # type: ignore[arg-type]  # no edges here
         attached=lambda: participants,
         send_event=lambda _party, _event: None,
         identity=str(home.identity),
@@ -182,8 +182,8 @@ async def _serve(root: Path, names: tuple[str, ...], settings: SweepSettings, to
         clock=SystemClock(),
         settings=settings,
     )
-    sweep = _Measured(_Operation(charter), SWEEP_ID, context)  # type: ignore[arg-type] -- as above
-    servicer = SweepServicer(_Runner(sweep), settings)  # type: ignore[arg-type] -- as above
+    sweep = _Measured(_Operation(charter), SWEEP_ID, context)  # type: ignore[arg-type]  # as above
+    servicer = SweepServicer(_Runner(sweep), settings)  # type: ignore[arg-type]  # as above
     server = build_server(
         ServerSettings(address="127.0.0.1:0", drain_s=1),
         home=home,

@@ -12,6 +12,7 @@ import pytest
 
 from bench import data, oracle
 from concordat.protocol.report import gravest
+from concordat.protocol.sweep_frames import ANSWER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,11 +39,12 @@ def plant(folder: Path, sources: list[list[tuple[int, int, int]]]) -> None:
     for number, rows in enumerate(sources):
         source = folder / f"{number:02}"
         source.mkdir(parents=True)
-        columns = np.array([(high, low) for high, low, _ in sorted(rows)], np.uint64).reshape(-1, 2)
-        np.save(source / "high.npy", columns[:, 0])
-        np.save(source / "low.npy", columns[:, 1])
-        np.save(source / "class.npy", np.array([byte for _, _, byte in sorted(rows)], np.uint8))
-        np.save(source / "confirm.npy", np.repeat(columns.view(np.uint8).reshape(-1, 16), 1, axis=0))
+        high, low, classes = np.array(sorted(rows), np.uint64).reshape(-1, 3).T
+        answer = np.zeros(len(rows), ANSWER)
+        answer["confirm"] = np.stack((high, low), axis=1).view(np.uint8)
+        columns: dict[str, Any] = {"high": high, "low": low, "class": classes.astype(np.uint8), "answer": answer}
+        for name, values in columns.items():
+            np.save(source / f"{name}.npy", values)
 
 
 def test_the_oracle_agrees_with_sets_on_generated_data(tmp_path: Path) -> None:
@@ -69,11 +71,11 @@ def test_the_oracle_is_a_program_that_loads_no_part_of_concordat() -> None:
 def test_the_oracle_refuses_data_that_say_nothing(tmp_path: Path, broken: str) -> None:
     plant(tmp_path, [[(5, 5, 1)], [(5, 5, 1)]])
     if broken == "twice":
-        for name in ("high", "low", "class", "confirm"):
+        for name in data.COLUMNS:
             one = np.load(tmp_path / "00" / f"{name}.npy")
             np.save(tmp_path / "00" / f"{name}.npy", np.concatenate((one, one)))
     else:
-        np.save(tmp_path / "00" / "confirm.npy", np.zeros((1, 16), np.uint8))
+        np.save(tmp_path / "00" / "answer.npy", np.zeros(1, ANSWER))
     with pytest.raises(SystemExit, match="broken"):
         oracle.answer(tmp_path)
 
