@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 FIRST_REST_S: Final = 0.5
 LONGEST_REST_S: Final = 30.0
 CALL_TIMEOUT_S: Final = 20.0
+# On top of it, for each element: custodians that serve many parties at once answer large batches late, not never.
+ELEMENT_TIMEOUT_S: Final = 0.02
+MAX_UNFINISHED: Final = 64
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +75,8 @@ class _Standing:
     custodian: Custodian
     asked: Counter[Budget] = field(default_factory=Counter)
     spent_until: dict[Budget, float] = field(default_factory=dict)
+    left: dict[Budget, int] = field(default_factory=dict)
+    """What it last said is left of a quota."""
     rest_s: float = 0.0
     rests_until: float = 0.0
     why: str = ""
@@ -177,7 +182,7 @@ class CustodianPool:
         self._standings = {one.index: _Standing(one) for one in home.manifest.custodians}
         self._transport = transport or Direct(home)
         self._keys: dict[KeyClass, GroupKey] = {}
-        self._unfinished: dict[Budget, _Job] = {}
+        self._unfinished: dict[tuple[Budget, tuple[bytes, ...]], _Job] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -226,20 +231,23 @@ class CustodianPool:
             answers = await asyncio.gather(*(self._ask(one, job) for one in subset))
             tried.update(one.custodian.index for one in subset)
             job.verified.update({one.index: one for one in answers if one is not None})
-        del self._unfinished[job.budget]
+        self._unfinished.pop((job.budget, job.inputs), None)
         return await asyncio.to_thread(finalize, inputs, job.blinded, list(job.verified.values()), key)
 
     async def _job(
         self, inputs: tuple[bytes, ...], key_class: KeyClass, epoch: int, case: Justification, exercise: str
     ) -> _Job:
         """Return the batch that failed before, where it is the same and its requests still live; else a new one."""
-        budget = Budget(key_class, bool(exercise))
-        job = self._unfinished.get(budget)
-        same = job is not None and (job.inputs, job.case, job.exercise) == (inputs, case, exercise)
-        if job is None or not same or job.ends_at <= self._clock.now():
-            blinded = await asyncio.to_thread(blind, inputs)
-            ends_at = self._clock.now() + self._manifest.max_header_age_s
-            job = self._unfinished[budget] = _Job(inputs, blinded, key_class, epoch, case, ends_at, exercise)
+        budget, now = Budget(key_class, bool(exercise)), self._clock.now()
+        found = self._unfinished.get((budget, inputs))
+        if found is not None and (found.case, found.exercise) == (case, exercise) and found.ends_at > now:
+            return found
+        blinded = await asyncio.to_thread(blind, inputs)
+        ends_at = self._clock.now() + self._manifest.max_header_age_s
+        job = _Job(inputs, blinded, key_class, epoch, case, ends_at, exercise)
+        # A batch that is never asked for again, as its values were withdrawn, must not stay for ever.
+        live = [(key, one) for key, one in self._unfinished.items() if one.ends_at > now]
+        self._unfinished = {**dict(live[-MAX_UNFINISHED:]), (budget, inputs): job}
         return job
 
     def _choose(self, budget: Budget, number: int, *, without: Iterable[int]) -> list[_Standing]:
@@ -276,6 +284,12 @@ class CustodianPool:
         )
         return LONGEST_REST_S if len(waits) < self._manifest.threshold else waits[self._manifest.threshold - 1]
 
+    def quota_left(self, key_class: KeyClass, *, exercise: bool = False) -> int:
+        """Return what each of those last asked said is left, the least of it; 0 where fewer than t have said it."""
+        budget = Budget(key_class, exercise)
+        said = [one.left[budget] for one in self._standings.values() if not one.excluded and budget in one.left]
+        return 0 if len(said) < self._manifest.threshold else min(said)
+
     def forget_spent(self, key_class: KeyClass, *, exercise: bool = False) -> None:
         """Let custodians be asked again whose quota a batch did not fit into, for a smaller batch."""
         for one in self._standings.values():
@@ -287,7 +301,8 @@ class CustodianPool:
         job.requests[custodian.index] = request
         standing.asked[job.budget] += len(job.blinded)
         try:
-            reply = await self._transport.evaluate(custodian, request, timeout_s=self._timeout_s)
+            timeout_s = self._timeout_s + ELEMENT_TIMEOUT_S * len(job.blinded)
+            reply = await self._transport.evaluate(custodian, request, timeout_s=timeout_s)
             evaluation = Evaluation(custodian.index, reply.elements, reply.proof)
             share = custodian.public_share(job.key_class)
             found = await asyncio.to_thread(verify, job.blinded, evaluation, share)
@@ -298,6 +313,7 @@ class CustodianPool:
             self._rest(standing, error, job)
             return None
         standing.rest_s, standing.rests_until, standing.why = 0.0, 0.0, ""
+        standing.left[job.budget] = reply.quota_left
         return found
 
     def _request(self, custodian: Custodian, job: _Job) -> wire.EvaluateRequest:
@@ -331,7 +347,9 @@ class CustodianPool:
         standing.asked[job.budget] -= len(job.blinded)
         if error.code == "quota_exhausted":
             standing.spent_until[job.budget] = now + LONGEST_REST_S
-        else:
+            standing.left[job.budget] = 0
+        elif standing.rests_until <= now:
+            # Other batches that were under way fail with the first one; that is one failure.
             standing.rest_s = min(LONGEST_REST_S, 2 * standing.rest_s or self._first_rest_s)
             standing.rests_until = now + standing.rest_s
         _log.warning("a custodian does not serve: %s [%s]", error.message, error.code)
@@ -340,6 +358,9 @@ class CustodianPool:
         self, standing: _Standing, error: BadProofError, request: wire.EvaluateRequest, evaluation: Evaluation
     ) -> None:
         name = standing.custodian.spiffe.name
+        if standing.excluded:
+            # Another batch was under way with it.
+            return
         standing.excluded, standing.why = True, f"{name}: its proof did not hold; left out until the node restarts"
         evidence = {
             "request": hashlib.sha256(request.body).hexdigest(),

@@ -5,13 +5,16 @@
 
 What needs a token stands in the store as to be done and leaves it in the transaction that writes the token, so a token
 that is there is never asked for again. Batches hold values of one case, whose justification their requests carry. The
-arithmetic runs in threads; libsodium lets go of the interpreter.
+arithmetic runs in threads; libsodium lets go of the interpreter. Where quotas leave room, several batches are under
+way, so that this machine blinds and verifies some while custodians work on others; batches grow while they are quick.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.context import Context
@@ -20,19 +23,28 @@ from concordat import telemetry
 from concordat.custodians import Budget
 from concordat.errors import ConcordatError
 from concordat.identity.manifest import KeyClass
+from concordat.oprf.server import MAX_BATCH
 from concordat.tokens import LABEL_BYTES, SECRET_BYTES, TOKEN_BYTES, MaskKey, column, split_outputs, token_input
 from services.node.traces import CaseTraces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from concordat.clock import Clock
     from concordat.custodians import CustodianPool, Liar
     from concordat.identity.home import Home
-    from services.node.store.rows import Untokenised
+    from services.node.store.rows import Untokenised, UntokenisedRow
     from services.node.store.store import Store
 
-BATCH: Final = 1000
+BATCH: Final = MAX_BATCH
+FIRST_BATCH: Final = 256
+# A batch that takes less may be followed by a larger one; one that takes more by a smaller one, so that a node which is
+# stopped loses little and a custodian with many parties is not held by one.
+QUICK_S: Final = 2.0
+SLOW_S: Final = 10.0
+AT_ONCE: Final = 4
+# Batches of one look into the store; between two of them more urgent work is seen.
+BATCHES_OF_LOT: Final = 16
 IDLE_S: Final = 1.0
 SHORTEST_WAIT_S: Final = 0.05
 CONDITION: Final = "tokenise"
@@ -64,7 +76,8 @@ class Tokeniser:
         self._clock = clock
         self._on_tokens = on_tokens
         self._batch = batch
-        self._sizes = dict.fromkeys(_BUDGETS, batch)
+        self._sizes = dict.fromkeys(_BUDGETS, min(FIRST_BATCH, batch))
+        self._failed: dict[tuple[int, Budget, int, str], list[tuple[int, ...]]] = {}
         self._waits: dict[Budget, float] = {}
         self._troubles: dict[Budget, str] = {}
         self._told = ""
@@ -80,15 +93,58 @@ class Tokeniser:
 
         Trouble with custodians is no error here: it is noted, shown by `status`, and tried again later.
         """
+        return await self._turn(batches=1)
+
+    async def _turn(self, *, batches: int) -> int:
+        """Tokenise up to so many batches of what is most urgent; return how many tokens were made."""
         for epoch in self._manifest.epochs.in_force:
             for budget in _BUDGETS:
                 if self._waits.get(budget, 0.0) > self._clock.monotonic():
                     continue
                 name, size, exercise = budget.key_class.value, self._sizes[budget], budget.exercise
-                batch = await asyncio.to_thread(self._store.untokenised, epoch, name, size, exercise=exercise)
-                if batch is not None and await self._attempt(batch, budget):
-                    return len(batch.rows)
+                limit = size * (batches if self._at_once(budget) > 1 else 1) + self._failed_rows(budget)
+                lot = await asyncio.to_thread(self._store.untokenised, epoch, name, limit, exercise=exercise)
+                if lot is not None and (made := await self._lot(self._cut(lot, budget, size)[:batches], budget)):
+                    return made
         return 0
+
+    def _at_once(self, budget: Budget) -> int:
+        """Return how many batches may be under way: one where a quota may end with it, which is then used up (I7)."""
+        left = self._pool.quota_left(budget.key_class, exercise=budget.exercise)
+        return AT_ONCE if left >= 2 * AT_ONCE * self._sizes[budget] else 1
+
+    def _failed_rows(self, budget: Budget) -> int:
+        return sum(len(ids) for key, failed in self._failed.items() if key[1] == budget for ids in failed)
+
+    def _cut(self, lot: Untokenised, budget: Budget, size: int) -> list[Untokenised]:
+        """Cut a lot into batches: first those that failed as they were, for which custodians charge no second time."""
+        rows = {row.value_id: row for row in lot.rows}
+        cut: list[tuple[UntokenisedRow, ...]] = [
+            tuple(rows.pop(one) for one in ids)
+            for ids in self._failed.pop((lot.epoch, budget, lot.case_id, lot.domain), ())
+            if rows.keys() >= set(ids)
+        ]
+        rest = tuple(rows.values())
+        cut += [rest[at : at + size] for at in range(0, len(rest), size)]
+        return [replace(lot, rows=part) for part in cut]
+
+    async def _lot(self, batches: Iterable[Untokenised], budget: Budget) -> int:
+        """Tokenise batches of one lot; after a failure no other one is begun."""
+        waiting = deque(batches)
+        running: set[asyncio.Task[int]] = set()
+        made, failed = 0, False
+        try:
+            while running or (waiting and not failed):
+                while waiting and not failed and len(running) < self._at_once(budget):
+                    running.add(asyncio.create_task(self._attempt(waiting.popleft(), budget)))
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                numbers = [one.result() for one in done]
+                made, failed = made + sum(numbers), failed or 0 in numbers
+        finally:
+            for one in running:
+                one.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+        return made
 
     async def run(self, stop: asyncio.Event) -> None:
         """Tokenise until told to stop."""
@@ -101,7 +157,7 @@ class Tokeniser:
             while not stop.is_set():
                 self._work.clear()
                 try:
-                    made = await self.run_once()
+                    made = await self._turn(batches=BATCHES_OF_LOT)
                 except ConcordatError as error:
                     # The store itself: its disk is full, or another process holds it.
                     _log.warning("tokenising waits: %s [%s]", error.message, error.code)
@@ -119,19 +175,29 @@ class Tokeniser:
         waits = [until - now for until in self._waits.values() if until > now]
         return min([IDLE_S, *(max(SHORTEST_WAIT_S, one) for one in waits)])
 
-    async def _attempt(self, batch: Untokenised, budget: Budget) -> bool:
+    async def _attempt(self, batch: Untokenised, budget: Budget) -> int:
+        """Tokenise one batch; return its size, or 0 where it has to wait."""
+        begun = self._clock.monotonic()
         try:
             await self._tokenise(batch, budget.key_class)
         except ConcordatError as error:
-            self._wait(budget, error, len(batch.rows))
+            self._wait(budget, error, batch)
             await self._say()
-            return False
+            return 0
+        self._adapt(budget, len(batch.rows), self._clock.monotonic() - begun)
         self._troubles.pop(budget, None)
         self._waits.pop(budget, None)
         await self._say()
         if self._on_tokens is not None:
             self._on_tokens(len(batch.rows))
-        return True
+        return len(batch.rows)
+
+    def _adapt(self, budget: Budget, size: int, took_s: float) -> None:
+        """Make the next batches larger or smaller; none grows into the end of a quota."""
+        if took_s > SLOW_S:
+            self._sizes[budget] = max(min(FIRST_BATCH, self._batch), size // 2)
+        elif took_s < QUICK_S and size == self._sizes[budget] and self._at_once(budget) > 1:
+            self._sizes[budget] = min(self._batch, 2 * size)
 
     async def _tokenise(self, batch: Untokenised, key_class: KeyClass) -> None:
         with telemetry.span("tokenise", parent=Context()):
@@ -161,14 +227,17 @@ class Tokeniser:
             found = self._masks[epoch] = MaskKey(self._home.mask_key(epoch))
         return found
 
-    def _wait(self, budget: Budget, error: ConcordatError, size: int) -> None:
+    def _wait(self, budget: Budget, error: ConcordatError, batch: Untokenised) -> None:
         """Decide when to try again; what is left of a quota is used up in ever smaller batches (I7)."""
+        size = len(batch.rows)
         if error.code == "quota_exhausted" and size > 1:
             self._sizes[budget] = max(1, size // 2)
             self._pool.forget_spent(budget.key_class, exercise=budget.exercise)
             self._work.set()
             return
-        self._sizes[budget] = self._batch
+        self._sizes[budget] = max(self._sizes[budget], min(FIRST_BATCH, self._batch))
+        key = (batch.epoch, budget, batch.case_id, batch.domain)
+        self._failed.setdefault(key, []).append(tuple(row.value_id for row in batch.rows))
         rest_s = self._pool.retry_in_s(budget.key_class, exercise=budget.exercise)
         self._waits[budget] = self._clock.monotonic() + max(SHORTEST_WAIT_S, rest_s)
         self._troubles[budget] = f"{error.message} [{error.code}]"
