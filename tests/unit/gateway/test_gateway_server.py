@@ -103,8 +103,10 @@ async def serving_hub(folder: Path, ledger: Path) -> AsyncIterator[tuple[str, Hu
 
 
 @asynccontextmanager
-async def attached(folder: Path, address: str, name: str, *values: str) -> AsyncIterator[tuple[Node, RemoteLink]]:
-    """Attach a node over gRPC with stored values."""
+async def attached(
+    folder: Path, address: str, name: str, *values: str, tokens: int = 0
+) -> AsyncIterator[tuple[Node, RemoteLink]]:
+    """Attach a node over gRPC with stored values, which declares so many tokens."""
     home = load(folder, f"node/{name}")
     federation = Federation(home.manifest, {name: home.signing_key})
     clock: ManualClock = SystemClock()  # type: ignore[assignment]  # a clock is a clock
@@ -120,9 +122,11 @@ async def attached(folder: Path, address: str, name: str, *values: str) -> Async
             incarnation=b"i" * 16,
             epochs=list(manifest.live_epochs),
             notice_cursor=node.cursor,
+            tokens=tokens,
         )
         link.send(hello=hello)
         await until(lambda: bool(link.seen) or task.done())
+        node.log2_slots = link.seen[0].welcome.plane_log2_slots if link.seen else 0
         node.snapshot(link)  # type: ignore[arg-type]
         await until(lambda: any(f.WhichOneof("frame") == "snapshot_installed" for f in link.seen) or task.done())
         try:
@@ -144,6 +148,21 @@ async def test_a_check_over_real_streams_tells_both_and_brings_a_certificate(
         await until(lambda: told_once(nl, de))
         await until(lambda: check_id in nl.certificates)
         assert nl.states(check_id)["DE"] == "covered"
+
+
+async def test_planes_grow_while_the_hub_serves(federation_folder: Path, tmp_path: Path) -> None:
+    """Growth and a large plane take many steps of the loop, and what was published before is found after it (I3)."""
+    async with (
+        serving_hub(federation_folder, tmp_path / "ledger.db") as (address, hub),
+        attached(federation_folder, address, "DE", "x") as (de, de_link),
+        attached(federation_folder, address, "NL", "x", tokens=600_000) as (nl, link),
+    ):
+        assert (de.log2_slots, nl.log2_slots) == (21, 23)
+        de.publish("y", to=[de_link])  # type: ignore[list-item]  # as below
+        check_id = nl.check(*nl.keep("x", "y"), link=link)  # type: ignore[arg-type]
+        await until(lambda: check_id in nl.certificates and len(nl.told) == 2)
+        assert nl.states(check_id)["DE"] == "covered"
+        assert not hub._exchange.busy
 
 
 async def test_a_newer_session_ends_the_older_one_with_its_code(federation_folder: Path, tmp_path: Path) -> None:

@@ -174,6 +174,9 @@ class Node:
     sequence: int = 0
     published: int = 0
     tokens: int = 0
+    """As it declares."""
+    log2_slots: int = 0
+    """Shape of its plane, 0 for the manifest's."""
     """Acknowledged as durable."""
     index_sequence: int | None = None
     links: list[Link] = field(default_factory=list)
@@ -245,14 +248,17 @@ class Node:
         """Return the bitmap of all values."""
         manifest = self.federation.manifest
         tokens = b"".join(token(value) for value in self.values)
-        return bitmap(slots_of(tokens, manifest.plane_log2_slots, manifest.plane_hashes), manifest.plane_log2_slots)
+        shape = self.log2_slots or manifest.plane_log2_slots
+        return bitmap(slots_of(tokens, shape, manifest.plane_hashes), shape)
 
     def begin_snapshot(self, link: Link) -> bytes:
         """Take a snapshot of the index and announce it; return its bitmap."""
         manifest = self.federation.manifest
         link.send(
             snapshot_begin=session_pb2.SnapshotBegin(
-                sequence=self.sequence, log2_slots=manifest.plane_log2_slots, hashes=manifest.plane_hashes
+                sequence=self.sequence,
+                log2_slots=self.log2_slots or manifest.plane_log2_slots,
+                hashes=manifest.plane_hashes,
             )
         )
         return self.plane()
@@ -274,7 +280,7 @@ class Node:
         self.sequence += 1
         manifest = self.federation.manifest
         tokens = b"".join(token(value) for value in values)
-        slots = pack_slots(slots_of(tokens, manifest.plane_log2_slots, manifest.plane_hashes))
+        slots = pack_slots(slots_of(tokens, self.log2_slots or manifest.plane_log2_slots, manifest.plane_hashes))
         for link in [self.link] if to is None else to:
             link.send(publish=session_pb2.Publish(sequence=self.sequence, slots=slots))
 
