@@ -106,7 +106,7 @@ def rows(context: Context, plan: Plan = Plan()) -> list[Row]:
     events = Events()
     with tempfile.TemporaryDirectory(dir=context.folder) as folder:
         context.progress(f"live: writing the stores of the holders, {plan.tokens} values each")
-        world = World(Path(folder), tokens=plan.tokens, on_event=events.hear)
+        world = World(Path(folder), tokens=plan.tokens, custodians=plan.typed > 0, on_event=events.hear)
         with world:
             found = uvloop.run(_checks(world, plan, context))
             if plan.typed:
@@ -143,10 +143,11 @@ async def _asked(
 ) -> Row:
     """Measure so many checks of a size."""
     hits = [_hits(size, at) for at in range(number)]
-    # In another thread: an asker that does not answer its barriers meanwhile is absent.
-    questions = await asyncio.to_thread(
-        lambda: [writer.question(at % len(askers), size=size, hits=one) for at, one in enumerate(hits)]
-    )
+    questions = []
+    for at, one in enumerate(hits):
+        questions.append(writer.question(at % len(askers), size=size, hits=one))
+        # An asker that does not answer its barriers meanwhile is absent.
+        await asyncio.sleep(0)
     told_before = await asyncio.to_thread(world.told)
     before, own = world.cpu(), time.process_time()
     seconds = await drive(askers, questions, concurrent=concurrent)

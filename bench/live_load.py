@@ -22,6 +22,7 @@ from concordat.canon import RULES_VERSIONS
 from concordat.clock import MS
 from concordat.errors import UnavailableError
 from concordat.planes import bitmap, slots_of
+from concordat.protocol import several
 from concordat.protocol.check import EVERYONE, SignedHeader, audience_hash, sign_header
 from concordat.protocol.macs import answer_mac, ask_proofs, equal
 from concordat.rpc.client import channel, translate
@@ -152,6 +153,7 @@ class Asker:
             incarnation=secrets.token_bytes(16),
             rules_versions={one.value: v for one, v in RULES_VERSIONS.items() if one.value in manifest.rules_versions},
             epochs=manifest.live_epochs,
+            takes_several=True,
         )
         self._outgoing.put_nowait(session_pb2.NodeFrame(hello=hello))
         self._tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._read())]
@@ -168,12 +170,16 @@ class Asker:
 
     async def _write(self) -> None:
         while True:
-            await self._call.write(await self._outgoing.get())
+            frames, room = [await self._outgoing.get()], several.MAX_BYTES
+            while not self._outgoing.empty() and (room := room - frames[-1].ByteSize()) > 0:
+                frames.append(self._outgoing.get_nowait())
+            await self._call.write(several.node_message(frames))
 
     async def _read(self) -> None:
         try:
-            async for frame in self._call:
-                self._take(frame)
+            async for message in self._call:
+                for frame in several.frames_of(message):
+                    self._take(frame)
         except grpc.aio.AioRpcError as error:
             self._fail(translate(error, "the gateway").code)
         except Exception as error:

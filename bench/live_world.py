@@ -121,17 +121,21 @@ def fill(path: Path, holding: Holding, *, seed: int) -> None:
 class World:
     """A federation whose holders hold something; a context manager that stops all it started."""
 
-    def __init__(self, folder: Path, *, tokens: int, seed: int = 1, on_event: Callable[[str, Event], None]) -> None:
+    def __init__(
+        self, folder: Path, *, tokens: int, seed: int = 1, custodians: bool, on_event: Callable[[str, Event], None]
+    ) -> None:
         """Make folders and stores; nothing runs yet.
 
         Args:
             folder: Where all of it goes.
             tokens: Values of each holder.
             seed: Of what the holders hold.
+            custodians: Whether they run: only who makes tokens needs them.
             on_event: Told every event of every process, in some thread.
         """
         self.folder = folder
         self._on_event = on_event
+        self._with_custodians = custodians
         self._attached: set[str] = set()
         self._changed = threading.Condition()
         ports = free_ports(CUSTODIANS + 1)
@@ -161,7 +165,7 @@ class World:
     def _made(self) -> dict[str, Process]:
         gateway = next((self.folder / "federation" / "gateway").iterdir())
         arguments = {"gateway": ["gateway", "run", "--home", str(gateway)]}
-        for number in range(1, CUSTODIANS + 1):
+        for number in range(1, CUSTODIANS + 1) if self._with_custodians else ():
             arguments[f"c{number}"] = ["custodian", "run", "--home", str(self.home(f"c{number}", "custodian"))]
         for number in range(HOSTS):
             homes = [part for name in HOLDERS[number::HOSTS] for part in ("--home", str(self.home(name)))]

@@ -106,9 +106,10 @@ class Hub:
         self._channels[number] = (party, channel)
         return number, channel
 
-    def frame(self, session: int, frame: wire.NodeFrame) -> None:
-        """Take a frame."""
-        self._exchange.frame(session, frame)
+    def frames(self, session: int, frames: Sequence[wire.NodeFrame]) -> None:
+        """Take frames that came together, in their order."""
+        for frame in frames:
+            self._exchange.frame(session, frame)
         self._carry_out()
 
     def detach(self, session: int) -> None:

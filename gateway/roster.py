@@ -249,6 +249,7 @@ class Roster:
             presence=session_pb2.Presence(attached=self.attached_parties()),
             tick=self.tick,
             notice_cursor=highest,
+            takes_several=True,
         )
 
     def deliver(self, notices: Iterable[LedgerNotice]) -> None:

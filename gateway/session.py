@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from typing_extensions import override
 
 from concordat.errors import CATALOGUE, ConcordatError, UnavailableError
+from concordat.protocol import several
 from concordat.rpc.server import current_peer
 from concordat.wire.v1.session_pb2_grpc import SessionServiceServicer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from concordat.wire.v1 import session_pb2 as wire
     from gateway.rules import Limits
@@ -30,6 +31,8 @@ class Channel:
         self._filled = asyncio.Event()
         self._closed = asyncio.Event()
         self.code: str | None = None
+        self.takes_several = False
+        """Whether the node has said that it takes several frames in one message."""
 
     @property
     def waiting_bytes(self) -> int:
@@ -70,10 +73,20 @@ class Channel:
             await self._filled.wait()
             self._filled.clear()
             while self._queue:
-                tick, size, frame = self._queue.popleft()
-                self._bytes -= size
-                self._question_bytes -= size if tick else 0
-                await write(frame)
+                await write(self._next())
+
+    def _next(self) -> wire.HubFrame:
+        """Take out the next message: what waits shares it, as far as it has room."""
+        frames: list[wire.HubFrame] = []
+        room = several.MAX_BYTES
+        most = several.MAX_FRAMES if self.takes_several else 1
+        while self._queue and len(frames) < most and (not frames or self._queue[0][1] <= room):
+            tick, size, frame = self._queue.popleft()
+            self._bytes -= size
+            self._question_bytes -= size if tick else 0
+            room -= size
+            frames.append(frame)
+        return several.hub_message(frames)
 
 
 class Sessions(Protocol):
@@ -83,8 +96,8 @@ class Sessions(Protocol):
         """Take a stream of an authenticated party."""
         ...
 
-    def frame(self, session: int, frame: wire.NodeFrame) -> None:
-        """Take a frame."""
+    def frames(self, session: int, frames: Sequence[wire.NodeFrame]) -> None:
+        """Take frames that came together, in their order."""
         ...
 
     def detach(self, session: int) -> None:
@@ -103,7 +116,7 @@ class SessionServicer(SessionServiceServicer):
         """Carry frames both ways until either side ends the session."""
         number, channel = self._hub.open(str(current_peer()))
         tasks = {
-            asyncio.create_task(self._read(number, request_iterator)),
+            asyncio.create_task(self._read(number, channel, request_iterator)),
             asyncio.create_task(channel.drain(context.write)),
             asyncio.create_task(channel.closed()),
         }
@@ -120,9 +133,11 @@ class SessionServicer(SessionServiceServicer):
         for task in done:
             task.result()
 
-    async def _read(self, number: int, frames: AsyncIterator[wire.NodeFrame]) -> None:
-        async for frame in frames:
-            self._hub.frame(number, frame)
+    async def _read(self, number: int, channel: Channel, messages: AsyncIterator[wire.NodeFrame]) -> None:
+        async for message in messages:
+            if message.HasField("hello"):
+                channel.takes_several = message.hello.takes_several
+            self._hub.frames(number, several.frames_of(message))
 
 
 def _closing(code: str) -> ConcordatError:

@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class NodeFrame(_message.Message):
-    """Next free number: 15."""
+    """Next free number: 16."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -40,6 +40,7 @@ class NodeFrame(_message.Message):
     WITHDRAW_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
     FEEDBACK_FIELD_NUMBER: _builtins.int
+    SEVERAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -68,6 +69,8 @@ class NodeFrame(_message.Message):
     def receipt(self) -> _check_pb2.Receipt: ...
     @_builtins.property
     def feedback(self) -> _check_pb2.Feedback: ...
+    @_builtins.property
+    def several(self) -> Global___NodeFrames: ...
     def __init__(
         self,
         *,
@@ -85,20 +88,43 @@ class NodeFrame(_message.Message):
         withdraw: _check_pb2.Withdraw | None = ...,
         receipt: _check_pb2.Receipt | None = ...,
         feedback: _check_pb2.Feedback | None = ...,
+        several: Global___NodeFrames | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "barrier_reply", b"barrier_reply", "bye", b"bye", "check", b"check", "feedback", b"feedback", "frame", b"frame", "hello", b"hello", "notice_ack", b"notice_ack", "publish", b"publish", "receipt", b"receipt", "refusal", b"refusal", "snapshot_begin", b"snapshot_begin", "snapshot_chunk", b"snapshot_chunk", "snapshot_end", b"snapshot_end", "withdraw", b"withdraw"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "barrier_reply", b"barrier_reply", "bye", b"bye", "check", b"check", "feedback", b"feedback", "frame", b"frame", "hello", b"hello", "notice_ack", b"notice_ack", "publish", b"publish", "receipt", b"receipt", "refusal", b"refusal", "several", b"several", "snapshot_begin", b"snapshot_begin", "snapshot_chunk", b"snapshot_chunk", "snapshot_end", b"snapshot_end", "withdraw", b"withdraw"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "barrier_reply", b"barrier_reply", "bye", b"bye", "check", b"check", "feedback", b"feedback", "frame", b"frame", "hello", b"hello", "notice_ack", b"notice_ack", "publish", b"publish", "receipt", b"receipt", "refusal", b"refusal", "snapshot_begin", b"snapshot_begin", "snapshot_chunk", b"snapshot_chunk", "snapshot_end", b"snapshot_end", "withdraw", b"withdraw"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "barrier_reply", b"barrier_reply", "bye", b"bye", "check", b"check", "feedback", b"feedback", "frame", b"frame", "hello", b"hello", "notice_ack", b"notice_ack", "publish", b"publish", "receipt", b"receipt", "refusal", b"refusal", "several", b"several", "snapshot_begin", b"snapshot_begin", "snapshot_chunk", b"snapshot_chunk", "snapshot_end", b"snapshot_end", "withdraw", b"withdraw"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["hello", "snapshot_begin", "snapshot_chunk", "snapshot_end", "publish", "check", "answer", "barrier_reply", "notice_ack", "refusal", "bye", "withdraw", "receipt", "feedback"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["hello", "snapshot_begin", "snapshot_chunk", "snapshot_end", "publish", "check", "answer", "barrier_reply", "notice_ack", "refusal", "bye", "withdraw", "receipt", "feedback", "several"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
 Global___NodeFrame: _TypeAlias = NodeFrame  # noqa: Y015
 
 @_typing.final
+class NodeFrames(_message.Message):
+    """As HubFrames, for a gateway whose welcome says that it takes them. Next free number: 2."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeFrame]: ...
+    def __init__(
+        self,
+        *,
+        frames: _abc.Iterable[Global___NodeFrame] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeFrames: _TypeAlias = NodeFrames  # noqa: Y015
+
+@_typing.final
 class HubFrame(_message.Message):
-    """Next free number: 13."""
+    """Next free number: 14."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -114,6 +140,7 @@ class HubFrame(_message.Message):
     PRESENCE_FIELD_NUMBER: _builtins.int
     OPERATION_EVENT_FIELD_NUMBER: _builtins.int
     PLANE_SHAPE_FIELD_NUMBER: _builtins.int
+    SEVERAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -138,6 +165,8 @@ class HubFrame(_message.Message):
     def operation_event(self) -> Global___OperationEvent: ...
     @_builtins.property
     def plane_shape(self) -> Global___PlaneShape: ...
+    @_builtins.property
+    def several(self) -> Global___HubFrames: ...
     def __init__(
         self,
         *,
@@ -153,20 +182,45 @@ class HubFrame(_message.Message):
         presence: Global___Presence | None = ...,
         operation_event: Global___OperationEvent | None = ...,
         plane_shape: Global___PlaneShape | None = ...,
+        several: Global___HubFrames | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["barrier", b"barrier", "certificate", b"certificate", "check_received", b"check_received", "check_refused", b"check_refused", "frame", b"frame", "notice", b"notice", "operation_event", b"operation_event", "plane_shape", b"plane_shape", "presence", b"presence", "published", b"published", "question", b"question", "snapshot_installed", b"snapshot_installed", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["barrier", b"barrier", "certificate", b"certificate", "check_received", b"check_received", "check_refused", b"check_refused", "frame", b"frame", "notice", b"notice", "operation_event", b"operation_event", "plane_shape", b"plane_shape", "presence", b"presence", "published", b"published", "question", b"question", "several", b"several", "snapshot_installed", b"snapshot_installed", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["barrier", b"barrier", "certificate", b"certificate", "check_received", b"check_received", "check_refused", b"check_refused", "frame", b"frame", "notice", b"notice", "operation_event", b"operation_event", "plane_shape", b"plane_shape", "presence", b"presence", "published", b"published", "question", b"question", "snapshot_installed", b"snapshot_installed", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["barrier", b"barrier", "certificate", b"certificate", "check_received", b"check_received", "check_refused", b"check_refused", "frame", b"frame", "notice", b"notice", "operation_event", b"operation_event", "plane_shape", b"plane_shape", "presence", b"presence", "published", b"published", "question", b"question", "several", b"several", "snapshot_installed", b"snapshot_installed", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["welcome", "snapshot_installed", "published", "check_received", "check_refused", "question", "barrier", "certificate", "notice", "presence", "operation_event", "plane_shape"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["welcome", "snapshot_installed", "published", "check_received", "check_refused", "question", "barrier", "certificate", "notice", "presence", "operation_event", "plane_shape", "several"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
 Global___HubFrame: _TypeAlias = HubFrame  # noqa: Y015
 
 @_typing.final
+class HubFrames(_message.Message):
+    """Frames in their order, none of which holds several, in one message: for a node whose hello says that it takes them.
+    What waits while a message is being written shares the next one. Next free number: 2.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___HubFrame]: ...
+    def __init__(
+        self,
+        *,
+        frames: _abc.Iterable[Global___HubFrame] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HubFrames: _TypeAlias = HubFrames  # noqa: Y015
+
+@_typing.final
 class Hello(_message.Message):
-    """Next free number: 11."""
+    """Next free number: 12."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -200,6 +254,7 @@ class Hello(_message.Message):
     SOFTWARE_FIELD_NUMBER: _builtins.int
     PUBLISHED_SEQUENCE_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
+    TAKES_SEVERAL_FIELD_NUMBER: _builtins.int
     federation: _builtins.str
     """Federation name."""
     manifest_hash: _builtins.bytes
@@ -216,6 +271,8 @@ class Hello(_message.Message):
     """Highest sequence that a gateway has acknowledged as durable: a ledger that holds less was restored (C10)."""
     tokens: _builtins.int
     """Tokens that the node has, or is about to have, in its plane: the hub chooses the plane's shape by it."""
+    takes_several: _builtins.bool
+    """Whether the node takes several frames in one message."""
     @_builtins.property
     def rules_versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Rules version in use per namespace."""
@@ -237,10 +294,11 @@ class Hello(_message.Message):
         software: _builtins.str = ...,
         published_sequence: _builtins.int = ...,
         tokens: _builtins.int = ...,
+        takes_several: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "federation", b"federation", "incarnation", b"incarnation", "ledger_incarnation", b"ledger_incarnation", "manifest_hash", b"manifest_hash", "notice_cursor", b"notice_cursor", "published_sequence", b"published_sequence", "rules_versions", b"rules_versions", "software", b"software", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "federation", b"federation", "incarnation", b"incarnation", "ledger_incarnation", b"ledger_incarnation", "manifest_hash", b"manifest_hash", "notice_cursor", b"notice_cursor", "published_sequence", b"published_sequence", "rules_versions", b"rules_versions", "software", b"software", "takes_several", b"takes_several", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,7 +306,7 @@ Global___Hello: _TypeAlias = Hello  # noqa: Y015
 
 @_typing.final
 class Welcome(_message.Message):
-    """Next free number: 12."""
+    """Next free number: 13."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -263,6 +321,7 @@ class Welcome(_message.Message):
     PRESENCE_FIELD_NUMBER: _builtins.int
     TICK_FIELD_NUMBER: _builtins.int
     NOTICE_CURSOR_FIELD_NUMBER: _builtins.int
+    TAKES_SEVERAL_FIELD_NUMBER: _builtins.int
     gateway: _builtins.str
     """SPIFFE id of the gateway."""
     manifest_hash: _builtins.bytes
@@ -283,6 +342,8 @@ class Welcome(_message.Message):
     """Number of the running tick."""
     notice_cursor: _builtins.int
     """Highest notice of the party's list. A node that has not taken it yet has not caught up, and sends no snapshot (I9)."""
+    takes_several: _builtins.bool
+    """Whether the gateway takes several frames in one message."""
     @_builtins.property
     def presence(self) -> Global___Presence:
         """Presence of all nodes at this moment."""
@@ -301,10 +362,11 @@ class Welcome(_message.Message):
         presence: Global___Presence | None = ...,
         tick: _builtins.int = ...,
         notice_cursor: _builtins.int = ...,
+        takes_several: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["presence", b"presence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway", b"gateway", "ledger_incarnation", b"ledger_incarnation", "ledger_position", b"ledger_position", "ledger_sequence", b"ledger_sequence", "manifest_hash", b"manifest_hash", "max_items", b"max_items", "notice_cursor", b"notice_cursor", "plane_hashes", b"plane_hashes", "plane_log2_slots", b"plane_log2_slots", "presence", b"presence", "tick", b"tick"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway", b"gateway", "ledger_incarnation", b"ledger_incarnation", "ledger_position", b"ledger_position", "ledger_sequence", b"ledger_sequence", "manifest_hash", b"manifest_hash", "max_items", b"max_items", "notice_cursor", b"notice_cursor", "plane_hashes", b"plane_hashes", "plane_log2_slots", b"plane_log2_slots", "presence", b"presence", "takes_several", b"takes_several", "tick", b"tick"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -117,6 +117,7 @@ class NodeCore:
                 ledger_incarnation=self._store.ledger_incarnation(),
                 software=concordat.__version__,
                 published_sequence=self._store.published_through(),
+                takes_several=True,
                 tokens=self._publisher.tokens(),
             )
         )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 import grpc.aio
 
 from concordat.errors import ConcordatError, ProtocolError, RefusedError, UnavailableError
+from concordat.protocol import several
 from concordat.rpc.client import channel, translate
 from concordat.wire.v1 import session_pb2 as wire
 from concordat.wire.v1.session_pb2_grpc import SessionServiceStub
@@ -62,6 +63,8 @@ class _Stream:
     incoming: asyncio.Queue[wire.HubFrame] = field(default_factory=lambda: asyncio.Queue(QUEUE_FRAMES))
     notices: deque[wire.HubFrame] = field(default_factory=deque)
     """Notices wait apart: however many there are, questions and barriers are answered in time."""
+    takes_several: bool = False
+    """Whether the gateway has said that it takes several frames in one message."""
     outgoing: asyncio.Queue[wire.NodeFrame] = field(default_factory=lambda: asyncio.Queue(QUEUE_FRAMES))
 
 
@@ -158,13 +161,17 @@ class Session:
 
     async def _read(self, stream: _Stream) -> None:
         try:
-            async for frame in stream.call:
-                if frame.HasField("notice"):
-                    stream.notices.append(frame)
-                    if len(stream.notices) > MAX_NOTICES:
-                        raise ProtocolError("the gateway sends notices without waiting for their acknowledgement")
-                else:
-                    await stream.incoming.put(frame)
+            async for message in stream.call:
+                if message.HasField("welcome"):
+                    stream.takes_several = message.welcome.takes_several
+                for frame in several.frames_of(message):
+                    if frame.HasField("notice"):
+                        stream.notices.append(frame)
+                        if len(stream.notices) > MAX_NOTICES:
+                            raise ProtocolError("the gateway sends notices without waiting for their acknowledgement")
+                    else:
+                        await stream.incoming.put(frame)
+                        self._ping.set()
                 self._ping.set()
         except grpc.aio.AioRpcError as error:
             raise translate(error, "the gateway") from error
@@ -172,14 +179,15 @@ class Session:
 
     async def _write(self, stream: _Stream) -> None:
         while True:
-            frame = await stream.outgoing.get()
+            frames = await _next_frames(stream)
             try:
-                await stream.call.write(frame)
+                await stream.call.write(several.node_message(frames))
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 # The stream has ended; the reader hears why.
                 return
             finally:
-                stream.outgoing.task_done()
+                for _ in frames:
+                    stream.outgoing.task_done()
 
     async def _engine(self, stream: _Stream) -> None:
         """Hand frames and wake-ups to the core, and its frames to the writer, in order."""
@@ -231,6 +239,18 @@ class Session:
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+
+async def _next_frames(stream: _Stream) -> list[wire.NodeFrame]:
+    """Wait for a frame and take it out of the queue, with those that wait behind it and have room in its message."""
+    frames = [await stream.outgoing.get()]
+    if not stream.takes_several:
+        return frames
+    room = several.MAX_BYTES - frames[0].ByteSize()
+    while room > 0 and len(frames) < several.MAX_FRAMES and not stream.outgoing.empty():
+        frames.append(stream.outgoing.get_nowait())
+        room -= frames[-1].ByteSize()
+    return frames
 
 
 def _drain(stream: _Stream) -> list[wire.HubFrame]:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from concordat.protocol import several
 from concordat.wire.v1 import check_pb2, session_pb2
 from gateway.rules import Limits
 from gateway.session import Channel
@@ -72,3 +73,43 @@ def test_the_first_code_counts() -> None:
     channel.close("busy")
     channel.close("stopping")
     assert channel.code == "busy"
+
+
+async def test_what_waits_shares_a_message_where_the_node_takes_several() -> None:
+    channel = Channel(Limits())
+    channel.takes_several = True
+    frames = [presence("a"), question(), presence("b")]
+    for number, frame in enumerate(frames):
+        channel.put(frame, number)
+    (message,) = await taken(channel)
+    assert list(several.frames_of(message)) == frames
+
+
+async def test_a_frame_that_comes_alone_travels_as_it_is() -> None:
+    channel = Channel(Limits())
+    channel.takes_several = True
+    channel.put(presence("a"), 0)
+    assert await taken(channel) == [presence("a")]
+
+
+async def test_a_message_ends_where_its_room_ends() -> None:
+    channel = Channel(Limits())
+    channel.takes_several = True
+    frames = [question(several.MAX_BYTES), question(2), question(several.MAX_BYTES - 1), *[presence("a")] * 300]
+    for frame in frames:
+        channel.put(frame, 0)
+    messages = [several.frames_of(message) for message in await taken(channel)]
+    assert [one for message in messages for one in message] == frames
+    assert len(messages[0]) == 1
+    assert max(len(message) for message in messages) == several.MAX_FRAMES
+
+
+async def test_questions_of_a_tick_that_is_over_share_no_message() -> None:
+    channel = Channel(Limits())
+    channel.takes_several = True
+    channel.put(question(), 7)
+    channel.put(presence("a"), 0)
+    channel.put(question(2), 8)
+    channel.forget(7)
+    (message,) = await taken(channel)
+    assert list(several.frames_of(message)) == [presence("a"), question(2)]
