@@ -5,8 +5,8 @@
 Tokens are uniform, as an OPRF's are. One in a hundred of each source is drawn from a pool that all share, four times as
 large as what one source draws; how many tokens two or more sources hold comes out of that, and nothing here knows it.
 Numbers come from Philox by seed, source and block, so that the same shape is always the same files, which are kept.
-`FOLDER/00/` and so on hold one source each: `high`, `low` u64 and `class` u8, (n); `answer` (n), what a node answers for a
-row, as it would have it when it joins (concordat.protocol.sweep_frames.ANSWER).
+`FOLDER/00/` and so on hold one source each: `high`, `low` u64 and `class` u8, (n); `answer` (n), what a node answers
+for a row, as it would have it when it joins (concordat.protocol.sweep_frames.ANSWER).
 """
 
 from __future__ import annotations
