@@ -115,10 +115,9 @@ def _sweep(b: ir.IRBuilder, r: Element) -> tuple[Element, Vector]:
 
 def _canonical(b: ir.IRBuilder, r: Element) -> Element:
     """Return the one representative below p."""
-    for _ in range(2):
-        r, c = _sweep(b, r)
-        r = [b.add(r[0], _times_19(b, c)), *r[1:]]
-    # Now below 2^255; it is p or more exactly if adding 19 leaves the last limb.
+    r, c = _sweep(b, r)
+    r = [b.add(r[0], _times_19(b, c)), *r[1:]]
+    # Now below 2^255 + 19, less than twice p; it is p or more exactly if adding 19 leaves the last limb.
     _, q = _sweep(b, [b.add(r[0], _splat(19)), *r[1:]])
     return _sweep(b, [b.add(r[0], _times_19(b, q)), *r[1:]])[0]
 
