@@ -21,6 +21,7 @@ class SweepSettings:
 
     Attributes:
         join_s: How long the hub waits for attached participants to join.
+        prepare_s: How long it waits for those that say that they are preparing their sets, at least every `join_s`.
         inactivity_s: How long a participant may owe a frame; one whose stream broke may come back within it.
         total_s: How long the whole sweep may take before all that still owe are dropped.
         window_tokens: Tokens a participant and window to aim at.
@@ -33,6 +34,7 @@ class SweepSettings:
     """
 
     join_s: float = 10.0
+    prepare_s: float = 900.0
     inactivity_s: float = 10.0
     total_s: float = 600.0
     window_tokens: int = WINDOW_TOKENS

@@ -140,11 +140,11 @@ class _Values:
     @classmethod
     def of(cls, token: Numbers, answer: Answers) -> Self:
         confirm = np.ascontiguousarray(answer["confirm"]).view(np.uint64)
-        return cls(token, confirm[:, 0], confirm[:, 1], answer["class"] & NAMESPACE_BITS)
+        return cls(token, confirm[:, 0], confirm[:, 1], answer["class"] & np.uint8(NAMESPACE_BITS))
 
     def same(self) -> npt.NDArray[np.bool_]:
         """Return which rows are of the value of the row before, from the second row on."""
-        result = self.token[1:] == self.token[:-1]
+        result: npt.NDArray[np.bool_] = self.token[1:] == self.token[:-1]
         for column in (self.first, self.second, self.namespace):
             result &= column[1:] == column[:-1]
         return result

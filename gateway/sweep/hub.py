@@ -105,6 +105,7 @@ class SweepHub:
         self._settings = settings
         self._started = now
         self._members: dict[str, _Member] = {}
+        self._preparing: dict[str, float] = {}
         self._dropped: dict[str, str] = {}
         self._cut = Cut.for_sizes(())
         self._credits = settings.credits
@@ -129,6 +130,9 @@ class SweepHub:
             return self._turn_away(party, frame)
         if self.phase in (Phase.COUNTING, Phase.CONCLUDING, Phase.OVER):
             return []
+        if self.phase is Phase.JOINING and frame.HasField("preparing"):
+            self._preparing[party] = now
+            return self._advance(now)
         effects: list[Effect] = []
         try:
             self._take(party, frame, effects)
@@ -144,6 +148,7 @@ class SweepHub:
         member = self._members.get(party)
         if self.phase is Phase.JOINING:
             self._members.pop(party, None)
+            self._preparing.pop(party, None)
             return []
         if member is None or self.phase in (Phase.COUNTING, Phase.CONCLUDING, Phase.OVER):
             return []
@@ -327,8 +332,9 @@ class SweepHub:
 
     def _plan_when_ready(self, now: float) -> list[Effect]:
         all_here = self._expected <= self._members.keys() | self._dropped.keys() and len(self._members) >= FEWEST
-        if not all_here and now - self._started < self._settings.join_s:
+        if not all_here and (now - self._started < self._settings.join_s or self._waits_for_sets(now)):
             return []
+        self._preparing.clear()
         if len(self._members) < FEWEST:
             return self._abandon()
         sizes = [member.declaration.size for member in self._members.values()]
@@ -338,6 +344,12 @@ class SweepHub:
         for member in self._members.values():
             member.progress = Progress(member.declaration, self._cut)
         return [self._plan_for(party, member) for party, member in self._members.items()]
+
+    def _waits_for_sets(self, now: float) -> bool:
+        """Tell whether somebody prepares its set, has said so a moment ago, and may still take time over it."""
+        fresh = [said for party, said in self._preparing.items() if party not in self._members]
+        recent = any(now - said < self._settings.join_s for said in fresh)
+        return recent and now - self._started < self._settings.prepare_s
 
     def _plan_for(self, party: str, member: _Member) -> Send:
         cut = self._cut
@@ -416,6 +428,8 @@ class SweepHub:
 
     def _begin_pairs(self) -> list[Effect]:
         self.phase = Phase.PAIRING
+        # Its buffers hold the prefixes of the last window (I2).
+        self._bench = Workbench()
         if not self._settings.pairs:
             return self._count()
         self._blocks = self.journal.blocks(self._settings.pair_rows)

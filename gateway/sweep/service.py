@@ -318,8 +318,9 @@ class SweepRunner:
         Raises:
             RefusedError: With code `operation_unknown`, where none runs or the party takes no part (I8).
         """
-        sweep = self._running.get(first.join.operation)
-        named = sweep is not None and first.join.sweep_id == sweep.sweep_id
+        named_by = first.preparing if first.HasField("preparing") else first.join
+        sweep = self._running.get(named_by.operation)
+        named = sweep is not None and named_by.sweep_id == sweep.sweep_id
         if sweep is None or not named or party not in sweep.operation.charter.participants:
             raise RefusedError("no such sweep, or the caller takes no part in it", code="operation_unknown")
         return sweep

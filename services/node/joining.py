@@ -11,11 +11,11 @@ from services.node.held import HeldOperation, load_operation
 from services.node.operations import fetch_operation
 from services.node.policy import About, Policy, may_tell
 from services.node.store.sweep_set import SetQuery, read_sweep_set, still_in_set
-from services.node.sweep import SweepParty, run_sweep
+from services.node.sweep import Preparation, SweepParty, run_sweep
 from services.node.sweep_rows import SweepColumns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import date
 
     import grpc.aio
@@ -44,20 +44,25 @@ async def join_sweep(
     held = load_operation(home.path, operation)
     await _require_all_signed(home, channel, held)
     query = set_query(home, held.charter, today=today)
-    party = SweepParty(
-        str(home.identity),
-        sweep_id,
-        operation=operation,
-        participants=held.charter.participants,
-        rows=await _rows(store, held, query, sweep_id),
-        salt=set_salt(home, held),
-    )
+
+    async def build(_progress: Callable[[int, int], None]) -> SweepParty:
+        party = SweepParty(
+            str(home.identity),
+            sweep_id,
+            operation=operation,
+            participants=held.charter.participants,
+            rows=await _rows(store, held, query, sweep_id),
+            salt=set_salt(home, held),
+        )
+        await asyncio.to_thread(party.commit)
+        return party
 
     def may_prove(references: Sequence[bytes]) -> bool:
         with store.read() as db:
             return still_in_set(db, query, references)
 
-    return await run_sweep(channel, party, store=store.verified_pairs, may_prove=may_prove)
+    preparation = Preparation(operation, sweep_id, build)
+    return await run_sweep(channel, preparation, store=store.verified_pairs, may_prove=may_prove)
 
 
 def set_query(home: Home, charter: wire.Charter, *, today: date) -> SetQuery:

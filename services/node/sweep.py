@@ -35,7 +35,7 @@ from concordat.wire.v1.sweep_pb2_grpc import SweepServiceStub
 from services.node.store.rows import PairRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 
     import numpy.typing as npt
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 BOTH_TOLD: Final = ADDRESSEE_MAY_BE_TOLD | SENDER_IS_TOLD
 IDLE_S: Final = 120.0
+PREPARING_EVERY_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class SweepParty:
         self._peers = frozenset(participants) - {own}
         self._rows = rows
         self._salt = salt
-        self._root = b""
+        self._join: wire.SweepJoin | None = None
         self._cut: Cut | None = None
         self._encoder = Encoder(Cut.for_sizes(()))
         self._borders: npt.NDArray[np.int64] = np.zeros(1, np.int64)
@@ -105,19 +106,24 @@ class SweepParty:
 
     def join(self) -> wire.SweepUp:
         """Return the first frame of a stream: the commitment to the set, the same in each stream of a sweep."""
-        counts = self._rows.class_counts()
-        self._root = self._root or self._rows.root()
         self._cut, self._wanted = None, -1
-        return wire.SweepUp(
-            join=wire.SweepJoin(
-                operation=self._operation,
-                sweep_id=self._sweep_id,
-                size=len(self._rows),
-                classes=bytes([byte for byte, _ in counts]),
-                counts=b"".join(number.to_bytes(8, "little") for _, number in counts),
-                set_root=self._root,
-                salt=self._salt,
-            )
+        self.commit()
+        assert self._join is not None
+        return wire.SweepUp(join=self._join)
+
+    def commit(self) -> None:
+        """Compute the commitment to the set; takes a second for ten million rows."""
+        if self._join is not None:
+            return
+        counts = self._rows.class_counts()
+        self._join = wire.SweepJoin(
+            operation=self._operation,
+            sweep_id=self._sweep_id,
+            size=len(self._rows),
+            classes=bytes([byte for byte, _ in counts]),
+            counts=b"".join(number.to_bytes(8, "little") for _, number in counts),
+            set_root=self._rows.root(),
+            salt=self._salt,
         )
 
     @property
@@ -232,9 +238,39 @@ class SweepParty:
         return Step(verified=tuple(verified), frames=(wire.SweepUp(pair_verdicts=verdict),))
 
 
+@dataclass(slots=True)
+class Preparation:
+    """A participant whose set is still to be made.
+
+    Attributes:
+        operation: Operation id.
+        sweep_id: Of the sweep.
+        build: Makes the set and returns the participant; it may say how many rows of how many are ready.
+    """
+
+    operation: str
+    sweep_id: bytes
+    build: Callable[[Callable[[int, int], None]], Coroutine[None, None, SweepParty]]
+    _ready: tuple[int, int] = (0, 0)
+
+    async def finish(self, say: Callable[[wire.SweepUp], Awaitable[None]]) -> SweepParty:
+        """Build, and say every now and then how far it is."""
+        building = asyncio.create_task(self.build(self._note))
+        while True:
+            done, total = self._ready
+            preparing = wire.SweepPreparing(operation=self.operation, sweep_id=self.sweep_id, done=done, total=total)
+            await say(wire.SweepUp(preparing=preparing))
+            await asyncio.wait({building}, timeout=PREPARING_EVERY_S)
+            if building.done():
+                return building.result()
+
+    def _note(self, done: int, total: int) -> None:
+        self._ready = done, total
+
+
 async def run_sweep(
     channel: grpc.aio.Channel,
-    party: SweepParty,
+    party: SweepParty | Preparation,
     *,
     store: Callable[[Sequence[PairRow]], None],
     may_prove: Callable[[Sequence[bytes]], bool],
@@ -245,7 +281,7 @@ async def run_sweep(
 
     Args:
         channel: To the gateway that announced the sweep.
-        party: This node's part, not yet joined.
+        party: This node's part, not yet joined, or one that is still to be prepared.
         store: Writes verified pairs durably before it returns.
         may_prove: Tells whether own references are still visible to all participants.
         gateway: Name of the gateway for messages.
@@ -258,6 +294,8 @@ async def run_sweep(
     """
     stream = SweepServiceStub(channel).Sweep()
     try:
+        if isinstance(party, Preparation):
+            party = await party.finish(stream.write)
         await stream.write(party.join())
         while True:
             async with asyncio.timeout(idle_s):

@@ -18,7 +18,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class SweepUp(_message.Message):
-    """Next free number: 6."""
+    """Next free number: 7."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -27,6 +27,7 @@ class SweepUp(_message.Message):
     CANDIDATES_FIELD_NUMBER: _builtins.int
     PAIR_PROOFS_FIELD_NUMBER: _builtins.int
     PAIR_VERDICTS_FIELD_NUMBER: _builtins.int
+    PREPARING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def join(self) -> Global___SweepJoin: ...
     @_builtins.property
@@ -37,6 +38,8 @@ class SweepUp(_message.Message):
     def pair_proofs(self) -> Global___PairProofs: ...
     @_builtins.property
     def pair_verdicts(self) -> Global___PairVerdicts: ...
+    @_builtins.property
+    def preparing(self) -> Global___SweepPreparing: ...
     def __init__(
         self,
         *,
@@ -45,16 +48,51 @@ class SweepUp(_message.Message):
         candidates: Global___SweepCandidates | None = ...,
         pair_proofs: Global___PairProofs | None = ...,
         pair_verdicts: Global___PairVerdicts | None = ...,
+        preparing: Global___SweepPreparing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "frame", b"frame", "join", b"join", "pair_proofs", b"pair_proofs", "pair_verdicts", b"pair_verdicts", "window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "frame", b"frame", "join", b"join", "pair_proofs", b"pair_proofs", "pair_verdicts", b"pair_verdicts", "preparing", b"preparing", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "frame", b"frame", "join", b"join", "pair_proofs", b"pair_proofs", "pair_verdicts", b"pair_verdicts", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "frame", b"frame", "join", b"join", "pair_proofs", b"pair_proofs", "pair_verdicts", b"pair_verdicts", "preparing", b"preparing", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["join", "window", "candidates", "pair_proofs", "pair_verdicts"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["join", "window", "candidates", "pair_proofs", "pair_verdicts", "preparing"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
 Global___SweepUp: _TypeAlias = SweepUp  # noqa: Y015
+
+@_typing.final
+class SweepPreparing(_message.Message):
+    """A participant is here and its set is not ready yet; repeated while that lasts, and the hub waits. Next free number: 5."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    SWEEP_ID_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    operation: _builtins.str
+    """Operation id."""
+    sweep_id: _builtins.bytes
+    """As in the operation event."""
+    done: _builtins.int
+    """Rows that are ready."""
+    total: _builtins.int
+    """Rows in all; 0 where that is not known yet."""
+    def __init__(
+        self,
+        *,
+        operation: _builtins.str = ...,
+        sweep_id: _builtins.bytes = ...,
+        done: _builtins.int = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "operation", b"operation", "sweep_id", b"sweep_id", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SweepPreparing: _TypeAlias = SweepPreparing  # noqa: Y015
 
 @_typing.final
 class SweepDown(_message.Message):
