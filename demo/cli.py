@@ -15,7 +15,7 @@ from rich.console import Console
 
 from concordat.errors import InputError
 from concordat.telemetry import TelemetrySettings
-from demo.generate import generate
+from demo.generate import MAX_RECORDS, MIN_RECORDS, generate
 from demo.run import Outcome, run_demo
 from demo.scenario import load_scenario
 from demo.show import Screen
@@ -31,6 +31,7 @@ def demo(
     *,
     seed: int = 1,
     standing: int = 2000,
+    scale: int | None = None,
     scenario: Path | None = None,
     once: Annotated[bool, Parameter(negative="")] = False,
     json_path: Annotated[Path | None, Parameter(name="--json")] = None,
@@ -50,11 +51,14 @@ def demo(
         concordat demo
         concordat demo --seed 7 --once --json result.json
         concordat demo --scenario mine.json
+        concordat demo --scale 100000         # records in all
         concordat demo --break route          # shows that a lost match is noticed
 
     Args:
         seed: Changes who holds what, how it is written and in which order; never the totals.
         standing: Records of Europol's standing index in the default scenario.
+        scale: Records of all parties together, 2 000 to 1 000 000, instead of the hackathon day's; a fifth of them is
+            Europol's index. 100 000 take some minutes, 1 000 000 hours (README).
         scenario: Run the lines of this file instead (docs/scenario.md).
         once: Stop everything at the end without asking, also at a terminal.
         json_path: Write the outcome as JSON to this file; `-` is stdout.
@@ -65,9 +69,11 @@ def demo(
     """
     if seed < 0 or standing < 0 or not 1 <= hosts <= 64:
         raise InputError("--seed and --standing are 0 or more, --hosts is 1 to 64")
+    if scale is not None and (scenario is not None or not MIN_RECORDS <= scale <= MAX_RECORDS):
+        raise InputError(f"--scale is {MIN_RECORDS} to {MAX_RECORDS} records, and goes without --scenario")
     _check_places(json_path, keep)
     TelemetrySettings().sending_to(otlp)
-    chosen = load_scenario(scenario) if scenario is not None else generate(seed, standing=standing)
+    chosen = load_scenario(scenario) if scenario is not None else generate(seed, standing=standing, records=scale)
     console = Console(stderr=json_path is not None and str(json_path) == "-")
     screen = Screen(console)
     with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="concordat-demo-") as temporary:

@@ -3,7 +3,7 @@
 A seed changes who holds what, how it is written, in which order, and who assesses it how. It never changes the
 totals: 85 people and usernames, 371 platforms (26 suspected, 5 identified, 10 linked to child sexual abuse) and 325
 communication devices. The report of 2023 names 22 states of the Union and four others, not which; the list here is an
-illustration.
+illustration. A number of records makes all of it larger in the same proportions, the totals too.
 """
 
 from __future__ import annotations
@@ -50,9 +50,49 @@ FREE_NUMBERS: Final = (
     ("1", "US", "", "20255501", 2),
     ("46", "SE", "0", "3139006", 2),
 )
+# Of these there are enough for scaled runs; beyond them a scaled run has mailboxes instead.
+MANY_FREE_NUMBERS: Final = (
+    *(("33", "FR", "0", prefix, 4) for prefix in ("19900", "26191", "35301", "46571", "63998")),
+    ("44", "GB", "0", "2079460", 3),
+    ("49", "DE", "0", "3023125", 3),
+)
+MIN_RECORDS: Final = 2000
+MAX_RECORDS: Final = 1_000_000
+# Of a scaled run: how much of it is written down for the action day; the rest is Europol's index.
+ACTION_SHARE: Final = 0.8
+LINES_PER_THING: Final = 1.936
 SYLLABLES: Final = ["ba", "de", "fi", "go", "hu", "ka", "le", "mi", "no", "pu", "ra", "se", "ti", "vo", "za"]
 IDN_LABELS: Final = (("größe", "xn--gre-6ka8i"), ("почта", "xn--80a1acny"), ("ελλάδα", "xn--hxakic4aa"))
 ASSESSMENTS: Final = ("checked", "suspected", "confirmed")
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """How many things of each sort there are."""
+
+    totals: dict[str, int]
+    phones: int
+    emails: int
+    apps: int
+    adverts: int
+    leads: int
+    scaled: bool = False
+
+    @classmethod
+    def default(cls) -> _Size:
+        return cls(TOTALS, PHONES, EMAILS, APPS, ADVERTS, LEADS)
+
+    @classmethod
+    def of(cls, records: int) -> _Size:
+        """Return what is needed for about so many records of the action day, in the proportions of the default."""
+        things = TOTALS["people_usernames"] + TOTALS["platforms"] + PHONES + EMAILS + APPS + ADVERTS
+        factor = records * ACTION_SHARE / LINES_PER_THING / things
+        scaled = {row: max(1, round(number * factor)) for row, number in TOTALS.items()}
+        phones = min(round(PHONES * factor), sum(10**free for *_, free in MANY_FREE_NUMBERS))
+        apps = round(APPS * factor)
+        emails = round((PHONES + EMAILS) * factor) - phones
+        scaled["communication_devices"] = phones + emails + apps
+        return cls(scaled, phones, emails, apps, round(ADVERTS * factor), round(LEADS * factor), scaled=True)
 
 
 @dataclass(slots=True)
@@ -60,13 +100,15 @@ class _Draft:
     """What has been drawn so far."""
 
     rng: Random
+    size: _Size = field(default_factory=_Size.default)
     lines: list[Line] = field(default_factory=list)
     groups: list[tuple[str, ...]] = field(default_factory=list)
     differ: list[tuple[str, str]] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
 
     def name(self, syllables: int) -> str:
-        """Return an invented name that was not drawn before."""
+        """Return an invented name that was not drawn before; a longer one where many are needed."""
+        syllables += 3 * self.size.scaled
         while True:
             name = "".join(self.rng.choices(SYLLABLES, k=syllables))
             if name not in self.names:
@@ -96,11 +138,12 @@ class _Draft:
 def _phones(draft: _Draft, number: int) -> Iterator[Phone]:
     pools = [
         [Phone(code, region, trunk, f"{prefix}{i:0{free}d}") for i in range(10**free)]
-        for code, region, trunk, prefix, free in FREE_NUMBERS
+        for code, region, trunk, prefix, free in (MANY_FREE_NUMBERS if draft.size.scaled else FREE_NUMBERS)
     ]
     for pool in pools:
         draft.rng.shuffle(pool)
     for i in range(number):
+        pools = [pool for pool in pools if pool]
         yield pools[i % len(pools)].pop()
 
 
@@ -122,7 +165,8 @@ def _accounts(draft: _Draft, number: int) -> Iterator[Account]:
     for i in range(number):
         # Every ninth handle is that of the account before it, on another platform: somebody else, for all we know.
         if i % 9 != 8:
-            handle = f"example_{draft.name(3)}{draft.rng.randrange(10)}".replace("_", "")
+            # Some platforms end a handle after 15 characters.
+            handle = f"{'ex' if draft.size.scaled else 'example'}{draft.name(3)}{draft.rng.randrange(10)}"
         yield Account(sorted(PROFILE)[i % len(PROFILE)], handle)
 
 
@@ -162,19 +206,22 @@ def _deal(draft: _Draft, thing: Thing, *, grade: int = 0, abuse: bool = False, l
 
 def _counted(draft: _Draft) -> list[tuple[Thing, int, bool]]:
     """Return all things that the report counts, with assessment and the flag of abuse, and the uncounted pages."""
-    platforms = list(_platforms(draft, TOTALS["platforms"]))
+    size, totals = draft.size, draft.size.totals
+    platforms = list(_platforms(draft, totals["platforms"]))
     draft.rng.shuffle(platforms)
-    grades = [2] * TOTALS["platforms_identified"] + [1] * TOTALS["platforms_suspected"]
+    grades = [2] * totals["platforms_identified"] + [1] * totals["platforms_suspected"]
     grades += [0] * (len(platforms) - len(grades))
-    abused = set(draft.rng.sample(range(len(platforms)), TOTALS["platforms_csa"]))
+    abused = set(draft.rng.sample(range(len(platforms)), totals["platforms_csa"]))
     things: list[tuple[Thing, int, bool]] = [
         (platform, grade, i in abused) for i, (platform, grade) in enumerate(zip(platforms, grades, strict=True))
     ]
-    things += [(account, 0, False) for account in _accounts(draft, TOTALS["people_usernames"])]
-    things += [(phone, 0, False) for phone in _phones(draft, PHONES)]
-    things += [(Email(f"{draft.name(2)}.{draft.name(3)}", f"{draft.name(2)}.example"), 0, False) for _ in range(EMAILS)]
-    things += [(App(f"com.example.{draft.name(3)}"), 0, False) for _ in range(APPS)]
-    things += [(Advert(f"{draft.name(3)}.example", f"ads/{draft.name(2)}", i + 1), 0, False) for i in range(ADVERTS)]
+    things += [(account, 0, False) for account in _accounts(draft, totals["people_usernames"])]
+    things += [(phone, 0, False) for phone in _phones(draft, size.phones)]
+    mails = (Email(f"{draft.name(2)}.{draft.name(3)}", f"{draft.name(2)}.example") for _ in range(size.emails))
+    things += [(mail, 0, False) for mail in mails]
+    things += [(App(f"com.example.{draft.name(3)}"), 0, False) for _ in range(size.apps)]
+    adverts = (Advert(f"{draft.name(3)}.example", f"ads/{draft.name(2)}", i + 1) for i in range(size.adverts))
+    things += [(advert, 0, False) for advert in adverts]
     draft.rng.shuffle(things)
     return things
 
@@ -221,21 +268,22 @@ def _index(draft: _Draft, number: int) -> None:
         draft.hold(thing, EUROPOL)
 
 
-def generate(seed: int, *, standing: int = 2000) -> Scenario:
+def generate(seed: int, *, standing: int = 2000, records: int | None = None) -> Scenario:
     """Return the default scenario.
 
     Args:
         seed: Changes holders, spelling, order and assessments.
         standing: Records of Europol's standing index, those that others hold too among them.
+        records: Of all parties together, 2 000 to 1 000 000; a fifth of them is then Europol's, and the totals grow.
     """
-    draft = _Draft(Random(seed))
+    draft = _Draft(Random(seed)) if records is None else _Draft(Random(seed), _Size.of(records))
     things = _counted(draft)
-    leads = min(LEADS, standing)
+    leads = draft.size.leads if records is not None else min(LEADS, standing)
     held = [
         (thing, _deal(draft, thing, grade=grade, abuse=abuse, lead=i < leads))
         for i, (thing, grade, abuse) in enumerate(things)
     ]
-    _index(draft, max(0, standing - leads))
+    _index(draft, max(0, standing - leads if records is None else records - len(draft.lines)))
     draft.rng.shuffle(draft.lines)
     queries = _queries(draft, held)
     parties = {name: _party(name, "eu_state") for name in UNION} | {
@@ -243,12 +291,12 @@ def generate(seed: int, *, standing: int = 2000) -> Scenario:
     }
     parties[EUROPOL] = Party(region=HOME[EUROPOL], party_class="eu_agency", standing=True, answers_partners=True)
     return Scenario(
-        name=f"action day, seed {seed}",
+        name=f"action day, seed {seed}" if records is None else f"action day of {records:,} records, seed {seed}",
         parties=parties,
         lines=tuple(draft.lines),
         match=tuple(draft.groups),
         queries=tuple(queries),
-        totals=TOTALS,
+        totals=draft.size.totals,
     )
 
 

@@ -10,7 +10,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from concordat.client.view import show_outcome
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     from demo.partner import PartnerCheck
     from demo.processes import Event
     from demo.score import Score
+    from demo.stores import Left
 
 SHOWN_MATCHES: Final = 12
 LISTED: Final = 10
@@ -43,7 +52,7 @@ class Screen:
     def step(self, text: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
         """Show a step while it runs, and how long it took; the yielded function advances it."""
         # A bar of unknown length says nothing that the spinner and the time do not say.
-        bar = () if total is None else (BarColumn(), MofNCompleteColumn())
+        bar = () if total is None else (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         columns = (SpinnerColumn(), TextColumn("{task.description}"), *bar, TimeElapsedColumn())
         begun = time.monotonic()
         # In a file or pipe a bar that comes and goes leaves nothing but empty lines.
@@ -51,6 +60,29 @@ class Screen:
         with Progress(*columns, console=self.console, transient=True, disable=hidden) as progress:
             task = progress.add_task(text, total=total)
             yield lambda number: progress.advance(task, number)
+        self.console.print(f"[green]✓[/] {text} [dim]{time.monotonic() - begun:.1f} s[/]", highlight=False)
+
+    @contextmanager
+    def work(self, text: str) -> Iterator[Callable[[Left], None]]:
+        """Show how far tokens and checks of all nodes are, with the time left; the yielded function takes the news."""
+        begun = time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
+            bars = {
+                "tokens": progress.add_task("tokens made      ", total=None),
+                "checks": progress.add_task("values asked     ", total=None),
+                "pending": progress.add_task("answers to checks", total=None),
+            }
+            most = dict.fromkeys(bars, 0)
+
+            def tell(left: Left) -> None:
+                for name, bar in bars.items():
+                    now = getattr(left, name)
+                    # What is to be done may grow, as questions come up with the tokens.
+                    most[name] = max(most[name], now)
+                    progress.update(bar, total=most[name], completed=most[name] - now)
+
+            yield tell
         self.console.print(f"[green]✓[/] {text} [dim]{time.monotonic() - begun:.1f} s[/]", highlight=False)
 
     def on_event(self, _process: str, event: Event) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from concordat.errors import UnavailableError
 from concordat.identity.names import SpiffeId
@@ -19,6 +19,21 @@ if TYPE_CHECKING:
     from demo.files import PartyFile
 
 POLL_S: Final = 0.1
+# Counting takes longer with more values; the nodes need the processor more.
+REST: Final = 20
+
+
+class Left(NamedTuple):
+    """What is still to be done at all nodes."""
+
+    tokens: int
+    """To be made."""
+    publishing: int
+    """Nodes that have something to publish."""
+    checks: int
+    """Values to be asked about."""
+    pending: int
+    """Holders that have not covered a batch of questions, one for each batch."""
 
 
 class Stores:
@@ -41,23 +56,29 @@ class Stores:
     def __getitem__(self, party: str) -> Store:
         return self._stores[party]
 
-    def left(self) -> int:
-        """Return how much is still to be done: tokens to make, values to check, holders that are pending."""
-        return sum(_left(store) for store in self._stores.values())
+    def left(self) -> Left:
+        """Return how much is still to be done."""
+        found = [_left(store) for store in self._stores.values()]
+        return Left(*(sum(column) for column in zip(*found, strict=True)))
 
-    def wait_done(self, timeout_s: float, tell: Callable[[int], None] = lambda _left: None) -> None:
+    def wait_done(self, timeout_s: float, tell: Callable[[Left], None] = lambda _left: None) -> None:
         """Wait until nothing is left.
 
         Raises:
             UnavailableError: Something is left in the end; what the nodes say of it is in the message.
         """
         deadline = time.monotonic() + timeout_s
-        while left := self.left():
+        while True:
+            began = time.monotonic()
+            left = self.left()
             tell(left)
+            if not any(left):
+                return
             if time.monotonic() > deadline:
                 reasons = {f"{name}: {c.text}" for name, store in self._stores.items() for c in store.conditions()}
-                raise UnavailableError(f"{left} steps are left after {timeout_s:.0f} s. {'; '.join(sorted(reasons))}")
-            time.sleep(POLL_S)
+                what = ", ".join(f"{number} {name}" for name, number in left._asdict().items() if number)
+                raise UnavailableError(f"left after {timeout_s:.0f} s: {what}. {'; '.join(sorted(reasons))}")
+            time.sleep(max(POLL_S, REST * (time.monotonic() - began)))
 
     def told(self) -> list[ToldEdge]:
         """Return one edge for every notice that a party shows, so that a doubled notice is seen twice."""
@@ -80,11 +101,11 @@ class Stores:
         return found
 
 
-def _left(store: Store) -> int:
+def _left(store: Store) -> Left:
     with store.read() as db:
         (to_check,) = db.execute("SELECT count(*) FROM to_check").fetchone()
-    unpublished = 0 if store.all_published() else 1
-    return int(to_check) + store.untokenised_count() + unpublished + len(store.pending_batches())
+    published = store.all_published()
+    return Left(store.untokenised_count(), int(not published), int(to_check), len(store.pending_batches()))
 
 
 def _told(party: str, store: Store) -> list[ToldEdge]:
