@@ -116,11 +116,10 @@ _WIRE: Final[dict[str, dict[str, str]]] = {
         "OperationEvent": "operation kind sweep_id",
     },
     SWEEP: {
-        "SweepPlan": "window_bits credits",
-        "SweepWant": "window positions",
-        "SweepCredit": "below",
+        "SweepPlan": "window_bits prefix_bits below first",
+        "SweepWant": "window positions below",
         "SweepDone": "dropped report_version",
-        "PairList": "peer pairs own_references peer_references",
+        "PairList": "peer pairs own_references own_rows peer_references",
         "PairProofs": "peer pairs macs decisions",
     },
     QUOTA: {
@@ -139,7 +138,7 @@ _WIRE: Final[dict[str, dict[str, str]]] = {
         "Welcome": "presence",
         "GetOperationResponse": "signatures key",
         "ListOperationsResponse": "operations",
-        "SweepDown": "plan want pairs pair_proofs done credit",
+        "SweepDown": "plan want pairs pair_proofs done",
         "GetQuotaResponse": "classes",
     },
 }
