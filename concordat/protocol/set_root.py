@@ -41,7 +41,7 @@ def window_root(offsets: Offsets, *, prefix_bits: int, window: int, window_bits:
     """Return the root of the subtree that one window fills.
 
     Args:
-        offsets: Prefixes of the window's tokens less the window's base, int64, ascending.
+        offsets: Prefixes of the window's tokens less the window's base, ascending.
         prefix_bits: Bits of a prefix, at least 32.
         window: Number of the window.
         window_bits: Top bits that number a window, at most 12.
@@ -58,7 +58,8 @@ def window_root(offsets: Offsets, *, prefix_bits: int, window: int, window_bits:
     top += np.uint32(window << (HASHED_BITS - window_bits))
     hashed = top.data.cast("B")
     leaf_span = 1 << (prefix_bits - LEAF_BITS)
-    borders = np.searchsorted(offsets, np.arange(1, 1 << levels, dtype=np.int64) * leaf_span) * 4
+    firsts = (np.arange(1, 1 << levels, dtype=np.int64) * leaf_span).astype(offsets.dtype)
+    borders = np.searchsorted(offsets, firsts) * 4
     empty, start, leaves = _empty(0), 0, []
     for end in [*borders.tolist(), len(hashed)]:
         leaf = empty

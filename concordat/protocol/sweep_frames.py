@@ -52,7 +52,7 @@ PIECE: Final = np.dtype(f"V{ANSWER.itemsize}")
 _FEW: Final = 64
 
 Prefixes: TypeAlias = npt.NDArray[np.uint64]
-Offsets: TypeAlias = npt.NDArray[np.int64]
+Offsets: TypeAlias = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 Words: TypeAlias = npt.NDArray[np.uint16]
 Answers: TypeAlias = npt.NDArray[np.void]
 
@@ -98,6 +98,11 @@ class Cut:
     def shift(self) -> int:
         """Return how far the first word of a token is shifted to give its prefix."""
         return TOKEN_HIGH_BITS - self.prefix_bits
+
+    @property
+    def offset_type(self) -> type[np.int32 | np.int64]:
+        """Return the smallest type that holds a prefix less its window's base."""
+        return np.int32 if self.span <= 1 << 31 else np.int64
 
     def base(self, window: int) -> int:
         """Return the lowest prefix of a window."""
@@ -152,7 +157,7 @@ def decode(words: Words, span: int, out: Offsets | None = None) -> Offsets:
     Args:
         words: As they came; not empty windows end with the word of a token.
         span: Number of prefixes of a window.
-        out: Where to put them, at least as long as `words`; the result is its beginning.
+        out: Where to put them, at least as long as `words`, of a type that holds `span`; the result is its beginning.
 
     Raises:
         ProtocolError: A token lies outside the window, or an escape stands behind the last token.
@@ -160,12 +165,12 @@ def decode(words: Words, span: int, out: Offsets | None = None) -> Offsets:
     sums = np.empty(len(words), np.int64) if out is None else out[: len(words)]
     if not len(words):
         return sums
-    # Sums stay below 2^63 whatever a frame holds: it has far fewer than 2^47 words.
-    np.cumsum(words, dtype=np.int64, out=sums)
     if words[-1] == ESCAPE:
         raise ProtocolError("a window ends with an escape that leads to no token")
-    if sums[-1] >= span:
+    # The sum first: in the smaller type the prefixes of a frame that lies could wrap around.
+    if int(np.add.reduce(words, dtype=np.int64)) >= span:
         raise ProtocolError("a token lies outside its window")
+    np.cumsum(words, dtype=sums.dtype, out=sums)
     escapes = np.flatnonzero(words == ESCAPE)
     if not len(escapes):
         return sums

@@ -70,7 +70,7 @@ class Finder:
         total = len(offsets)
         # Parts of at most 2^17 rows on average, which fill a table.
         part_bits = min(max(0, (total - 1).bit_length() - TABLE_BITS + SLOTS_A_ROW_BITS), span_bits)
-        inner = np.arange(1, 1 << part_bits, dtype=np.int64) << (span_bits - part_bits)
+        inner = (np.arange(1, 1 << part_bits, dtype=np.int64) << (span_bits - part_bits)).astype(offsets.dtype)
         firsts = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
         # Where each part of each participant begins, and ends.
         borders = np.empty((len(lengths), (1 << part_bits) + 1), np.int64)
@@ -131,7 +131,7 @@ class Finder:
         """Return which survivors of the first table also meet by their low bits, and by a mix of all."""
         table = self._second[: 1 << max(bits - SLOTS_A_ROW_BITS, 1)]
         mask = len(table) - 1
-        prefixes = offsets[rows]
+        prefixes = offsets[rows].astype(np.int64)
         kept = _shared(table, prefixes & mask)
         rows, prefixes = rows[kept], prefixes[kept]
         return rows[_shared(table, ((prefixes * _MIX) >> _MIX_SHIFT) & mask)]

@@ -21,7 +21,7 @@ from gateway.sweep.declaration import CLASSES, Bytes, Numbers
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from concordat.protocol.sweep_frames import Answers, Cut, Offsets
+    from concordat.protocol.sweep_frames import Answers, Cut
     from concordat.wire.v1 import sweep_pb2 as wire
 
 NAMESPACE_BITS: Final = 0x0F
@@ -43,7 +43,7 @@ class Wanted:
     """
 
     positions: Numbers
-    prefixes: Offsets = field(repr=False)
+    prefixes: Numbers = field(repr=False)
     first_row: int
 
 

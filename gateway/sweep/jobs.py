@@ -33,12 +33,13 @@ class Workbench:
 
     def __init__(self) -> None:
         self.finder = Finder()
-        self._offsets = np.empty(0, np.int64)
+        self._offsets: Offsets = np.empty(0, np.int64)
 
-    def room(self, words: int) -> Offsets:
+    def room(self, words: int, kind: type[np.int32 | np.int64]) -> Offsets:
         """Return room for so many words."""
-        if len(self._offsets) < words:
-            self._offsets = np.empty(words + (words >> 3), np.int64)
+        if len(self._offsets) < words or self._offsets.dtype != kind:
+            count = words + (words >> 3)
+            self._offsets = np.empty(count, np.int32) if kind is np.int32 else np.empty(count, np.int64)
         return self._offsets
 
 
@@ -49,7 +50,7 @@ class Merged:
     rows: int
     root: bytes
     positions: Numbers = field(repr=False)
-    prefixes: Offsets = field(repr=False)
+    prefixes: Numbers = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ class MergeJob:
     def run(self) -> Merge:
         """Return what was found, and who broke the protocol."""
         columns = {party: unpacked(frame) for party, frame in self.frames.items() if not len(frame) % 2}
-        room, used = self.bench.room(sum(len(words) for words in columns.values())), 0
+        room = self.bench.room(sum(len(words) for words in columns.values()), self.cut.offset_type)
+        used = 0
         read: dict[int, Offsets] = {}
         refused = {
             party: ProtocolError("a window holds no whole words") for party in self.frames.keys() - columns.keys()
@@ -81,7 +83,7 @@ class MergeJob:
         found = self.bench.finder.find(room[:used], lengths, self.cut.prefix_bits - self.cut.window_bits)
         refused |= {parties[number]: error for number, error in found.refused.items()}
         merged = {
-            party: Merged(len(read[party]), self._root(read[party]), positions, read[party][positions])
+            party: Merged(len(read[party]), self._root(read[party]), positions, read[party][positions].astype(np.int64))
             for party, positions in zip(parties, found.positions, strict=True)
             if party not in refused
         }
