@@ -207,11 +207,16 @@ class Selector:
 
     def _loaded(self) -> Engine:
         try:
-            return self._load() or REFERENCE
+            found = self._load()
         except Exception as e:  # noqa: BLE001 - whatever is wrong with an extra, the work goes on without it
             what = e.message if isinstance(e, ConcordatError) else "it does not start"
-            _log.warning("no compiled code for tokens, libsodium does it all: %s", what, exc_info=True)
+            # A process that ends breaks its loading off, which is nobody's trouble.
+            if threading.main_thread().is_alive():
+                _log.warning("no compiled code for tokens, libsodium does it all: %s", what, exc_info=True)
             return REFERENCE
+        if found is not None:
+            _log.info("from now on tokens are computed by %s", found.name)
+        return found or REFERENCE
 
 
 _selector: Final = Selector()
