@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # In this order: the sweep, whose wall time counts, on a machine that nothing before it has made busy.
 BENCHES: Final = ("sweep", "live", "index", "planes", "tokenise")
 LARGE: Final = ("sweep", "index", "planes")
+ALL: Final = (*BENCHES, "psi")
 _MODULES: Final = {"submit": "bulk"}
 INDEX_TOKENS: Final = 1_000_000
 INDEX_LARGE: Final = 10_000_000
@@ -59,7 +60,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", choices=[[], *BENCHES], metavar="NAME", help=", ".join(BENCHES))
+    parser.add_argument("names", nargs="*", choices=[[], *ALL], metavar="NAME", help=", ".join(ALL))
     parser.add_argument("--large", action="store_true", help="26 x 10 M, and how a sweep grows up to it")
     parser.add_argument("--json", action="store_true", help="rows instead of a table")
     parser.add_argument("--out", type=Path, default=Path("bench/out"), help="where NAME.json goes")
