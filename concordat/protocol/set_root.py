@@ -54,7 +54,8 @@ def window_root(offsets: Offsets, *, prefix_bits: int, window: int, window_bits:
     levels = LEAF_BITS - window_bits
     if not len(offsets):
         return _empty(levels)
-    top = np.right_shift(offsets, prefix_bits - HASHED_BITS, dtype="<u4", casting="unsafe")
+    # Shifted as they are: offsets of a wide window have more bits than a leaf's words.
+    top = (offsets >> (prefix_bits - HASHED_BITS)).astype("<u4", copy=False)
     top += np.uint32(window << (HASHED_BITS - window_bits))
     hashed = top.data.cast("B")
     leaf_span = 1 << (prefix_bits - LEAF_BITS)

@@ -53,6 +53,15 @@ def entry(value: int, class_byte: int = 1, *, secret: int | None = None) -> Entr
     return Entry(digest("token", value)[:16], known, class_byte)
 
 
+def answer_of(frame: wire.SweepUp) -> wire.SweepCandidates | None:
+    """Return the candidates that a frame carries, by themselves or with the window that they gave credit for."""
+    if frame.WhichOneof("frame") == "candidates":
+        return frame.candidates
+    if frame.WhichOneof("frame") == "window" and frame.window.HasField("candidates"):
+        return frame.window.candidates
+    return None
+
+
 def rows_of(party: str, entries: Iterable[Entry]) -> SweepColumns:
     ordered = list(entries)
     return SweepColumns.sorted_by_token(

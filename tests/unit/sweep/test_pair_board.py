@@ -7,7 +7,7 @@ import pytest
 
 from concordat.errors import ProtocolError
 from concordat.wire.v1 import sweep_pb2 as wire
-from gateway.sweep_groups import Rows
+from gateway.sweep.groups import ROW
 from gateway.sweep.pairs import PairBoard
 
 PARTIES = ("a", "b", "c")
@@ -15,8 +15,9 @@ PARTIES = ("a", "b", "c")
 
 def board() -> PairBoard:
     """Return pairs 0: a-b, 1: a-c, 2: b-c of one value, and 3... of none."""
-    references = np.arange(48, dtype=np.uint8).reshape(3, 16)
-    rows = Rows(np.array([1, 1, 1]), np.array([0, 1, 2]), np.array([1, 1, 1], np.uint8), references)
+    rows = np.zeros(3, ROW)
+    rows["start"], rows["party"], rows["class"], rows["row"] = [1, 0, 0], [0, 1, 2], 1, [7, 8, 9]
+    rows["reference"] = np.arange(48, dtype=np.uint8).reshape(3, 16)
     return PairBoard(PARTIES, rows)
 
 
@@ -33,6 +34,13 @@ def verdicts(peer: str, *pairs: int, good: int = 1) -> wire.PairVerdicts:
 
 def test_pairs_are_numbered_by_their_parties() -> None:
     assert [pair.parties for pair in board().pairs()] == [("a", "b"), ("a", "c"), ("b", "c")]
+
+
+def test_each_holder_is_told_its_own_row_and_reference() -> None:
+    listed = {(PARTIES[own], frame.peer): frame for own, frame in board().lists()}
+    frame = listed["b", "c"]
+    assert frame.own_rows == (8).to_bytes(8, "little")
+    assert (frame.own_references, frame.peer_references) == (bytes(range(16, 32)), bytes(range(32, 48)))
 
 
 def test_a_pair_with_a_live_edge_is_no_pair() -> None:

@@ -39,7 +39,7 @@ def holdings(draw: st.DrawFn) -> dict[str, list[Entry]]:
     return result
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(holdings(), st.integers(1, 8), st.integers(1, 3), st.integers(0, 1000))
 def test_counts_shared_values_and_edges_are_those_of_sets(
     held: dict[str, list[Entry]], window_tokens: int, credit: int, seed: int
@@ -58,8 +58,9 @@ def test_several_windows_are_merged_within_the_credit() -> None:
     held = {party: [entry(value) for value in range(at, 600, 2 + at)] for at, party in enumerate(PARTIES)}
     world = World(held, settings=SweepSettings(window_tokens=8, credits=2), seed=7).run()
     assert oracle(held).edges == world.edges
-    assert world.hub._plan.windows == 64
-    assert world.largest_hold <= 2
+    assert world.hub.windows == (64, 64)
+    # What may be on its way, and as many windows whose candidates are not answered.
+    assert world.largest_hold <= 2 * 2
 
 
 def test_sources_may_be_empty() -> None:

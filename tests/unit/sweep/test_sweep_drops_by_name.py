@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 import pytest
 
 from concordat.protocol.set_root import set_root
+from concordat.protocol.sweep_frames import ANSWER, ESCAPE, packed, unpacked
 from concordat.wire.v1 import sweep_pb2 as wire
 from gateway.sweep.effects import Send, SweepSettings
-from tests.unit.sweep.sweep_world import Entry, World, entry, name, oracle
+from tests.unit.sweep.sweep_world import Entry, World, answer_of, entry, name, oracle, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +33,12 @@ def honest() -> dict[str, list[Entry]]:
     return {party: entries for party, entries in holdings().items() if party != CHEAT}
 
 
-_tokens = [one[0] for one in sorted((one.token, one) for one in holdings()[CHEAT])]
+def _is(frame: wire.SweepUp, kind: str) -> bool:
+    """Tell whether a frame is of a kind; candidates count where there are at least two of them."""
+    if kind != "candidates":
+        return frame.WhichOneof("frame") == kind
+    answer = answer_of(frame)
+    return answer is not None and len(answer.rows) >= 2 * ANSWER.itemsize
 
 
 def on(kind: str, change: Change, nth: int = 0) -> Callable[[], Change]:
@@ -41,7 +48,7 @@ def on(kind: str, change: Change, nth: int = 0) -> Callable[[], Change]:
         seen = [0]
 
         def tamper(frame: wire.SweepUp) -> list[wire.SweepUp]:
-            if frame.WhichOneof("frame") != kind:
+            if not _is(frame, kind):
                 return [frame]
             seen[0] += 1
             return change(frame) if seen[0] == nth + 1 else [frame]
@@ -58,7 +65,7 @@ def stalled(kind: str, nth: int = 0) -> Callable[[], Change]:
         seen = [0]
 
         def tamper(frame: wire.SweepUp) -> list[wire.SweepUp]:
-            seen[0] += frame.WhichOneof("frame") == kind
+            seen[0] += _is(frame, kind)
             return [frame] if seen[0] <= nth else []
 
         return tamper
@@ -74,22 +81,32 @@ def edited(edit: Callable[[wire.SweepUp], None]) -> Change:
     return change
 
 
-def _reverse(frame: wire.SweepUp) -> None:
-    tokens = frame.window.tokens
-    assert len(tokens) > 16
-    frame.window.tokens = b"".join(tokens[at : at + 16] for at in range(len(tokens) - 16, -1, -16))
+def _words(change: Callable[[np.ndarray[tuple[int], np.dtype[np.uint16]]], object]) -> Change:
+    """Change the words of a window, in place, or into those that `change` returns."""
+
+    def edit(frame: wire.SweepUp) -> None:
+        words = unpacked(frame.window.deltas).copy()
+        assert len(words) > 1
+        other = change(words)
+        frame.window.deltas = packed(words if other is None else np.array(other, np.uint16))
+
+    return edited(edit)
 
 
-def _double(frame: wire.SweepUp) -> None:
-    frame.window.tokens = frame.window.tokens[:16] * 2 + frame.window.tokens[32:]
+def _double(words: np.ndarray[tuple[int], np.dtype[np.uint16]]) -> None:
+    words[-1] = 0
 
 
-def _swap(frame: wire.SweepUp) -> None:
-    frame.window.tokens = frame.window.tokens[:-1] + bytes([frame.window.tokens[-1] ^ 1])
+def _swap(words: np.ndarray[tuple[int], np.dtype[np.uint16]]) -> None:
+    words[-1] ^= 1
 
 
-def _out_of_range(frame: wire.SweepUp) -> None:
-    frame.window.tokens = frame.window.tokens[:-16] + b"\xff" * 16
+def _shorter(words: np.ndarray[tuple[int], np.dtype[np.uint16]]) -> list[int]:
+    """Leave out the last token, and the escapes that led to it."""
+    left = words.tolist()[:-1]
+    while left and left[-1] == ESCAPE:
+        left.pop()
+    return left
 
 
 def _shift_window(frame: wire.SweepUp) -> None:
@@ -97,15 +114,11 @@ def _shift_window(frame: wire.SweepUp) -> None:
 
 
 def _cut(frame: wire.SweepUp) -> None:
-    frame.window.tokens = frame.window.tokens[:-3]
+    frame.window.deltas = frame.window.deltas[:-1]
 
 
-def _shorter(frame: wire.SweepUp) -> None:
-    frame.window.tokens = frame.window.tokens[:-16]
-
-
-def _longer(frame: wire.SweepUp) -> None:
-    frame.window.tokens = b"".join(number.to_bytes(16, "big") for number in range(4000))
+# A window has 2^29 prefixes: as many escapes as lead to its end, and one more.
+_BEYOND_SPAN = [ESCAPE] * ((1 << 29) // ESCAPE + 1) + [0]
 
 
 def _join(**fields: object) -> Callable[[wire.SweepUp], None]:
@@ -116,26 +129,49 @@ def _join(**fields: object) -> Callable[[wire.SweepUp], None]:
     return edit
 
 
-def _undeclared_class(frame: wire.SweepUp) -> None:
-    frame.candidates.classes = bytes([1]) * len(frame.candidates.classes)
+def _rows(change: Callable[[np.ndarray[tuple[int], np.dtype[np.void]]], object]) -> Change:
+    """Change the rows of an answer, in place, or into those that `change` returns."""
+
+    def edit(frame: wire.SweepUp) -> None:
+        answer = answer_of(frame)
+        assert answer is not None
+        rows = np.frombuffer(answer.rows, ANSWER).copy()
+        other = change(rows)
+        answer.rows = (rows if other is None else np.asarray(other)).tobytes()
+
+    return edited(edit)
 
 
-def _fewer_candidates(frame: wire.SweepUp) -> None:
-    frame.candidates.classes = frame.candidates.classes[:-1]
+def _set(column: str, value: object) -> Change:
+    def change(rows: np.ndarray[tuple[int], np.dtype[np.void]]) -> None:
+        rows[column] = value
+
+    return _rows(change)
 
 
-def _more_candidates(frame: wire.SweepUp) -> None:
-    frame.candidates.classes += frame.candidates.classes[:1]
-    frame.candidates.confirms += frame.candidates.confirms[:32]
-    frame.candidates.references += frame.candidates.references[:16]
+def _another_row(rows: np.ndarray[tuple[int], np.dtype[np.void]]) -> None:
+    rows["high"] ^= 1 << 40
 
 
-def _one_reference(frame: wire.SweepUp) -> None:
-    frame.candidates.references = bytes(16) * len(frame.candidates.classes)
+def _token_twice(rows: np.ndarray[tuple[int], np.dtype[np.void]]) -> object:
+    rows["high"][1], rows["low"][1] = rows["high"][0], rows["low"][0]
+    return rows
+
+
+def _half_a_row(frame: wire.SweepUp) -> None:
+    answer = answer_of(frame)
+    assert answer is not None
+    answer.rows = answer.rows[:-1]
 
 
 def _unasked_candidates(frame: wire.SweepUp) -> None:
-    frame.candidates.window += 1
+    answer = answer_of(frame)
+    assert answer is not None
+    answer.window += 1
+
+
+def _candidates_again(frame: wire.SweepUp) -> list[wire.SweepUp]:
+    return [frame, wire.SweepUp(candidates=answer_of(frame))]
 
 
 def _pairs(kind: str, **fields: object) -> Callable[[wire.SweepUp], None]:
@@ -186,16 +222,18 @@ def _beyond(frame: wire.SweepUp) -> list[wire.SweepUp]:
 
 VIOLATION, STALL, TOO_LARGE = "dropped:protocol_violation", "dropped:deadline", "dropped:too_large"
 CASES = {
-    "descending tokens": (on("window", edited(_reverse)), VIOLATION),
-    "a token twice": (on("window", edited(_double)), VIOLATION),
-    "a token outside its window": (on("window", edited(_out_of_range)), VIOLATION),
+    "a token twice": (on("window", _words(_double)), VIOLATION),
+    "a token outside its window": (on("window", _words(lambda _: _BEYOND_SPAN)), VIOLATION),
+    "an escape that leads to no token": (on("window", _words(lambda words: [*words.tolist(), ESCAPE])), VIOLATION),
     "a window number too high": (on("window", edited(_shift_window)), VIOLATION),
     "a window twice": (on("window", _twice), VIOLATION),
     "windows beyond the credit": (on("window", _beyond), VIOLATION),
-    "half a token": (on("window", edited(_cut)), VIOLATION),
-    "another token than was committed": (on("window", edited(_swap), nth=2), VIOLATION),
-    "one token fewer than declared": (on("window", edited(_shorter), nth=3), VIOLATION),
-    "a window that is too full": (on("window", edited(_longer)), TOO_LARGE),
+    "half a word": (on("window", edited(_cut)), VIOLATION),
+    "another token than was committed": (on("window", _words(_swap), nth=2), VIOLATION),
+    "one token fewer than declared": (on("window", _words(_shorter), nth=3), VIOLATION),
+    "a window that is too full": (on("window", _words(lambda _: [60_000] * 1200)), TOO_LARGE),
+    "more words than a window can have": (on("window", _words(lambda _: [60_000] * 20_000)), TOO_LARGE),
+    "tokens that gather in one place": (on("window", _words(lambda _: [0] * 100)), VIOLATION),
     "a window that never comes": (stalled("window", nth=5), STALL),
     "a join of another sweep": (on("join", edited(_join(sweep_id=bytes(16)))), VIOLATION),
     "a join of another operation": (on("join", edited(_join(operation="other"))), VIOLATION),
@@ -210,12 +248,17 @@ CASES = {
     "a join twice": (on("join", _twice), VIOLATION),
     "no join first": (on("join", lambda _: [wire.SweepUp(window=wire.SweepWindow())]), VIOLATION),
     "an empty frame": (on("window", lambda _: [wire.SweepUp()]), VIOLATION),
-    "candidates of a class that was not declared": (on("candidates", edited(_undeclared_class)), VIOLATION),
-    "too few candidates": (on("candidates", edited(_fewer_candidates)), VIOLATION),
-    "too many candidates": (on("candidates", edited(_more_candidates)), VIOLATION),
-    "one reference for two values": (on("candidates", edited(_one_reference)), VIOLATION),
+    "candidates of a class that was not declared": (on("candidates", _set("class", 1)), VIOLATION),
+    "candidates of a class that does not exist": (on("candidates", _set("class", 255)), VIOLATION),
+    "too few candidates": (on("candidates", _rows(lambda rows: rows[:-1])), VIOLATION),
+    "too many candidates": (on("candidates", _rows(lambda rows: np.append(rows, rows[-1:]))), VIOLATION),
+    "half a candidate": (on("candidates", edited(_half_a_row)), VIOLATION),
+    "candidates out of order": (on("candidates", _rows(lambda rows: rows[::-1])), VIOLATION),
+    "candidates of other rows": (on("candidates", _rows(_another_row)), VIOLATION),
+    "one token for two rows": (on("candidates", _rows(_token_twice)), VIOLATION),
+    "one reference for two values": (on("candidates", _set("reference", 0)), VIOLATION),
     "candidates of another window": (on("candidates", edited(_unasked_candidates)), VIOLATION),
-    "candidates twice": (on("candidates", _twice, nth=1), VIOLATION),
+    "candidates twice": (on("candidates", _candidates_again, nth=1), VIOLATION),
     "candidates that never come": (stalled("candidates", nth=1), STALL),
     "a window after the last": (on("pair_proofs", _add_window), VIOLATION),
     "proofs to an unknown peer": (on("pair_proofs", edited(_pairs("pair_proofs", peer=name("XX")))), VIOLATION),
@@ -249,6 +292,31 @@ def test_a_cheat_is_dropped_and_the_others_are_counted_right(case: str) -> None:
     assert world.done[CHEAT].dropped == state.removeprefix("dropped:")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        _set("low", 7),
+        _set("confirm", 0),
+        _set("class", 1 | 2 << 4),
+    ],
+)
+def test_a_lie_about_own_values_that_nobody_can_see_changes_no_other_value(change: Change) -> None:
+    """Low bits of a token and the confirm are the holder's word: a false one makes another value, of its own."""
+    world = World(holdings(), settings=SweepSettings(window_tokens=8), tamper={CHEAT: on("candidates", change)()})
+    world.run()
+    truth = oracle(honest())
+    assert truth.edges == {edge for edge in world.edges if CHEAT not in edge}
+    assert world.edges <= oracle(holdings()).edges
+    assert world.states[ANN] == "included"
+
+
+def test_a_set_with_one_token_twice_is_refused_by_name() -> None:
+    held = holdings() | {CHEAT: [*holdings()[CHEAT], holdings()[CHEAT][3]]}
+    world = World(held, settings=SweepSettings(window_tokens=8), seed=4).run()
+    assert world.states[CHEAT] == VIOLATION
+    assert oracle(honest()).counts == world.counts
+
+
 @pytest.mark.parametrize("kind", ["window", "candidates", "pair_proofs", "pair_verdicts"])
 def test_a_frame_before_its_phase_drops_its_sender(kind: str) -> None:
     early = wire.SweepUp()
@@ -262,12 +330,13 @@ def test_a_frame_before_its_phase_drops_its_sender(kind: str) -> None:
 
 def test_the_declared_set_is_the_one_that_is_compared() -> None:
     """A set whose root fits passes: the check of the root is no check that always fails."""
-    tamper = on("join", edited(_join(set_root=set_root(b"".join(_tokens)))))()
+    rows = rows_of(CHEAT, holdings()[CHEAT])
+    tamper = on("join", edited(_join(set_root=set_root(rows.high))))()
     assert World(holdings(), tamper={CHEAT: tamper}).run().states[CHEAT] == "included"
 
 
 def test_all_but_one_dropped_ends_without_a_report() -> None:
-    tamper = on("window", edited(_double))
+    tamper = on("window", _words(_double))
     held = {ANN: honest()[ANN], CHEAT: holdings()[CHEAT]}
     world = World(held, tamper={CHEAT: tamper()}).run()
     assert world.conclusion is None

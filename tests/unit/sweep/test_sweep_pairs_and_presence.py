@@ -163,38 +163,64 @@ def test_fewer_than_two_end_without_a_report() -> None:
     assert world.now == 10.0
 
 
+def _plan(window_bits: int = 0, prefix_bits: int = 32, first: int = 0) -> wire.SweepPlan:
+    return wire.SweepPlan(window_bits=window_bits, prefix_bits=prefix_bits, below=1, first=first)
+
+
 def planned(bits: int = 0) -> SweepParty:
     party = SweepParty(
         ANN, SWEEP_ID, operation=OPERATION, participants=[ANN, BEN], rows=rows_of(ANN, [entry(1), entry(2)]), salt=SALT
     )
-    party.receive(wire.SweepDown(plan=wire.SweepPlan(window_bits=bits, credits=1)))
+    party.receive(wire.SweepDown(plan=_plan(bits)))
     return party
+
+
+ORDERED = sorted([entry(1), entry(2)], key=lambda one: one.token)
 
 
 def _want(*positions: int, window: int = 0) -> wire.SweepDown:
     packed = b"".join(position.to_bytes(4, "little") for position in positions)
-    return wire.SweepDown(want=wire.SweepWant(window=window, positions=packed))
+    return wire.SweepDown(want=wire.SweepWant(window=window, positions=packed, below=1))
 
 
-def _listed(reference: bytes, peer: str = BEN, number: int = 0) -> wire.SweepDown:
-    pairs = number.to_bytes(8, "little")
+def _listed(row: int = 0, peer: str = BEN, number: int = 0, reference: bytes | None = None) -> wire.SweepDown:
+    own = ORDERED[row].reference(ANN) if reference is None else reference
     return wire.SweepDown(
-        pairs=wire.PairList(peer=peer, pairs=pairs, own_references=reference, peer_references=bytes(16))
+        pairs=wire.PairList(
+            peer=peer,
+            pairs=number.to_bytes(8, "little"),
+            own_references=own,
+            peer_references=bytes(16),
+            own_rows=row.to_bytes(8, "little"),
+        )
     )
+
+
+def _edited(frame: wire.SweepDown, **fields: bytes) -> wire.SweepDown:
+    for key, value in fields.items():
+        setattr(frame.pairs, key, value)
+    return frame
 
 
 @pytest.mark.parametrize(
     "frame",
     [
         wire.SweepDown(),
-        wire.SweepDown(plan=wire.SweepPlan(window_bits=0, credits=1)),
+        wire.SweepDown(plan=_plan()),
         _want(2),
         _want(1, 0),
         _want(0, 0),
         _want(0, window=1),
-        _listed(entry(1).reference(ANN)),
-        _listed(bytes(16)),
-        _listed(entry(1).reference(ANN), peer=CIA),
+        wire.SweepDown(want=wire.SweepWant(positions=bytes(3))),
+        _listed(reference=ORDERED[1].reference(ANN)),
+        _listed(reference=bytes(16)),
+        _listed(peer=CIA),
+        _listed(peer=ANN),
+        _edited(_listed(), own_rows=(2).to_bytes(8, "little")),
+        _edited(_listed(), own_rows=b""),
+        _edited(_listed(), own_rows=bytes(7)),
+        _edited(_listed(), peer_references=bytes(32)),
+        _edited(_listed(), pairs=bytes(7)),
         wire.SweepDown(pair_proofs=wire.PairProofs(peer=BEN, pairs=bytes(8), macs=bytes(32), decisions=b"\x03")),
     ],
 )
@@ -203,36 +229,51 @@ def test_a_participant_refuses_what_a_hub_may_not_ask(frame: wire.SweepDown) -> 
         planned().receive(frame)
 
 
-def test_a_participant_answers_a_want_once_and_proves_candidates_only() -> None:
+@pytest.mark.parametrize("plan", [_plan(window_bits=40), _plan(prefix_bits=31), _plan(prefix_bits=64), _plan(first=2)])
+def test_a_plan_that_no_cut_has_is_refused(plan: wire.SweepPlan) -> None:
+    party = SweepParty(ANN, SWEEP_ID, operation=OPERATION, participants=[ANN], rows=rows_of(ANN, []), salt=SALT)
+    with pytest.raises(ProtocolError):
+        party.receive(wire.SweepDown(plan=plan))
+
+
+def test_a_want_before_the_plan_is_refused() -> None:
+    party = SweepParty(ANN, SWEEP_ID, operation=OPERATION, participants=[ANN], rows=rows_of(ANN, []), salt=SALT)
+    with pytest.raises(ProtocolError):
+        party.receive(_want())
+
+
+def test_a_participant_answers_a_want_once_and_proves_a_pair_once() -> None:
     party = planned()
     assert len(party.receive(_want(0)).frames) == 1
     with pytest.raises(ProtocolError):
         party.receive(_want(1))
-    first = min([entry(1), entry(2)], key=lambda one: one.token)
-    second = max([entry(1), entry(2)], key=lambda one: one.token)
-    (proof,) = party.receive(_listed(first.reference(ANN))).frames
-    expected = pair_mac(first.secret, SWEEP_ID, (ANN, BEN), (first.reference(ANN), bytes(16)), 3)
+    (proof,) = party.receive(_listed()).frames
+    expected = pair_mac(ORDERED[0].secret, SWEEP_ID, (ANN, BEN), (ORDERED[0].reference(ANN), bytes(16)), 3)
     assert expected == proof.pair_proofs.macs
     with pytest.raises(ProtocolError):
-        party.receive(_listed(second.reference(ANN), number=1))
+        party.receive(_listed(1))
+
+
+def test_an_answer_is_of_the_wanted_rows_in_their_order() -> None:
+    (frame,) = planned().receive(_want(0, 1)).frames
+    assert [frame.candidates.rows[at : at + 16] for at in (0, 49)] == [one.token for one in ORDERED]
 
 
 def test_a_participant_proves_to_participants_of_the_charter_only() -> None:
     party = planned()
-    party.receive(_want(0, 1))
     with pytest.raises(ProtocolError):
-        party.receive(_listed(entry(1).reference(ANN), peer=CIA))
-    assert len(party.receive(_listed(entry(1).reference(ANN))).frames) == 1
+        party.receive(_listed(peer=CIA))
+    assert len(party.receive(_listed()).frames) == 1
 
 
 def test_a_participant_judges_a_proof_once() -> None:
     party = planned()
-    party.receive(_want(0, 1))
-    party.receive(_listed(entry(1).reference(ANN)))
-    mac = pair_mac(entry(1).secret, SWEEP_ID, (BEN, ANN), (bytes(16), entry(1).reference(ANN)), 3)
+    party.receive(_listed())
+    own = ORDERED[0].reference(ANN)
+    mac = pair_mac(ORDERED[0].secret, SWEEP_ID, (BEN, ANN), (bytes(16), own), 3)
     proof = wire.SweepDown(pair_proofs=wire.PairProofs(peer=BEN, pairs=bytes(8), macs=mac, decisions=b"\x03"))
     step = party.receive(proof)
-    assert [(pair.own_reference, pair.peer) for pair in step.verified] == [(entry(1).reference(ANN), BEN)]
+    assert [(pair.own_reference, pair.peer) for pair in step.verified] == [(own, BEN)]
     assert step.frames[0].pair_verdicts.verdicts == b"\x01"
     with pytest.raises(ProtocolError):
         party.receive(proof)
@@ -243,16 +284,11 @@ def test_windows_of_a_dropped_participant_are_forgotten_at_once() -> None:
     for party in (ANN, BEN, CIA):
         world.apply(world.hub.receive(party, world.parties[party].join(), 0.0))
     world.apply(world.hub.receive(CIA, world.up[CIA].popleft(), 0.0))
-    assert [set(held) for held in world.hub._held.values()] == [{2}]
-    world.apply(world.hub.gone(CIA, 0.0))
-    assert [set(held) for held in world.hub._held.values()] == [set()]
-
-
-def test_a_plan_of_too_many_windows_is_refused() -> None:
-    with pytest.raises(ProtocolError):
-        planned(bits=40)
+    assert [set(held) for held in world.hub._frames.values()] == [{2}]
+    world.apply(world.hub._drop(CIA, "unavailable", ""))
+    assert [set(held) for held in world.hub._frames.values()] == [set()]
 
 
 def test_settings_have_the_limits_of_the_protocol() -> None:
     assert SweepSettings().join_s == 10.0
-    assert SweepSettings().window_tokens == 65_536
+    assert SweepSettings().window_tokens == 160_000
