@@ -23,7 +23,8 @@ class SweepSettings:
         join_s: How long the hub waits for attached participants to join.
         prepare_s: How long it waits for those that say that they are preparing their sets, at least every `join_s`.
         inactivity_s: How long a participant may owe a frame; one whose stream broke may come back within it.
-        total_s: How long the whole sweep may take before all that still owe are dropped.
+        total_s: How long a sweep may take, from its plan on, before all that still owe are dropped.
+        rows_a_s: Each so many rows of the largest set give it another second.
         window_tokens: Tokens a participant and window to aim at.
         credits: Windows that a participant may be ahead of the hub at first.
         ahead_bytes: Windows in credit may hold so many bytes of all participants together: what bounds the credit that
@@ -37,6 +38,7 @@ class SweepSettings:
     prepare_s: float = 900.0
     inactivity_s: float = 10.0
     total_s: float = 600.0
+    rows_a_s: int = 2000
     window_tokens: int = WINDOW_TOKENS
     credits: int = 2
     ahead_bytes: int = 48 << 20

@@ -160,7 +160,7 @@ class SweepHub:
     def tick(self, now: float) -> list[Effect]:
         """Let time pass: end the wait for joins, drop whoever owes a frame for too long."""
         effects: list[Effect] = []
-        late_for_all = now - self._started >= self._settings.total_s
+        late_for_all = now - self._started >= self._limit_s()
         if self.phase in (Phase.STREAMING, Phase.PAIRING):
             for party, member in list(self._members.items()):
                 owes = member.owes_since is not None
@@ -340,7 +340,8 @@ class SweepHub:
         sizes = [member.declaration.size for member in self._members.values()]
         self._cut = Cut.for_sizes(sizes, self._settings.window_tokens)
         self._below = self._credits
-        self.phase = Phase.STREAMING
+        # What follows has a time of its own.
+        self.phase, self._started = Phase.STREAMING, now
         for member in self._members.values():
             member.progress = Progress(member.declaration, self._cut)
         return [self._plan_for(party, member) for party, member in self._members.items()]
@@ -350,6 +351,10 @@ class SweepHub:
         fresh = [said for party, said in self._preparing.items() if party not in self._members]
         recent = any(now - said < self._settings.join_s for said in fresh)
         return recent and now - self._started < self._settings.prepare_s
+
+    def _limit_s(self) -> float:
+        largest = max((member.declaration.size for member in self._members.values()), default=0)
+        return self._settings.total_s + largest / self._settings.rows_a_s
 
     def _plan_for(self, party: str, member: _Member) -> Send:
         cut = self._cut

@@ -45,7 +45,7 @@ class SweepServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Sweep(self, request_iterator, context):
-        """Take part in a sweep. The first frame is join, the first answer plan.
+        """Take part in a sweep. The first frame is join, or preparing until the set is ready; the first answer is plan.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -32,13 +32,13 @@ class SweepServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SweepServiceAsyncStub: ...
     Sweep: _grpc.StreamStreamMultiCallable[_sweep_pb2.SweepUp, _sweep_pb2.SweepDown]
-    """Take part in a sweep. The first frame is join, the first answer plan."""
+    """Take part in a sweep. The first frame is join, or preparing until the set is ready; the first answer is plan."""
 
 @_typing.type_check_only
 class SweepServiceAsyncStub(SweepServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Sweep: _aio.StreamStreamMultiCallable[_sweep_pb2.SweepUp, _sweep_pb2.SweepDown]  # type: ignore[assignment]
-    """Take part in a sweep. The first frame is join, the first answer plan."""
+    """Take part in a sweep. The first frame is join, or preparing until the set is ready; the first answer is plan."""
 
 class SweepServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -47,6 +47,6 @@ class SweepServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_sweep_pb2.SweepUp],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sweep_pb2.SweepDown], _abc.AsyncIterator[_sweep_pb2.SweepDown]]:
-        """Take part in a sweep. The first frame is join, the first answer plan."""
+        """Take part in a sweep. The first frame is join, or preparing until the set is ready; the first answer is plan."""
 
 def add_SweepServiceServicer_to_server(servicer: SweepServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
