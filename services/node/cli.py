@@ -250,6 +250,7 @@ def status(*, home: HomeFolder, as_json: AsJson = False) -> None:
         ("records accepted", found.accepted),
         ("records refused", found.refused),
         ("different identifiers in them", found.values),
+        ("tokens made", found.tokens),
         ("tokens still to be made", found.without_token),
         ("tokens still to be published", found.unpublished),
         ("values still to be asked about", found.to_check),

@@ -25,6 +25,8 @@ from concordat.errors import ConcordatError
 from concordat.identity.manifest import KeyClass
 from concordat.oprf.server import MAX_BATCH
 from concordat.tokens import LABEL_BYTES, SECRET_BYTES, TOKEN_BYTES, MaskKey, column, split_outputs, token_input
+from services.node import pace
+from services.node.pace import Pace
 from services.node.traces import CaseTraces
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ class Tokeniser:
         self._waits: dict[Budget, float] = {}
         self._troubles: dict[Budget, str] = {}
         self._told = ""
+        self._pace, self._paced = Pace(clock), ""
         self._work = asyncio.Event()
         self._masks: dict[int, MaskKey] = {}
 
@@ -151,7 +154,8 @@ class Tokeniser:
         for epoch in self._manifest.epochs.in_force:
             await asyncio.to_thread(self._store.add_epoch, epoch)
         # What a process that was killed was waiting for is not what this one waits for.
-        await asyncio.to_thread(self._store.set_condition, CONDITION, "", self._clock.now())
+        for name in (CONDITION, pace.CONDITION):
+            await asyncio.to_thread(self._store.set_condition, name, "", self._clock.now())
         stopped = asyncio.ensure_future(stop.wait())
         try:
             while not stop.is_set():
@@ -164,6 +168,7 @@ class Tokeniser:
                     made = 0
                 if made:
                     continue
+                await self._tell_pace("")
                 work = asyncio.ensure_future(self._work.wait())
                 await asyncio.wait({work, stopped}, timeout=self._pause_s(), return_when=asyncio.FIRST_COMPLETED)
                 work.cancel()
@@ -188,6 +193,8 @@ class Tokeniser:
         self._troubles.pop(budget, None)
         self._waits.pop(budget, None)
         await self._say()
+        if self._pace.add(len(batch.rows)):
+            await self._tell_pace(self._pace.in_words(await asyncio.to_thread(self._store.untokenised_count)))
         if self._on_tokens is not None:
             self._on_tokens(len(batch.rows))
         return len(batch.rows)
@@ -241,6 +248,14 @@ class Tokeniser:
         rest_s = self._pool.retry_in_s(budget.key_class, exercise=budget.exercise)
         self._waits[budget] = self._clock.monotonic() + max(SHORTEST_WAIT_S, rest_s)
         self._troubles[budget] = f"{error.message} [{error.code}]"
+
+    async def _tell_pace(self, text: str) -> None:
+        """Keep for `status` how fast tokens come; nothing once there is nothing to do."""
+        if not text:
+            self._pace.begin()
+        if text != self._paced:
+            self._paced = text
+            await asyncio.to_thread(self._store.set_condition, pace.CONDITION, text, self._clock.now())
 
     async def _say(self) -> None:
         text = "; ".join(f"waiting: {self._troubles[one]}" for one in _BUDGETS if one in self._troubles)

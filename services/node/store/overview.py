@@ -45,6 +45,8 @@ class Overview:
     accepted: int
     refused: int
     values: int
+    tokens: int
+    """Tokens made, of every epoch."""
     without_token: int
     unpublished: int
     to_check: int
@@ -123,6 +125,7 @@ def overview(db: sqlite3.Connection) -> Overview:
         accepted=count("SELECT count(*) FROM record WHERE status = 'accepted'"),
         refused=count("SELECT count(*) FROM record WHERE status = 'refused'"),
         values=count("SELECT count(*) FROM value WHERE grade = ?", STRONG),
+        tokens=count("SELECT count(*) FROM token"),
         without_token=count("SELECT count(*) FROM to_tokenise"),
         unpublished=count(
             "SELECT count(*) FROM token t JOIN value v ON v.id = t.value_id"
