@@ -74,12 +74,14 @@ class Run:
     _mapping: mmap.mmap = field(repr=False)
 
     @classmethod
-    def open(cls, path: Path, kind: str) -> Self:
+    def open(cls, path: Path, kind: str, *, check: bool = True) -> Self:
         """Open a run and check all of it; its bytes pass through one buffer, not through the mapping.
 
         Args:
             path: The file.
             kind: What it must be of.
+            check: Whether its columns are read and compared with their checksums; a process that has just done so, or
+                has written them, need not.
 
         Raises:
             ConfigError: It is missing, damaged, of another kind or version, or others can open it.
@@ -89,14 +91,14 @@ class Run:
         except OSError as error:
             raise ConfigError(f"{path}: cannot be opened ({error.strerror})") from error
         try:
-            return cls._of(path, kind, descriptor)
+            return cls._of(path, kind, descriptor, check=check)
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise ConfigError(f"{path}: is no run, or is damaged") from error
         finally:
             os.close(descriptor)
 
     @classmethod
-    def _of(cls, path: Path, kind: str, descriptor: int) -> Self:
+    def _of(cls, path: Path, kind: str, descriptor: int, *, check: bool) -> Self:
         status = os.fstat(descriptor)
         if status.st_mode & 0o177:
             raise ConfigError(f"{path}: others can open it; run: chmod 600 {path}")
@@ -105,7 +107,7 @@ class Run:
         if header["kind"] != kind or header["size"] != status.st_size or not 0 <= rows <= _MAX_ROWS:
             raise ValueError
         for part in parts:
-            _verify(descriptor, part, rows, status.st_size)
+            _verify(descriptor, part, rows, status.st_size, check=check)
         mapping = mmap.mmap(descriptor, status.st_size, prot=mmap.PROT_READ)
         columns = {part.name: _view(mapping, part, rows) for part in parts}
         return cls(path, rows, status.st_size, header["facts"], columns, mapping)
@@ -143,10 +145,12 @@ def _read_header(descriptor: int) -> dict[str, Any]:
     return header
 
 
-def _verify(descriptor: int, part: _Part, rows: int, size: int) -> None:
+def _verify(descriptor: int, part: _Part, rows: int, size: int, *, check: bool) -> None:
     left, at, crc = rows * part.row_bytes, part.offset, 0
     if part.offset % PAGE or part.offset < PAGE or at + left > size or part.row_bytes < 1:
         raise ValueError
+    if not check:
+        return
     buffer = memoryview(bytearray(_CHECK_BYTES))
     while left:
         got = os.preadv(descriptor, [buffer[: min(left, _CHECK_BYTES)]], at)

@@ -131,6 +131,37 @@ CREATE TABLE index_gone (
     value_id INTEGER NOT NULL,        -- no reference: the value is gone, and its id may be given again
     stamp BLOB NOT NULL
 );
+-- drawn anew whenever an operation's set may have changed: a sweep uses the set that it made before while this stays
+CREATE TABLE set_stamp (
+    operation TEXT PRIMARY KEY,
+    stamp BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TRIGGER set_grown AFTER INSERT ON record
+WHEN (SELECT operation FROM file WHERE id = NEW.file_id) <> ''
+BEGIN
+    INSERT INTO set_stamp SELECT operation, randomblob(8) FROM file WHERE id = NEW.file_id
+    ON CONFLICT (operation) DO UPDATE SET stamp = excluded.stamp;
+END;
+CREATE TRIGGER set_changed AFTER UPDATE OF status, look_once, keep_until, trafficking, abuse, policy_id ON record
+WHEN (SELECT operation FROM file WHERE id = NEW.file_id) <> ''
+BEGIN
+    INSERT INTO set_stamp SELECT operation, randomblob(8) FROM file WHERE id = NEW.file_id
+    ON CONFLICT (operation) DO UPDATE SET stamp = excluded.stamp;
+END;
+CREATE TRIGGER set_shrunk AFTER DELETE ON record
+WHEN (SELECT operation FROM file WHERE id = OLD.file_id) <> ''
+BEGIN
+    INSERT INTO set_stamp SELECT operation, randomblob(8) FROM file WHERE id = OLD.file_id
+    ON CONFLICT (operation) DO UPDATE SET stamp = excluded.stamp;
+END;
+CREATE TRIGGER set_of_case AFTER UPDATE OF valid_until ON case_profile WHEN NEW.valid_until <> OLD.valid_until
+BEGIN
+    UPDATE set_stamp SET stamp = randomblob(8);
+END;
+CREATE TRIGGER set_of_value AFTER UPDATE OF reference ON value
+BEGIN
+    UPDATE set_stamp SET stamp = randomblob(8);
+END;
 CREATE TRIGGER token_gone AFTER DELETE ON token WHEN OLD.sequence IS NOT NULL
 BEGIN
     INSERT INTO index_gone (epoch, value_id, stamp) VALUES (OLD.epoch, OLD.value_id, randomblob(8));

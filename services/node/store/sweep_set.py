@@ -19,7 +19,7 @@ from services.node.store.values import STRONG
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from datetime import date
 
 _RECORDS: Final = """
@@ -35,13 +35,16 @@ WHERE f.operation = :operation AND f.domain = :domain AND v.domain = :domain AND
 AND r.status = 'accepted' AND r.look_once = 0 AND r.keep_until >= :today AND c.valid_until >= :today
 """
 _POLICIES: Final = f"SELECT DISTINCT r.policy_id, p.content {_RECORDS} {_LIVE}"
-_VALUES: Final = f"""
-SELECT v.namespace, v.rules_version, v.reference, t.label, t.secret, max(r.trafficking), max(r.abuse)
+_ROWS: Final = f"""
 {_RECORDS}
 JOIN visible_policy s ON s.policy_id = coalesce(r.policy_id, 0)
 LEFT JOIN token t ON t.value_id = v.id AND t.epoch = :epoch
 {_LIVE}"""
+_COLUMNS: Final = "v.namespace, v.rules_version, v.reference, t.label, t.secret"
+_VALUES: Final = f"SELECT {_COLUMNS}, max(r.trafficking), max(r.abuse) {_ROWS}"
+_EACH: Final = f"SELECT {_COLUMNS}, r.trafficking, r.abuse {_ROWS}"
 _CHUNK: Final = 500
+_STREAMED: Final = 20_000
 _Row: TypeAlias = "tuple[str, int, bytes, bytes, bytes, int, int]"
 
 
@@ -87,7 +90,33 @@ def read_sweep_set(db: sqlite3.Connection, query: SetQuery) -> SweepSet:
     Raises:
         UnavailableError: Values of the set have no token of the epoch yet; a set without them would be counted wrong.
     """
-    found = _visible_rows(db, query)
+    return _packed(_visible_rows(db, query))
+
+
+def visible_policies(db: sqlite3.Connection, query: SetQuery) -> list[int]:
+    """Return the ids, ascending, of all policies of this store that let a record into the set; 0 is that of none."""
+    rows = [(0, None), *db.execute("SELECT id, content FROM policy")]
+    return sorted(number for number, content in rows if query.tells_all(_policy(content)))
+
+
+def stream_sweep_set(db: sqlite3.Connection, query: SetQuery) -> Iterator[SweepSet]:
+    """Give the set of an operation in blocks, in no order; a value that is in several records comes with each.
+
+    Args:
+        db: A connection inside a transaction, which stays open until the last block was taken.
+        query: Which records make it.
+
+    Raises:
+        UnavailableError: Values of the set have no token of the epoch yet.
+    """
+    cursor = db.execute(f"{_known(visible_policies(db, query))}{_EACH}", _names(query))
+    versions = query.rules_versions
+    while rows := cursor.fetchmany(_STREAMED):
+        found = [row for row in rows if versions.get(row[0]) == row[1]]
+        yield _packed(found)
+
+
+def _packed(found: list[_Row]) -> SweepSet:
     missing = sum(row[3] is None for row in found)
     if missing:
         raise UnavailableError(f"{missing} values of the operation wait for their tokens")
@@ -97,6 +126,11 @@ def read_sweep_set(db: sqlite3.Connection, query: SetQuery) -> SweepSet:
         references=b"".join([row[2] for row in found]),
         classes=bytes([class_byte(row[0], row[5], row[6]) for row in found]),
     )
+
+
+def _known(policies: list[int]) -> str:
+    marks = ",".join(f"({int(one)})" for one in policies or [-1])
+    return f"WITH visible_policy (policy_id) AS (VALUES {marks}) "
 
 
 def still_in_set(db: sqlite3.Connection, query: SetQuery, references: Collection[bytes]) -> bool:
@@ -114,8 +148,7 @@ def _visible_rows(
     names = {**_names(query), **(more or {})}
     policies = db.execute(_POLICIES + which, names).fetchall()
     # Few policies, however many records: the test is made once for each, and SQLite joins.
-    visible = [number or 0 for number, content in policies if query.tells_all(_policy(content))] or [-1]
-    known = f"WITH visible_policy (policy_id) AS (VALUES {','.join(f'({int(one)})' for one in visible)}) "
+    known = _known([number or 0 for number, content in policies if query.tells_all(_policy(content))])
     rows = db.execute(f"{known}{_VALUES}{which} GROUP BY v.id", names)
     return [row for row in rows if query.rules_versions.get(row[0]) == row[1]]
 
