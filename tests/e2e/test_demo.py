@@ -151,6 +151,20 @@ def test_the_action_day_comes_out_right_and_leaves_nothing_behind(start: Any, se
     assert demo.nothing_is_left()
 
 
+@pytest.mark.full
+def test_a_scaled_action_day_comes_out_right(start: Any) -> None:
+    demo = start("--scale", "20000")
+    code, outcome = demo.wait()
+    assert (code, outcome["right"]) == (0, True)
+    assert outcome["matches_found"] == outcome["matches_expected"] > 5_000
+    assert demo.nothing_is_left()
+
+
+def test_a_scale_that_cannot_be_is_refused(start: Any) -> None:
+    code, outcome = start("--scale", "1999").wait()
+    assert (code, outcome) == (2, {})
+
+
 def test_a_scenario_of_strangers_comes_out_as_they_say(start: Any, tmp_path: Path) -> None:
     demo = start("--hosts", "1", "--scenario", mixed(tmp_path / "scenario.json"))
     code, outcome = demo.wait()

@@ -170,9 +170,23 @@ def test_files_hold_every_line_once(tmp_path: Path) -> None:
     assert sorted(written) == sorted(line.id for line in scenario.lines)
 
 
-@pytest.mark.parametrize("seed", range(1, 4))
-def test_canonical_forms_agree_with_the_truth_that_the_scenario_states(seed: int) -> None:
-    scenario = generate(seed, standing=200)
+@pytest.mark.parametrize("records", [2000, 12_345])
+def test_a_scaled_scenario_has_as_many_records_and_totals_of_the_same_proportions(records: int) -> None:
+    scenario = generate(1, records=records)
+    assert len(scenario.lines) == records
+    groups, totals = scenario.groups(), scenario.totals or {}
+    own = [line for line in scenario.lines if not scenario.parties[line.party].standing]
+    assert 0.75 < len(own) / records < 0.85
+    platforms = {groups[line.id] for line in own if line.kind in ("platform", "website", "domain")}
+    assert len(platforms) == totals["platforms"]
+    for row, number in TOTALS.items():
+        assert abs(totals[row] / number - totals["platforms"] / TOTALS["platforms"]) <= 1.0 / number + 0.01
+    assert len(scenario.expected()) > records / 4
+
+
+@pytest.mark.parametrize(("seed", "records"), [(1, None), (2, None), (3, None), (4, 6000)])
+def test_canonical_forms_agree_with_the_truth_that_the_scenario_states(seed: int, records: int | None) -> None:
+    scenario = generate(seed, standing=200, records=records)
     groups, forms = scenario.groups(), dict[str, set[tuple[str, str]]]()
     for line in scenario.lines:
         home = scenario.parties[line.party].region or "NL"
