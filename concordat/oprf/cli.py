@@ -83,4 +83,5 @@ def _engine(chosen: Chosen | None) -> Engine:
     found = REFERENCE if chosen == "reference" else warm_up()
     if chosen == "fast" and found is REFERENCE:
         raise ConfigError("the extra 'fast' is not installed or does not work here; see the log")
+    found.wait()
     return found
