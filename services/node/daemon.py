@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from concordat.clock import SystemClock
 from concordat.custodians import CustodianPool
-from concordat.errors import ConfigError, UnavailableError
+from concordat.errors import ConcordatError, ConfigError, UnavailableError
 from concordat.heartbeat import beat
 from concordat.identity.home import load_home
 from concordat.rpc.client import channel
@@ -35,12 +35,14 @@ from services.node.exchange.core import NodeCore
 from services.node.exchange.identity import Identity
 from services.node.exchange.session import Hooks, Session
 from services.node.exercises import wipe_ended
+from services.node.index.keeper import Keeper
+from services.node.index.live import LiveIndex
 from services.node.joining import join_sweep
 from services.node.journal import FILE_NAME as JOURNAL_NAME
 from services.node.journal import Journal
 from services.node.store.store import FILE_NAME, Store
 from services.node.submit import WAKE_SOCKET
-from services.node.sweeping import Sweeps
+from services.node.sweeping import Sweeps, sweep_condition
 from services.node.tokenise import CONDITION, Tokeniser, keep_liar
 from services.node.traces import CaseTraces
 
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 LOCK_FILE: Final = "daemon.lock"
 SESSION: Final = "session"
 CONDITIONS_POLL_S: Final = 1.0
+INDEX_POLL_S: Final = 5.0
 # Each statement of SQLite gives the interpreter away; with the usual 5 ms a thread that makes tokens would keep an
 # answer waiting that long for every one of them.
 SWITCH_INTERVAL_S: Final = 0.0001
@@ -94,6 +97,8 @@ class Node:
     """The exchange's own connection, so that nothing else makes an answer wait for its turn."""
     workshop: Store
     """A second connection to the same file, for tokens and sweeps."""
+    keeper: Keeper
+    """Of the index, over a third one."""
     emit: EventSink
     clock: Clock
     no_session: str = ""
@@ -147,6 +152,7 @@ class Node:
                         tokeniser.run(stop),
                         self._show_conditions(stop),
                         self._retain(stop, session.wake),
+                        self._tend_index(stop),
                     )
                 finally:
                     await sweeps.close()
@@ -162,7 +168,12 @@ class Node:
         gateway = self.home.manifest.gateways[0]
         async with channel(gateway.address, home=self.home, server=gateway.spiffe) as to_gateway:
             today = datetime.fromtimestamp(self.clock.now(), UTC).date()
-            return await join_sweep(self.home, to_gateway, self.workshop, operation, sweep_id, today=today)
+
+            def say(text: str) -> None:
+                _LOG.info("the set of a sweep is made: %s", text)
+                self.workshop.set_condition(sweep_condition(operation), text, self.clock.now())
+
+            return await join_sweep(self.home, to_gateway, self.workshop, operation, sweep_id, today=today, say=say)
 
     async def _retain(self, stop: asyncio.Event, wake: Callable[[], None]) -> None:
         """Withdraw once an hour what is at its end, and wipe exercises that are over."""
@@ -178,6 +189,17 @@ class Node:
                     wake()
             except UnavailableError as error:
                 _LOG.warning("records at their end wait for the store: %s", error.message)
+
+    async def _tend_index(self, stop: asyncio.Event) -> None:
+        """Make the index, and make it anew where it falls behind; the store answers without it."""
+        while not stop.is_set():
+            try:
+                await asyncio.to_thread(self.keeper.tend)
+            except ConcordatError as error:
+                _LOG.warning("the index is not made now: %s", error.message, extra={"code": error.code})
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(INDEX_POLL_S):
+                    await stop.wait()
 
     async def _show_conditions(self, stop: asyncio.Event) -> None:
         """Say why tokens wait, and that they go on; keep for `status` why there is no session; give a sign of life."""
@@ -221,9 +243,13 @@ async def run_node(home: Path, *, stop: asyncio.Event, events: EventSink, ready:
     with only_daemon(home), Store.open(path, clock=clock) as store, Store.open(path, clock=clock) as workshop:
         wipe_ended(loaded, store, clock=clock)
         catch_up(home, store, clock)
-        if ready is not None:
-            ready.set()
-        await Node(loaded, store, workshop, events, clock).run(stop)
+        index = LiveIndex()
+        with contextlib.closing(Keeper(home, index, clock=clock)) as keeper:
+            keeper.start()
+            store.use_index(index)
+            if ready is not None:
+                ready.set()
+            await Node(loaded, store, workshop, keeper, events, clock).run(stop)
 
 
 def catch_up(home: Path, store: Store, clock: Clock) -> None:

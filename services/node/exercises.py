@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.node.held import ended_exercises, forget_key
+from services.node.held import ended_exercises, ended_operations, forget_key
+from services.node.index.keeper import FOLDER
+from services.node.index.operation_run import forget_sets
 from services.node.store.exercises import wipe_exercise
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def wipe_ended(home: Home, store: Store, *, clock: Clock) -> int:
-    """Wipe every exercise that is over; return how many values went. Again changes nothing.
+    """Wipe every exercise that is over, and the sweep sets of all that is; return how many values went.
 
     Args:
         home: The node's folder, which holds the charters.
@@ -28,6 +30,7 @@ def wipe_ended(home: Home, store: Store, *, clock: Clock) -> int:
         UnavailableError: The store cannot be written.
     """
     number = 0
+    forget_sets(home.path / FOLDER, ended_operations(home.path, now=clock.now() - home.manifest.max_skew_s))
     # Others' clocks may be behind: what they still ask until then is answered.
     for operation in ended_exercises(home.path, now=clock.now() - home.manifest.max_skew_s):
         with store.write() as db:

@@ -84,6 +84,11 @@ def ended_exercises(home: Path, *, now: float) -> list[str]:
     return [one.operation for one in held_charters(home) if one.exercise and one.ends_at < now]
 
 
+def ended_operations(home: Path, *, now: float) -> list[str]:
+    """Return the operations, exercises too, that this node took part in and that are over, ascending by id."""
+    return [one.operation for one in held_charters(home) if one.ends_at < now]
+
+
 def forget_key(home: Path, operation: str) -> None:
     """Delete the key of an operation that is over.
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from concordat.errors import IdentityError, RefusedError, UnavailableError
 from services.node.held import HeldOperation, load_operation
+from services.node.index.keeper import FOLDER
+from services.node.index.operation_run import build_operation_run, records_of
 from services.node.operations import fetch_operation
 from services.node.policy import About, Policy, may_tell
 from services.node.store.sweep_set import SetQuery, read_sweep_set, still_in_set
@@ -27,13 +31,36 @@ if TYPE_CHECKING:
 
 SALT_DOMAIN: Final = "sweep-salt"
 TOKENS_WAIT_S: Final = 8.0
+ROWS_OF_FILES: Final = 100_000
+"""From so many records on a set is made in files, else in memory."""
+SAY_EVERY_S: Final = 2.0
 _POLL_S: Final = 0.2
 
 
+def _silent(_: str) -> None:
+    """Hear of progress."""
+
+
 async def join_sweep(
-    home: Home, channel: grpc.aio.Channel, store: Store, operation: str, sweep_id: bytes, *, today: date
+    home: Home,
+    channel: grpc.aio.Channel,
+    store: Store,
+    operation: str,
+    sweep_id: bytes,
+    *,
+    today: date,
+    say: Callable[[str], None] = _silent,
 ) -> sweep_pb2.SweepDone:
     """Take part in a sweep that the gateway has announced, with the charter and key that this node keeps.
+
+    Args:
+        home: The node's folder.
+        channel: To the gateway.
+        store: The node's store.
+        operation: Its id.
+        sweep_id: Of the sweep.
+        today: The day.
+        say: Hears, in a thread, how far the making of a large set is, as text for `status`.
 
     Raises:
         ConfigError: This node has not signed such an operation.
@@ -51,7 +78,7 @@ async def join_sweep(
             sweep_id,
             operation=operation,
             participants=held.charter.participants,
-            rows=await _rows(store, held, query, sweep_id),
+            rows=await _rows(partial(_read_rows, home, store, held, query, sweep_id, say)),
             salt=set_salt(home, held),
         )
         await asyncio.to_thread(party.commit)
@@ -98,12 +125,12 @@ async def _require_all_signed(home: Home, channel: grpc.aio.Channel, held: HeldO
         raise RefusedError(f"the charter is not signed by {', '.join(missing)}")
 
 
-async def _rows(store: Store, held: HeldOperation, query: SetQuery, sweep_id: bytes) -> SweepColumns:
+async def _rows(read: Callable[[], SweepColumns]) -> SweepColumns:
     """Return the node's set; values that were submitted a moment ago are given time to get their tokens."""
     waited_s = 0.0
     while True:
         try:
-            return await asyncio.to_thread(_read_rows, store, held, query, sweep_id)
+            return await asyncio.to_thread(read)
         except UnavailableError:
             if waited_s >= TOKENS_WAIT_S:
                 raise
@@ -111,7 +138,24 @@ async def _rows(store: Store, held: HeldOperation, query: SetQuery, sweep_id: by
         waited_s += _POLL_S
 
 
-def _read_rows(store: Store, held: HeldOperation, query: SetQuery, sweep_id: bytes) -> SweepColumns:
+def _read_rows(
+    home: Home, store: Store, held: HeldOperation, query: SetQuery, sweep_id: bytes, say: Callable[[str], None]
+) -> SweepColumns:
     with store.read() as db:
-        found = read_sweep_set(db, query)
-    return SweepColumns.of(found, held.key, sweep_id)
+        if records_of(db, query) < ROWS_OF_FILES:
+            return SweepColumns.of(read_sweep_set(db, query), held.key, sweep_id)
+    return build_operation_run(store, query, held.key, sweep_id, home.path / FOLDER, Steps(say))
+
+
+class Steps:
+    """Says from time to time how far a set is; each word of it is a write to the store."""
+
+    def __init__(self, say: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._say, self._monotonic = say, monotonic
+        self._next_at = monotonic()
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        """Hear how many rows of how many are done."""
+        if self._monotonic() >= self._next_at:
+            self._next_at = self._monotonic() + SAY_EVERY_S
+            self._say(f"{done:,} of {total:,} records are {phase}; the sweep begins when all parties are ready")

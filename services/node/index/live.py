@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _FETCH: Final = 20_000
 _BLOCK_ROWS: Final = 1 << 18
 # Each place that a look-up touches maps up to 16 pages; after so many places the mapping is given back.
-_PLACES_MAPPED: Final = 1 << 14
+_PLACES_MAPPED: Final = 1 << 11
 
 
 @dataclass(frozen=True, slots=True)

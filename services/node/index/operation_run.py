@@ -90,7 +90,7 @@ def build_operation_run(
             facts = {"of": _fingerprint(db, query, key)}
             run = _good(path, facts)
             if run is None:
-                blocks, expected = stream_sweep_set(db, query), _records(db, query)
+                blocks, expected = stream_sweep_set(db, query), records_of(db, query)
                 _write_set(path, facts, key, blocks=blocks, expected=expected, hear=progress)
                 run = Run.open(path, KIND, check=False)
     finally:
@@ -151,7 +151,8 @@ def _write_set(
             writer.commit()
 
 
-def _records(db: sqlite3.Connection, query: SetQuery) -> int:
+def records_of(db: sqlite3.Connection, query: SetQuery) -> int:
+    """Return how many records the files of an operation have, which is about the size of its set."""
     text = "SELECT count(*) FROM record r JOIN file f ON f.id = r.file_id WHERE f.operation = ? AND f.domain = ?"
     number: int = db.execute(text, (query.operation, query.domain)).fetchone()[0]
     return number

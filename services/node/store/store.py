@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "store.sqlite"
 INCARNATION_BYTES: Final = 16
+_INDEXED_CACHE_KIB: Final = 32 << 10
 _SYSTEM_CLOCK: Final = SystemClock()
 
 
@@ -97,6 +98,9 @@ class Store:
 
     def use_index(self, index: TokenIndex) -> None:
         """Let an index that follows this store answer look-ups and snapshots."""
+        with self.read() as db:
+            # Hits are read from all over the file: the inner pages of its trees are to stay in memory.
+            db.execute(f"PRAGMA cache_size = -{_INDEXED_CACHE_KIB}")
         self._index = index
 
     def __enter__(self) -> Self:
