@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from services.node.store.store import Store
 
 _CLOCK: Final = SystemClock()
+RECORDS_SHOWN: Final = 1000
 
 app = App(name="node", help="Run a node; submit files, check single values, see what matches.")
 app.command("services.node.cli_operation:app", name="operation", help="Take part in operations and their sweeps.")
@@ -198,19 +199,31 @@ def matches(
 
 @app.command(name="records")
 def show_records(
-    *, home: HomeFolder, refused: Annotated[bool, Parameter(negative=())] = False, as_json: AsJson = False
+    *,
+    home: HomeFolder,
+    refused: Annotated[bool, Parameter(negative=())] = False,
+    behind: int = 0,
+    limit: int = RECORDS_SHOWN,
+    as_json: AsJson = False,
 ) -> None:
-    """Show the node's own records as they were typed.
+    """Show the node's own records as they were typed, a page at a time.
 
     Parameters
     ----------
     refused
         Only those that could not be read, with line and reason.
+    behind
+        Leave out so many at the beginning.
+    limit
+        Show so many at most.
     """
+    if behind < 0 or limit < 1:
+        raise InputError("--behind is 0 or more, --limit 1 or more")
     with opened_node(home, _CLOCK) as (_, store), store.read() as db:
-        found = records.record_views(db, refused_only=refused)
+        found = records.record_views(db, refused_only=refused, behind=behind, limit=limit)
+        total = records.record_count(db, refused_only=refused)
     if as_json:
-        _print_json({"records": [asdict(one) for one in found]})
+        _print_json({"records": [asdict(one) for one in found], "total": total})
         return
     table = Table()
     for title in ("where", "typed", "read as", "kind", "region", "case", "state"):
@@ -224,6 +237,8 @@ def show_records(
             *(Text(text) for text in (where, one.typed or "", one.read_as or "", one.kind or "", region, case, state))
         )
     Console().print(table)
+    if (shown := behind + len(found)) < total:
+        Console(stderr=True).print(f"{total - shown:,} more; --behind {shown} shows the next ones", highlight=False)
 
 
 @app.command

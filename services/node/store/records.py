@@ -166,8 +166,22 @@ def refused_lines(db: sqlite3.Connection, file_id: int, *, limit: int = -1) -> l
     return [RefusedLine(*row) for row in rows]
 
 
-def record_views(db: sqlite3.Connection, *, refused_only: bool = False, file_id: int | None = None) -> list[RecordView]:
-    """Return the node's own records, or those of one file, newest file last."""
+def record_count(db: sqlite3.Connection, *, refused_only: bool = False) -> int:
+    """Count the node's own records."""
+    query = "SELECT count(*) FROM record WHERE ? = 0 OR status = 'refused'"
+    count: int = db.execute(query, (refused_only,)).fetchone()[0]
+    return count
+
+
+def record_views(
+    db: sqlite3.Connection,
+    *,
+    refused_only: bool = False,
+    file_id: int | None = None,
+    behind: int = 0,
+    limit: int = -1,
+) -> list[RecordView]:
+    """Return the node's own records, or those of one file, newest file last; `limit` of them behind the first ones."""
     where = "WHERE (:file IS NULL OR r.file_id = :file)" + (" AND r.status = 'refused'" if refused_only else "")
     rows = db.execute(
         "SELECT f.name, r.line, r.typed, r.status, r.code, r.reason, r.kind, r.region, r.region_assumed, r.known,"  # noqa: S608 -- a constant
@@ -175,8 +189,9 @@ def record_views(db: sqlite3.Connection, *, refused_only: bool = False, file_id:
         " (SELECT v.canonical FROM record_value rv JOIN value v ON v.id = rv.value_id"
         "  WHERE rv.record_id = r.id AND v.grade = :strong)"
         " FROM record r JOIN file f ON f.id = r.file_id"
-        f" JOIN case_profile c ON c.id = f.case_id {where} ORDER BY r.file_id, r.item",
-        {"file": file_id, "strong": STRONG},
+        f" JOIN case_profile c ON c.id = f.case_id {where} ORDER BY r.file_id, r.item"
+        " LIMIT :limit OFFSET :behind",
+        {"file": file_id, "strong": STRONG, "limit": limit, "behind": behind},
     )
     return [
         RecordView(

@@ -187,6 +187,11 @@ def test_records_status_cases_and_matches_are_shown(
     assert "other_reference" not in match
     run(["node", "records", "--refused", *where])
     assert [(one["line"], one["typed"]) for one in said(capsys)["records"]] == [(3, "nonsense")]
+    run(["node", "records", "--behind", "1", "--limit", "1", *where])
+    page = said(capsys)
+    assert ([one["line"] for one in page["records"]], page["total"]) == ([3], 3)
+    run(["node", "records", "--limit", "1", *where[:2]])
+    assert "2 more; --behind 1 shows the next ones" in capsys.readouterr().err
     run(["node", "status", *where])
     status = said(capsys)
     assert (status["accepted"], status["to_check"], status["shown"], status["running"]) == (2, 4, 1, False)
