@@ -153,8 +153,8 @@ async def _asked(
     seconds = await drive(askers, questions, concurrent=concurrent)
     after, own = world.cpu(), time.process_time() - own
     await certified(questions)
+    told = await asyncio.to_thread(world.wait_told, lambda: told_before + sum(hits) - missed(questions))
     expected = told_before + sum(hits) - missed(questions)
-    told = await asyncio.to_thread(world.wait_told, expected)
     for asker in askers:
         asker.forget()
     wrong, uncovered = await asyncio.to_thread(wrong_answers, questions), not_covered(questions)

@@ -224,10 +224,10 @@ class World:
                 total += db.execute("SELECT count(*) FROM told WHERE state = 'shown'").fetchone()[0]
         return total
 
-    def wait_told(self, number: int, *, within_s: float = 20.0) -> int:
-        """Return the matches that the holders' stores show, once they are as many as these or the time is over."""
+    def wait_told(self, number: Callable[[], int], *, within_s: float = 20.0) -> int:
+        """Return the matches that the holders' stores show, once they are as many as wanted or the time is over."""
         deadline = time.monotonic() + within_s
-        while (told := self.told()) < number and time.monotonic() < deadline:
+        while (told := self.told()) != number() and time.monotonic() < deadline:
             time.sleep(0.1)
         return told
 

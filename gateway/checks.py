@@ -25,6 +25,8 @@ from gateway.tick import Asked, LiveCheck, Tick
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from concordat.identity.keys import SigningKey
     from concordat.protocol.check import SignedHeader
     from gateway.ledger import LedgerWrite
@@ -50,6 +52,8 @@ class Checks:
     _sequences: Mapping[str, int] = field(default_factory=dict)
     _spent: SpentQueries = field(init=False)
     _queries: int = 0
+    _concerned_by: dict[str, tuple[NDArray[np.uint64], frozenset[str], tuple[str, ...]]] = field(default_factory=dict)
+    """What `_concerned` says of an asker, whom nothing but the manifest limits."""
 
     def __post_init__(self) -> None:
         self._spent = SpentQueries(
@@ -165,18 +169,30 @@ class Checks:
 
     def _admit(self, header: SignedHeader, message: wire.Check) -> LiveCheck:
         """Decide from the published opt-in table, before any look-up, whom a check concerns."""
-        manifest, asker = self.shared.manifest, header.fields.asker
+        operation = header.fields.operation if header.fields.exercise else None
+        if message.only_holders or operation is not None:
+            concerned = self._concerned(header.fields.asker, frozenset(message.only_holders), operation)
+        else:
+            # The same for all checks of an asker, as long as the manifest is in force.
+            known = self._concerned_by.get(header.fields.asker)
+            concerned = known or self._concerned(header.fields.asker, frozenset(), None)
+            self._concerned_by[header.fields.asker] = concerned
+        return LiveCheck(header, message, *concerned, self.running.number)
+
+    def _concerned(
+        self, asker: str, only: frozenset[str], exercise: str | None
+    ) -> tuple[NDArray[np.uint64], frozenset[str], tuple[str, ...]]:
+        """Return who may be asked (a mask), who is outside the agreement, and who is listed."""
+        manifest = self.shared.manifest
         asking = manifest.party_by_id(asker)
-        only = set(message.only_holders)
         listed = [p for p in manifest.nodes if p.id != asker and (not only or p.id in only)]
         # A question is a transfer too, so both rows count (LB-26, docs/adr/0007).
         outside = frozenset(party.id for party in listed if not manifest.agreed(asking, party))
         asked = {party.id for party in listed if party.id not in outside}
-        if header.fields.exercise:
+        if exercise is not None:
             # Nobody else has values of it; whoever says so is not to be asked.
-            asked &= self.shared.exercises[header.fields.operation]
-        names = tuple(sorted(party.id for party in listed))
-        return LiveCheck(header, message, self.shared.table.mask(asked), outside, names, self.running.number)
+            asked &= self.shared.exercises[exercise]
+        return self.shared.table.mask(asked), outside, tuple(sorted(party.id for party in listed))
 
     def _ask(self, check: LiveCheck) -> None:
         """Send each item to every party whose plane says 'maybe' and that it was not sent to."""
@@ -184,12 +200,18 @@ class Checks:
         check.versions = table.versions.copy()
         may = check.allowed & self.roster.mask(check.header.fields.epoch)
         fresh = table.route(check.message.items.tokens) & may & ~check.sent
-        for party in table.named(np.bitwise_or.reduce(fresh, axis=0)):
+        # Of most items nobody is asked, and of most that are left one party: one pass over these for all of them.
+        at = np.flatnonzero(fresh.any(axis=1))
+        if not at.size:
+            return
+        few = fresh[at]
+        parties = table.named(np.bitwise_or.reduce(few, axis=0))
+        positions = [at[table.positions(few, party)] for party in parties]
+        for party, question in zip(parties, check.questions(positions), strict=True):
             session = self.roster.current(party)
             assert session is not None  # the mask has the bits of sessions only
-            question = check.question(table.positions(fresh, party))
             self.shared.out.send(session.number, tick=check.tick, question=question)
-        check.sent |= fresh
+        check.sent[at] |= few
 
     def answer(self, session: Session, answer: wire.Answer) -> None:
         """Take a holder's hits: a candidate for an edge each.

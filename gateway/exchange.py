@@ -88,6 +88,7 @@ class Exchange:
         self._roster.tick = number
         self._withdrawals = Withdrawals(self._shared, self._give_up)
         self._in_doubt = False
+        self._handlers = self._made_handlers()
 
     def __repr__(self) -> str:
         return f"Exchange({self._checks!r})"
@@ -185,28 +186,29 @@ class Exchange:
             self._out.put(Close(session.number, ""))
             self._end(session)
             return
-        handle = self._handlers(session, frame).get(kind or "")
+        handle = self._handlers.get(kind or "")
         if handle is None or not session.welcomed:
             raise ProtocolError("a frame that is unknown, or came before the welcome")
-        handle()
+        handle(session, frame)
 
-    def _handlers(self, session: Session, frame: wire.NodeFrame) -> dict[str, Callable[[], None]]:
+    def _made_handlers(self) -> dict[str, Callable[[Session, wire.NodeFrame], None]]:
         roster, planes, checks, clock = self._roster, self._planes, self._checks, self._clock
+        withdrawals = self._withdrawals
         return {
-            "snapshot_begin": lambda: planes.begin_snapshot(session, frame.snapshot_begin),
-            "snapshot_chunk": lambda: planes.take_chunk(session, frame.snapshot_chunk),
-            "snapshot_end": lambda: planes.end_snapshot(session, frame.snapshot_end),
-            "publish": lambda: planes.publish(session, frame.publish),
-            "check": lambda: checks.take(session, frame.check, now=clock.now()),
-            "answer": lambda: checks.answer(session, frame.answer),
-            "barrier_reply": lambda: checks.barrier_reply(
+            "snapshot_begin": lambda session, frame: planes.begin_snapshot(session, frame.snapshot_begin),
+            "snapshot_chunk": lambda session, frame: planes.take_chunk(session, frame.snapshot_chunk),
+            "snapshot_end": lambda session, frame: planes.end_snapshot(session, frame.snapshot_end),
+            "publish": lambda session, frame: planes.publish(session, frame.publish),
+            "check": lambda session, frame: checks.take(session, frame.check, now=clock.now()),
+            "answer": lambda session, frame: checks.answer(session, frame.answer),
+            "barrier_reply": lambda session, frame: checks.barrier_reply(
                 session, frame.barrier_reply, now=clock.monotonic(), minute=int(clock.now() // 60)
             ),
-            "notice_ack": lambda: roster.acknowledge(session, frame.notice_ack.cursor),
-            "refusal": lambda: checks.refuse_edge(session, frame.refusal),
-            "withdraw": lambda: self._withdrawals.withdraw(session, frame.withdraw),
-            "receipt": lambda: self._withdrawals.receipt(session, frame.receipt),
-            "feedback": lambda: self._withdrawals.feedback(session, frame.feedback),
+            "notice_ack": lambda session, frame: roster.acknowledge(session, frame.notice_ack.cursor),
+            "refusal": lambda session, frame: checks.refuse_edge(session, frame.refusal),
+            "withdraw": lambda session, frame: withdrawals.withdraw(session, frame.withdraw),
+            "receipt": lambda session, frame: withdrawals.receipt(session, frame.receipt),
+            "feedback": lambda session, frame: withdrawals.feedback(session, frame.feedback),
         }
 
     def query(self, asker: str, message: check_wire.Check, *, namespaces: bytes, muted: frozenset[int]) -> int:

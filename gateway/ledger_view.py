@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import ColumnElement, Connection, distinct, func, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, distinct, func, or_, select, update
 
 from gateway import ledger_schema as schema
 from gateway.ledger_rows import in_chunks
@@ -42,14 +42,9 @@ def show_edges(connection: Connection, book: EdgeBook) -> bool:
     """Note which edges both sides know now; return whether there are more or fewer of them than before."""
     roots = {book.merged.get(telling.edge_id, telling.edge_id) for telling in book.tellings}
     roots.update(book.merged.values())
-    shown = 0
-    for some in in_chunks(sorted(roots)):
-        real = (_edge.state == "live") & (_edge.exercise == "")
-        fresh = _edge.edge_id.in_(some) & real & ~_edge.visible & _both_told()
-        shown += connection.execute(update(schema.edge).where(fresh).values(visible=True)).rowcount
+    shown = sum(connection.execute(_SHOW, {"some": some}).rowcount for some in in_chunks(sorted(roots)))
     merged = sorted(book.merged)
-    counted_twice = select(_edge.edge_id).where(_edge.edge_id.in_(merged), _edge.visible)
-    return bool(shown) or (bool(merged) and connection.execute(counted_twice).first() is not None)
+    return bool(shown) or (bool(merged) and connection.execute(_COUNTED, {"some": merged}).first() is not None)
 
 
 def _both_told() -> ColumnElement[bool]:
@@ -62,3 +57,13 @@ def _both_told() -> ColumnElement[bool]:
         .correlate(schema.edge)
     )
     return recipients.scalar_subquery() == 2
+
+
+# Made once: to build these costs ten times what it costs to run them, and every group of answers runs them.
+_SOME: Final[BindParameter[bytes]] = bindparam("some", expanding=True)
+_SHOW: Final = (
+    update(schema.edge)
+    .where(_edge.edge_id.in_(_SOME), _edge.state == "live", _edge.exercise == "", ~_edge.visible, _both_told())
+    .values(visible=True)
+)
+_COUNTED: Final = select(_edge.edge_id).where(_edge.edge_id.in_(_SOME), _edge.visible)

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 MEMORY_BYTES: Final = 2 << 30
 FALSE_POSITIVES: Final = 0.005
 """Aimed at for each party; where the memory does not allow it, there are more."""
+RARELY: Final = 1e-5
+"""Aimed at while the tables stay small: one token in two hundred is enough to ask everybody about each large check."""
+_SMALL: Final = 32
+"""Small tables take this part of the memory at most."""
 _CROWDED: Final = 1.5 * FALSE_POSITIVES
 
 
@@ -88,6 +92,7 @@ class RoutingTable:
         require_shape(log2_slots, hashes)
         self.most_log2 = _most_log2(len(parties), memory_bytes)
         self.least_log2 = min(log2_slots, self.most_log2)
+        self._small_log2 = _most_log2(len(parties), memory_bytes // _SMALL)
         self.hashes = hashes
         self.parties = parties
         self.words = -(-max(len(parties), 1) // PARTIES_OF_TABLE)
@@ -264,7 +269,9 @@ class RoutingTable:
 
     def shape_for(self, tokens: int) -> int:
         """Return the shape of a plane of so many tokens, as far as the memory allows."""
-        return min(self.most_log2, max(self.least_log2, fitting_log2(tokens, self.hashes, FALSE_POSITIVES)))
+        needed = fitting_log2(tokens, self.hashes, FALSE_POSITIVES)
+        wished = min(fitting_log2(tokens, self.hashes, RARELY), self._small_log2)
+        return min(self.most_log2, max(self.least_log2, needed, wished))
 
     def false_positives(self, party: str) -> float:
         """Return which part of foreign tokens the party is asked in vain, about."""

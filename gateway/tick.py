@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from opentelemetry.trace import INVALID_SPAN, Span
@@ -14,6 +14,8 @@ from concordat.tokens import REFERENCE_BYTES, TOKEN_BYTES
 from concordat.wire.v1 import check_pb2 as wire
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
     from concordat.protocol.check import SignedHeader
@@ -78,28 +80,45 @@ class LiveCheck:
         audiences = self.message.items.audiences
         return may_have(self.message.audience_sets[audiences[position] if audiences else 0], holder)
 
-    def question(self, positions: NDArray[np.intp]) -> wire.Question:
-        """Return the question with the items at some positions."""
+    def questions(self, parts: Sequence[NDArray[np.intp]]) -> Iterator[wire.Question]:
+        """Yield the question with the items at some positions, for each of some parts.
+
+        Each column is taken once, for all parts one after the other.
+        """
         items, message = self.message.items, self.message
-        return wire.Question(
-            tick=self.tick,
-            header=message.header,
-            signature=message.signature,
-            items=wire.CheckItems(
-                tokens=_rows(items.tokens, TOKEN_BYTES, positions),
-                references=_rows(items.references, REFERENCE_BYTES, positions),
-                ask_macs=_rows(items.ask_macs, MAC_BYTES, positions),
-                grades=_rows(items.grades, 1, positions),
-                audiences=_rows(items.audiences, 1, positions) if items.audiences else b"",
-                group_tags=_rows(items.group_tags, TAG_BYTES, positions) if items.group_tags else b"",
-            ),
-            positions=positions.astype("<u4").tobytes(),
-            audience_salt=message.audience_salt,
-            audience_sets=message.audience_sets,
-        )
+        every = np.concatenate(parts)
+        columns = {name: _rows(getattr(items, name), width, every) for name, width in _COLUMNS.items()}
+        places = every.astype("<u4").tobytes()
+        start = 0
+        for part in parts:
+            end = start + len(part)
+            yield wire.Question(
+                tick=self.tick,
+                header=message.header,
+                signature=message.signature,
+                items=wire.CheckItems(
+                    **{name: rows[start * _COLUMNS[name] : end * _COLUMNS[name]] for name, rows in columns.items()}
+                ),
+                positions=places[start * 4 : end * 4],
+                audience_salt=message.audience_salt,
+                audience_sets=message.audience_sets,
+            )
+            start = end
+
+
+_COLUMNS: Final = {
+    "tokens": TOKEN_BYTES,
+    "references": REFERENCE_BYTES,
+    "ask_macs": MAC_BYTES,
+    "grades": 1,
+    "audiences": 1,
+    "group_tags": TAG_BYTES,
+}
 
 
 def _rows(column: bytes, width: int, positions: NDArray[np.intp]) -> bytes:
+    if not column:
+        return b""
     return np.frombuffer(column, dtype=np.uint8).reshape(-1, width)[positions].tobytes()
 
 

@@ -42,6 +42,7 @@ BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 QUEUE_FRAMES: Final = 512
 FRAMES_AT_ONCE: Final = 64
 NOTICES_AT_ONCE: Final = 256
+NOTICE_PAUSE_S: Final = 0.01
 # More than a gateway may have sent and not yet seen acknowledged.
 MAX_NOTICES: Final = 1 << 14
 GOOD_BYE_S: Final = 1.0
@@ -100,6 +101,7 @@ class Session:
         self._was_attached = False
         self._woken = False
         self._work_at = 0.0
+        self._noticed_at = 0.0
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"exchange-{home.identity.name}")
 
     def wake(self) -> None:
@@ -193,17 +195,33 @@ class Session:
         """Hand frames and wake-ups to the core, and its frames to the writer, in order."""
         self._work_at = 0.0
         while True:
-            self._ping.clear()
-            if stream.incoming.empty() and not stream.notices and not self._woken:
-                with contextlib.suppress(TimeoutError):
-                    # Not `wait_for`: in Python 3.11 it can swallow the cancellation that ends this task.
-                    async with asyncio.timeout(max(0.0, self._work_at - self._clock.monotonic())):
-                        await self._ping.wait()
+            await self._wait_for_work(stream)
+            if stream.notices:
+                self._noticed_at = self._clock.monotonic()
             step = await self._in_worker(partial(self._step, _drain(stream)))
             for frame in step.frames:
                 await stream.outgoing.put(frame)
             for event in step.operations:
                 self._hooks.on_operation(event)
+
+    async def _wait_for_work(self, stream: _Stream) -> None:
+        """Return when there is something for the core.
+
+        A notice that comes alone is taken at once. Of many in a row, each would wait for the disk by itself: those that
+        come soon after the last ones wait a moment for more, or for whatever else is to be done.
+        """
+        while True:
+            self._ping.clear()
+            if self._woken or not stream.incoming.empty():
+                return
+            until = self._noticed_at + NOTICE_PAUSE_S if stream.notices else self._work_at
+            rest_s = min(until, self._work_at) - self._clock.monotonic()
+            if rest_s <= 0:
+                return
+            with contextlib.suppress(TimeoutError):
+                # Not `wait_for`: in Python 3.11 it can swallow the cancellation that ends this task.
+                async with asyncio.timeout(rest_s):
+                    await self._ping.wait()
 
     def _step(self, frames: list[wire.HubFrame]) -> _Step:
         """Let the core take frames, and look for work where it is time. Runs in the worker thread."""

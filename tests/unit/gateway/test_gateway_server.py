@@ -157,7 +157,7 @@ async def test_planes_grow_while_the_hub_serves(federation_folder: Path, tmp_pat
         attached(federation_folder, address, "DE", "x") as (de, de_link),
         attached(federation_folder, address, "NL", "x", tokens=600_000) as (nl, link),
     ):
-        assert (de.log2_slots, nl.log2_slots) == (21, 23)
+        assert (de.log2_slots, nl.log2_slots) == (21, 25)
         de.publish("y", to=[de_link])  # type: ignore[list-item]  # as below
         check_id = nl.check(*nl.keep("x", "y"), link=link)  # type: ignore[arg-type]
         await until(lambda: check_id in nl.certificates and len(nl.told) == 2)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from concordat.errors import ProtocolError
 from concordat.planes import PlaneBits, bitmap, fitting_log2, reshape_slots, slots_of
 from gateway.plane_builder import PlaneBuilder
-from gateway.planes import FALSE_POSITIVES, RoutingTable
+from gateway.planes import FALSE_POSITIVES, RARELY, RoutingTable
 from tests.unit.gateway.world import token
 
 HASHES = 4
@@ -195,6 +195,15 @@ def test_the_shape_for_a_count_keeps_false_positives_within_what_is_aimed_at(tok
     assert not filled.crowded("0")
     # One shape less would not have done.
     assert fitting_log2(2 * tokens, HASHES, FALSE_POSITIVES) == shape + 1
+
+
+def test_few_tokens_ask_hardly_anybody_in_vain_and_many_have_what_they_need() -> None:
+    names = tuple(map(str, range(30)))
+    few, small = table(names), table(names, memory_bytes=1 << 28)
+    assert few.shape_for(100_000) == fitting_log2(100_000, HASHES, RARELY)
+    # Beyond a small part of the memory the usual aim counts.
+    assert few.shape_for(5_000_000) == fitting_log2(5_000_000, HASHES, FALSE_POSITIVES)
+    assert small.shape_for(100_000) == fitting_log2(100_000, HASHES, FALSE_POSITIVES)
 
 
 def test_ten_million_tokens_take_2_to_the_27_slots() -> None:

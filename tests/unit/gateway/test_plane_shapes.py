@@ -42,8 +42,8 @@ def test_the_welcome_names_the_shape_for_what_the_node_declares_and_for_nobody_e
     """I11: what one party holds is not to be read from another one's session."""
     de, nl = dial(world, world.node("DE"), 10_000), dial(world, world.node("NL"), 0)
     shapes = [said(link, "welcome")[0].welcome.plane_log2_slots for link in (de, nl)]
-    assert shapes == [17, 12]
-    assert world.hubs[0].exchange.planes[1] == 17
+    assert shapes == [20, 12]
+    assert world.hubs[0].exchange.planes[1] == 20
 
 
 def test_a_plane_that_has_filled_up_is_sent_anew_in_the_session_and_nothing_is_lost(world: World) -> None:
