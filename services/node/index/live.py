@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 _FETCH: Final = 20_000
 _BLOCK_ROWS: Final = 1 << 18
-# Each place that a look-up touches maps up to 16 pages; after so many places the mapping is given back.
-_PLACES_MAPPED: Final = 1 << 11
+# Each token that is looked up maps pages of up to three places, 16 of them or more at a time. They are given back after
+# so many, or the whole run would be resident; as the tokens ascend, nothing is mapped twice in one look-up.
+_AT_ONCE: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +106,12 @@ class LiveIndex:
         high, low = words_of(tokens)
         order = np.argsort(high, kind="stable")
         high, low = high[order], low[order]
-        runs = (Rows.of_run(state.run), *state.parts)
-        entries = np.concatenate([entries_of(rows, high, low) for rows in runs])
-        self._count(state.run, 2 * len(high) + len(entries))
+        found = [entries_of(part, high, low) for part in state.parts]
+        rows = Rows.of_run(state.run)
+        for at in range(0, len(high), _AT_ONCE):
+            found.append(entries_of(rows, high[at : at + _AT_ONCE], low[at : at + _AT_ONCE]))
+            self._count(state.run, min(_AT_ONCE, len(high) - at))
+        entries = np.concatenate(found) if found else np.empty(0, np.uint64)
         wanted = np.unique(entries[entries >> EPOCH_SHIFT == np.uint64(epoch)] & VALUE_MASK)
         return publishing.hits_among(db, tokens, epoch, wanted.tolist())
 
@@ -127,7 +131,7 @@ class LiveIndex:
 
     def _count(self, run: Run, places: int) -> None:
         self._places += places
-        if self._places > _PLACES_MAPPED:
+        if self._places >= _AT_ONCE:
             self._places = 0
             run.release()
 
