@@ -32,7 +32,7 @@ _FETCH: Final = 20_000
 _BLOCK_ROWS: Final = 1 << 18
 # Each token that is looked up maps pages of up to three places, 16 of them or more at a time. They are given back after
 # so many, or the whole run would be resident; as the tokens ascend, nothing is mapped twice in one look-up.
-_AT_ONCE: Final = 128
+_AT_ONCE: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
