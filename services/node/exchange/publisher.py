@@ -101,11 +101,11 @@ class Publisher:
     def _take_snapshot(self) -> None:
         # The count first: what leaves the index in between is then taken out once more, never once too seldom.
         self._snapshot_count = self._store.plane_count()
-        sequence, tokens = self._store.snapshot(self._identity.manifest.live_epochs)
+        sequence, blocks = self._store.snapshot_blocks(self._identity.manifest.live_epochs)
         self._snapshot_sequence = sequence
         self._sent = max(self._sent, sequence)
         self._outgrown = False
-        self._snapshot = self._frames(sequence, (tokens,), *self._shape)
+        self._snapshot = self._frames(sequence, blocks, *self._shape)
 
     def detach(self) -> None:
         """Forget the session; the next one starts with a snapshot."""
