@@ -109,7 +109,9 @@ class Finder:
         for start, end, first in places:
             np.right_shift(offsets[start:end], shift, out=slots[first : first + end - start])
         slots &= (1 << bits) - 1
-        wide = len(lengths) > NARROW_PARTIES or self._is_skewed(slots, firsts, refused)
+        # Looked at in any case: it names who is skewed.
+        skewed = self._is_skewed(slots, firsts, refused)
+        wide = skewed or len(lengths) > NARROW_PARTIES
         rows = np.flatnonzero(self._company(slots, bits, wide=wide))
         rows += np.repeat(starts - firsts[:-1], np.diff(np.searchsorted(rows, firsts)))
         return self._kept(offsets, rows, bits)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from concordat.errors import ConcordatError, ProtocolError
-from concordat.protocol.sweep_frames import ANSWER, Cut
+from concordat.errors import ConcordatError, ProtocolError, UnavailableError
+from concordat.protocol.sweep_frames import ANSWER, WORD_BYTES, Cut
 from concordat.wire.v1 import sweep_pb2 as wire
 from gateway.sweep.declaration import Declaration, Progress
 from gateway.sweep.effects import (
@@ -257,8 +257,10 @@ class SweepHub:
 
     def _rejoin(self, party: str, member: _Member, declaration: Declaration) -> list[Effect]:
         """Let a participant go on where its stream broke: from the next window, with the wants it has not answered."""
-        if member.here or self.phase is not Phase.STREAMING:
-            raise ProtocolError("a join twice or too late")
+        if member.here:
+            raise ProtocolError("a join twice")
+        if self.phase is not Phase.STREAMING:
+            raise UnavailableError("its stream ended, and it came back too late")
         if not declaration.same(member.declaration):
             raise ProtocolError("join: another set than before")
         member.here = True
@@ -279,7 +281,8 @@ class SweepHub:
 
     def _proofs(self, member: _Member, frame: wire.PairProofs) -> list[Effect]:
         if self._board is None:
-            raise ProtocolError("pair proofs: no pairs were listed")
+            self._require_left(frame.peer)
+            return []
         relayed = self._board.take_proofs(member.index, frame)
         if relayed is None:
             return []
@@ -288,10 +291,16 @@ class SweepHub:
 
     def _verdicts(self, party: str, member: _Member, frame: wire.PairVerdicts) -> None:
         if self._board is None:
-            raise ProtocolError("pair verdicts: no pairs were listed")
+            self._require_left(frame.peer)
+            return
         bad = self._board.take_verdicts(member.index, frame)
         if bad:
             _log.warning("%s says that %d pair proofs of %s do not fit", party, bad, frame.peer)
+
+    def _require_left(self, peer: str) -> None:
+        """Between blocks only what was on its way to a participant that was dropped may still come."""
+        if peer not in self._dropped:
+            raise ProtocolError("a pair frame where no pairs were listed")
 
     # Progress.
 
@@ -366,7 +375,7 @@ class SweepHub:
     def _merge_and_resolve(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         here = {member.index for member in self._members.values()}
-        more = self._merging is None and self._next_merge < self._cut.windows
+        more = self._merging is None and self._next_merge < self._cut.windows and self._may_open()
         if more and here <= self._frames.get(self._next_merge, {}).keys():
             self._grow_credit(now)
             self._merging = self._next_merge
@@ -377,17 +386,27 @@ class SweepHub:
         for number, window in sorted(self._open.items()):
             if not window.awaited and not window.resolving:
                 window.resolving = True
-                effects.append(Run(ResolveJob(number, self._cut, window.wanted, window.answers, self.journal)))
+                # A copy: who is dropped while the job runs leaves the window's own.
+                answers = dict(window.answers)
+                effects.append(Run(ResolveJob(number, self._cut, window.wanted, answers, self.journal)))
         if self._next_merge == self._cut.windows and not self._open and self._merging is None:
             effects += self._begin_pairs()
         return effects
+
+    def _may_open(self) -> bool:
+        """Tell whether the oldest answers are near enough: behind one held back those of others must not pile up."""
+        return self._next_merge < min(self._open, default=self._next_merge) + 2 * self._credits
 
     def _grow_credit(self, now: float) -> None:
         """(4): where the hub waits for frames the lines are long, and more windows may be on their way at once."""
         waited_s = 0.0 if self._idle_since is None else now - self._idle_since
         self._idle_since = None
-        size = sum(len(frame) for frame in self._frames[self._next_merge].values())
-        if waited_s >= IDLE_S and self._next_merge and size * 2 * self._credits <= self._settings.ahead_bytes:
+        came = sum(len(frame) for frame in self._frames[self._next_merge].values())
+        declared = sum(member.declaration.size for member in self._members.values()) * WORD_BYTES
+        # By what was declared too: who sends little at first may send all of it later.
+        size = max(came, declared >> self._cut.window_bits)
+        room = size * 2 * self._credits <= self._settings.ahead_bytes and self._credits < self._cut.windows
+        if waited_s >= IDLE_S and self._next_merge and room:
             self._credits *= 2
 
     def _merged(self, result: Merge, now: float) -> list[Effect]:
