@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import shutil
 import sqlite3
 import sys
@@ -88,7 +87,8 @@ class _Meter:
             "seconds": time.perf_counter() - self._wall,
             "cpu_s": time.process_time() - self._cpu,
             "rss_mb": int(status["VmRSS"].split()[0]) * 1024 / MB,
-            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB,
+            # Not ru_maxrss, which begins with what the parent had when it forked.
+            "peak_rss_mb": int(status["VmHWM"].split()[0]) * 1024 / MB,
         }
 
 

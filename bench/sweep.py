@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 SOURCES: Final = 26
 SIZE: Final = 1_000_000
 LARGE: Final = 10_000_000
-GROWTH: Final = (1_000_000, 2_500_000, 5_000_000)
+# An eighth, a half of the largest have windows of the same size as it has, 156 250 tokens; a million has 125 000.
+GROWTH: Final = (1_000_000, 1_250_000, 5_000_000)
 RUNS: Final = 3
 # Edges are the ledger's work, not the sweep's. All are waited for, however busy the machine is that starts them.
 SETTINGS: Final = SweepSettings(pairs=False, join_s=120.0)
@@ -58,7 +59,7 @@ def rows(context: Context) -> list[Row]:
         return [measure(context, data.Shape(SOURCES, SIZE), peers=True)]
     grown = [measure(context, data.Shape(SOURCES, size), prefix="growth") for size in GROWTH]
     whole = measure(context, data.Shape(SOURCES, LARGE))
-    return [whole, *grown, _growth(grown[0], whole)]
+    return [whole, *grown, _growth(grown[0], grown[1], whole)]
 
 
 def measure(
@@ -118,19 +119,24 @@ def _fits(outcome: Outcome, truth: dict[str, Any]) -> bool:
     return set(outcome.states) == {"included"} and (outcome.counts, outcome.shared) == (counts, truth["tokens"])
 
 
-def _growth(small: Row, large: Row) -> Row:
-    """Return how memory and time grew over ten times the tokens."""
+def _growth(million: Row, same_windows: Row, large: Row) -> Row:
+    """Return how memory and time grew, from a million tokens a source and from the least with windows as large."""
     return Row(
         name="sweep-growth",
-        exact=small.exact and large.exact,
+        exact=million.exact and same_windows.exact and large.exact,
         seconds=large.seconds,
         hub_rss_mb=large.hub_rss_mb,
         details={
-            "tokens_times": LARGE / GROWTH[0],
-            "seconds_times": round(large.seconds / small.seconds, 2),
-            "memory_times": round((large.hub_rss_mb or 0) / (small.hub_rss_mb or 1), 3),
+            "memory_times_same_windows": _times(large.hub_rss_mb, same_windows.hub_rss_mb),
+            "seconds_times_8_times_tokens": _times(large.seconds, same_windows.seconds),
+            "memory_times_from_1M": _times(large.hub_rss_mb, million.hub_rss_mb),
+            "seconds_times_10_times_tokens": _times(large.seconds, million.seconds),
         },
     )
+
+
+def _times(large: float | None, small: float | None) -> float:
+    return round((large or 0) / (small or 1), 3)
 
 
 def _oracle(folder: Path) -> dict[str, Any]:
