@@ -142,6 +142,10 @@ class Asker:
         """Drop what was asked so far."""
         self._asked.clear()
 
+    def again(self) -> Asker:
+        """Return one of the same party that has not attached yet."""
+        return Asker(self._home)
+
     async def start(self) -> None:
         """Attach, with an empty plane."""
         gateway, manifest = self._home.manifest.gateways[0], self._home.manifest
