@@ -19,6 +19,7 @@ import numpy as np
 
 from concordat.tokens import TOKEN_BYTES
 from services.node.index.rows import EPOCH_SHIFT, VALUE_MASK, Rows, Words, among, entries_of, words_of
+from services.node.index.table import RunTable
 from services.node.store import meta, publishing
 
 if TYPE_CHECKING:
@@ -30,27 +31,29 @@ if TYPE_CHECKING:
 
 _FETCH: Final = 20_000
 _BLOCK_ROWS: Final = 1 << 18
-# Each token that is looked up maps pages of up to three places, 16 of them or more at a time. They are given back after
-# so many, or the whole run would be resident; as the tokens ascend, nothing is mapped twice in one look-up.
-_AT_ONCE: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One moment of the index: a run, parts that were numbered after it, and the sequence that both reach."""
+    """One moment of the index: a run, parts that were numbered after it, and the sequence that all reach."""
 
-    run: Run
+    table: RunTable
     known: int
     parts: tuple[Rows, ...] = field(default=(), repr=False)
 
     def with_part(self, part: Rows, known: int) -> State:
         """Return the state with more rows. A part is joined to smaller ones, so that there are few."""
         if not len(part):
-            return State(self.run, known, self.parts)
+            return State(self.table, known, self.parts)
         parts, joined = list(self.parts), part
         while parts and len(parts[-1]) <= 2 * len(joined):
             joined = parts.pop().joined(joined)
-        return State(self.run, known, (*parts, joined.ordered()))
+        return State(self.table, known, (*parts, joined.ordered()))
+
+    @property
+    def run(self) -> Run:
+        """Return the run."""
+        return self.table.run
 
     @property
     def delta_rows(self) -> int:
@@ -64,7 +67,6 @@ class LiveIndex:
     def __init__(self) -> None:
         self._state: State | None = None
         self._lock = threading.Lock()
-        self._places = 0
 
     @property
     def state(self) -> State | None:
@@ -73,8 +75,9 @@ class LiveIndex:
 
     def use(self, run: Run | None, sequence: int = 0) -> None:
         """Go over to a run that covers the store up to a sequence; None lets the store answer alone."""
+        table = None if run is None else RunTable.of(run)
         with self._lock:
-            self._state = None if run is None else State(run, sequence)
+            self._state = None if table is None else State(table, sequence)
 
     def follow(self, db: sqlite3.Connection, *, settled: bool) -> State | None:
         """Return a state that is complete for this transaction; None where the store has to answer alone.
@@ -104,14 +107,7 @@ class LiveIndex:
         if state is None:
             return None
         high, low = words_of(tokens)
-        order = np.argsort(high, kind="stable")
-        high, low = high[order], low[order]
-        found = [entries_of(part, high, low) for part in state.parts]
-        rows = Rows.of_run(state.run)
-        for at in range(0, len(high), _AT_ONCE):
-            found.append(entries_of(rows, high[at : at + _AT_ONCE], low[at : at + _AT_ONCE]))
-            self._count(state.run, min(_AT_ONCE, len(high) - at))
-        entries = np.concatenate(found) if found else np.empty(0, np.uint64)
+        entries = np.concatenate([state.table.entries(high), *(entries_of(part, high, low) for part in state.parts)])
         wanted = np.unique(entries[entries >> EPOCH_SHIFT == np.uint64(epoch)] & VALUE_MASK)
         return publishing.hits_among(db, tokens, epoch, wanted.tolist())
 
@@ -128,12 +124,6 @@ class LiveIndex:
         unkept = _column(db, "SELECT id FROM value WHERE kept = 0 ORDER BY id")
         extra = publishing.tokens_after(db, epochs, _covered(state.run)) + publishing.tokens_again(db, epochs)
         return sequence, _blocks(state.run, epochs, (gone, unkept), extra)
-
-    def _count(self, run: Run, places: int) -> None:
-        self._places += places
-        if self._places >= _AT_ONCE:
-            self._places = 0
-            run.release()
 
 
 def _covered(run: Run) -> int:

@@ -72,6 +72,8 @@ class Run:
     facts: Mapping[str, int | str]
     _columns: Mapping[str, npt.NDArray[Any]] = field(repr=False)
     _mapping: mmap.mmap = field(repr=False)
+    _parts: Mapping[str, _Part] = field(repr=False)
+    _file: _Descriptor = field(repr=False)
 
     @classmethod
     def open(cls, path: Path, kind: str, *, check: bool = True) -> Self:
@@ -110,15 +112,49 @@ class Run:
             _verify(descriptor, part, rows, status.st_size, check=check)
         mapping = mmap.mmap(descriptor, status.st_size, prot=mmap.PROT_READ)
         columns = {part.name: _view(mapping, part, rows) for part in parts}
-        return cls(path, rows, status.st_size, header["facts"], columns, mapping)
+        named = {part.name: part for part in parts}
+        return cls(
+            path, rows, status.st_size, header["facts"], columns, mapping, named, _Descriptor(os.dup(descriptor))
+        )
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return a column, read-only: (rows,), or (rows, width) of one that has several items a row."""
         return self._columns[name]
 
+    def read(self, name: str, start: int, end: int) -> npt.NDArray[Any]:
+        """Return rows of a column of one item a row, read and not mapped.
+
+        Raises:
+            ConfigError: The file is shorter than it was.
+        """
+        part, buffer = self._parts[name], np.empty(end - start, self._parts[name].type)
+        if (
+            os.preadv(self._file.number, [buffer.view(np.uint8).data], part.offset + start * part.row_bytes)
+            != len(buffer) * part.row_bytes
+        ):
+            raise ConfigError(f"{self.path}: is shorter than it was")
+        return buffer
+
+    def read_rows(self, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Return some rows of a column of one item a row, read and not mapped: few, here and there."""
+        part, number = self._parts[name], self._file.number
+        width, offset = part.row_bytes, part.offset
+        found = b"".join([os.pread(number, width, offset + row * width) for row in rows.tolist()])
+        return np.frombuffer(found, part.type)
+
     def release(self) -> None:
         """Give the mapped pages back; they come again from the page cache where they are needed."""
         self._mapping.madvise(mmap.MADV_DONTNEED)
+
+
+class _Descriptor:
+    """A file descriptor that is closed when nobody holds it any more."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.close(self.number)
 
 
 class _Part(NamedTuple):
