@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hmac
+from base64 import b64encode
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from concordat.errors import ProtocolError
+from concordat.errors import ConfigError, ProtocolError
 from concordat.protocol.report import split_class
 from concordat.protocol.set_root import ROOT_BYTES, SALT_BYTES, commitment, join_roots
+from gateway.sweep.checkpoint import MemberState
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -87,6 +89,7 @@ class Progress:
         self._declaration = declaration
         self._cut = cut
         self._roots: list[bytes] = []
+        self._sizes: list[int] = []
         self._left = declaration.counts.copy()
         self.limit = MAX_FILL * (declaration.size >> cut.window_bits) + FILL_MARGIN
         """Most rows of a window."""
@@ -110,6 +113,7 @@ class Progress:
             ProtocolError: More rows than were declared, or another set.
         """
         self.rows += rows
+        self._sizes.append(rows)
         self._roots.append(root)
         if rows > self.limit or self.rows > self._declaration.size:
             raise ProtocolError("a window holds more than was declared", code="too_large")
@@ -129,3 +133,51 @@ class Progress:
         self._left -= np.bincount(classes, minlength=CLASSES)
         if (self._left < 0).any():
             raise ProtocolError("candidates: more rows of a class than were declared")
+
+    def state(self, party: str, windows: int) -> MemberState:
+        """Return how far the set had come after so many windows, whose candidates were charged.
+
+        Args:
+            party: SPIFFE id of the participant.
+            windows: At most those that were merged.
+        """
+        declared = self._declaration
+        return MemberState(
+            party=party,
+            size=declared.size,
+            counts=_sparse(declared.counts),
+            set_root=b64encode(declared.set_root),
+            salt=b64encode(declared.salt),
+            roots=b64encode(b"".join(self._roots[:windows])),
+            rows=sum(self._sizes[:windows]),
+            left=_sparse(self._left),
+        )
+
+    @classmethod
+    def restored(cls, state: MemberState, cut: Cut, windows: int) -> tuple[Declaration, Self]:
+        """Return what was declared and how far it had come after so many windows.
+
+        Raises:
+            ConfigError: The state contradicts itself.
+        """
+        declaration = Declaration(state.size, _dense(state.counts), state.set_root, state.salt)
+        progress = cls(declaration, cut)
+        roots = [state.roots[at : at + ROOT_BYTES] for at in range(0, len(state.roots), ROOT_BYTES)]
+        if len(roots) != windows or len(state.roots) != windows * ROOT_BYTES:
+            raise ConfigError("the state of a sweep names another number of windows than it has")
+        progress.next, progress.rows = windows, state.rows
+        # Of windows before the restart only their sum is needed.
+        progress._sizes = [state.rows, *[0] * (windows - 1)] if windows else []
+        progress._roots, progress._left = roots, _dense(state.left)
+        return declaration, progress
+
+
+def _sparse(counts: Numbers) -> dict[int, int]:
+    return {int(byte): int(counts[byte]) for byte in np.flatnonzero(counts)}
+
+
+def _dense(sparse: dict[int, int]) -> Numbers:
+    counts = np.zeros(CLASSES, np.int64)
+    for byte, number in sparse.items():
+        counts[byte] = number
+    return counts

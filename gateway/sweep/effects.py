@@ -22,7 +22,9 @@ class SweepSettings:
     Attributes:
         join_s: How long the hub waits for attached participants to join.
         prepare_s: How long it waits for those that say that they are preparing their sets, at least every `join_s`.
-        inactivity_s: How long a participant may owe a frame; one whose stream broke may come back within it.
+        inactivity_s: How long a participant may owe a frame.
+        away_s: How long one whose stream broke may stay away while it owes something.
+        save_s: How often, at most, the state of a sweep is saved while windows are streamed; 0 is after each window.
         total_s: How long a sweep may take, from its plan on, before all that still owe are dropped.
         rows_a_s: Each so many rows of the largest set give it another second.
         window_tokens: Tokens a participant and window to aim at.
@@ -37,6 +39,8 @@ class SweepSettings:
     join_s: float = 10.0
     prepare_s: float = 900.0
     inactivity_s: float = 10.0
+    away_s: float = 30.0
+    save_s: float = 1.0
     total_s: float = 600.0
     rows_a_s: int = 2000
     window_tokens: int = WINDOW_TOKENS

@@ -11,13 +11,15 @@ Nothing accumulates beyond the windows in credit; what is known of confirmed val
 from __future__ import annotations
 
 import logging
+from base64 import b64encode
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from concordat.errors import ConcordatError, ProtocolError, UnavailableError
+from concordat.errors import ConcordatError, ConfigError, ProtocolError
 from concordat.protocol.sweep_frames import ANSWER, WORD_BYTES, Cut
 from concordat.wire.v1 import sweep_pb2 as wire
+from gateway.sweep.checkpoint import SweepState
 from gateway.sweep.declaration import Declaration, Progress
 from gateway.sweep.effects import (
     Abandoned,
@@ -31,20 +33,22 @@ from gateway.sweep.effects import (
     SweepSettings,
 )
 from gateway.sweep.groups import Counts, Wanted, repeats_reference
-from gateway.sweep.jobs import CountJob, Merge, MergeJob, Paired, PairJob, Resolved, ResolveJob, Workbench
+from gateway.sweep.jobs import CountJob, Merge, MergeJob, Paired, PairJob, Resolved, ResolveJob, SaveJob, Workbench
 from gateway.sweep.journal import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from gateway.sweep.checkpoint import SweepFolder
     from gateway.sweep.effects import Effect
-    from gateway.sweep.groups import Rows
     from gateway.sweep.jobs import Result
     from gateway.sweep.pairs import PairBoard
 
 FEWEST: Final = 2
 # A hub that waited so long for frames could have had more of them on their way.
 IDLE_S: Final = 0.02
+# Whoever comes again more often has no line that a sweep could wait for.
+MOST_JOINS: Final = 64
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +73,7 @@ class _Member:
     progress: Progress
     here: bool = True
     owes_since: float | None = None
+    joins: int = 1
 
 
 @dataclass(slots=True)
@@ -95,6 +100,7 @@ class SweepHub:
         settings: SweepSettings,
         now: float,
         journal: Journal | None = None,
+        folder: SweepFolder | None = None,
     ) -> None:
         self.phase = Phase.JOINING
         self._sweep_id = sweep_id
@@ -117,10 +123,38 @@ class SweepHub:
         self._next_merge = 0
         self._idle_since: float | None = None
         self._open: dict[int, _Window] = {}
-        self._blocks: Iterator[Rows] = iter(())
+        self._folder = folder
+        self._saved_at = now
+        self._journal_rows = 0
+        self._block = 0
+        self._next_block_at = 0
         self._pairs_made = 0
         self._board: PairBoard | None = None
         self._live_asked = False
+
+    def take_up(self, state: SweepState) -> list[Effect]:
+        """Go on where a gateway stopped, before any input; its participants are away and may join again.
+
+        Raises:
+            ConfigError: The state is of another sweep, or contradicts itself or the journal.
+        """
+        if (state.sweep_id, state.operation) != (self._sweep_id, self._operation):
+            raise ConfigError("the state is of another sweep")
+        cut = Cut(state.prefix_bits, state.window_bits)
+        members: dict[str, _Member] = {}
+        for one in state.members:
+            declaration, progress = Progress.restored(one, cut, state.window)
+            members[one.party] = _Member(self._participants.index(one.party), declaration, progress, here=False)
+        self.journal.cut(state.journal_rows)
+        self._cut, self._members, self._dropped = cut, members, dict(state.dropped)
+        self._journal_rows, self._pairs_made = state.journal_rows, state.pairs
+        self._next_merge, self._credits = state.window, state.credits
+        self._below = state.window + state.credits
+        self.phase = Phase.STREAMING
+        if state.block is None:
+            return []
+        self.phase, self._next_block_at = Phase.PAIRING, state.block
+        return self._next_block() if self._settings.pairs else self._count()
 
     # Inputs. Each returns what the service has to do, in order.
 
@@ -128,10 +162,10 @@ class SweepHub:
         """Take a frame; one that breaks the protocol drops its sender by name, and nothing else."""
         if party in self._dropped or (party not in self._members and self.phase is not Phase.JOINING):
             return self._turn_away(party, frame)
-        if self.phase in (Phase.COUNTING, Phase.CONCLUDING, Phase.OVER):
+        late = self.phase in (Phase.COUNTING, Phase.CONCLUDING) and not frame.HasField("join")
+        if late or self.phase is Phase.OVER:
             return []
-        if self.phase is Phase.JOINING and frame.HasField("preparing"):
-            self._preparing[party] = now
+        if frame.HasField("preparing") and self._is_preparing(party, now):
             return self._advance(now)
         effects: list[Effect] = []
         try:
@@ -144,18 +178,16 @@ class SweepHub:
         return effects + self._advance(now)
 
     def gone(self, party: str, now: float) -> list[Effect]:
-        """Note that a participant's stream has ended; while windows are streamed it may come back in time."""
+        """Note that a participant's stream has ended; it may come back in time."""
         member = self._members.get(party)
         if self.phase is Phase.JOINING:
             self._members.pop(party, None)
             self._preparing.pop(party, None)
             return []
-        if member is None or self.phase in (Phase.COUNTING, Phase.CONCLUDING, Phase.OVER):
+        if member is None or self.phase is Phase.OVER:
             return []
-        if self.phase is Phase.STREAMING:
-            member.here = False
-            return self._advance(now)
-        return self._drop(party, "unavailable", "its stream ended") + self._advance(now)
+        member.here, member.owes_since = False, None
+        return self._advance(now)
 
     def tick(self, now: float) -> list[Effect]:
         """Let time pass: end the wait for joins, drop whoever owes a frame for too long."""
@@ -163,8 +195,10 @@ class SweepHub:
         late_for_all = now - self._started >= self._limit_s()
         if self.phase in (Phase.STREAMING, Phase.PAIRING):
             for party, member in list(self._members.items()):
-                owes = member.owes_since is not None
-                if owes and (late_for_all or now - (member.owes_since or 0.0) >= self._settings.inactivity_s):
+                if member.owes_since is None:
+                    continue
+                patience_s = self._settings.inactivity_s if member.here else self._settings.away_s
+                if late_for_all or now - member.owes_since >= patience_s:
                     code = "deadline" if member.here else "unavailable"
                     effects += self._drop(party, code, "it owed a frame for too long")
         return effects + self._advance(now)
@@ -175,10 +209,10 @@ class SweepHub:
         if isinstance(result, Merge):
             effects += self._merged(result, now)
         elif isinstance(result, Resolved):
-            effects += self._resolved(result)
+            effects += self._resolved(result, now)
         elif isinstance(result, Paired):
             effects += self._paired(result)
-        elif self.phase is Phase.COUNTING:
+        elif isinstance(result, Counts) and self.phase is Phase.COUNTING:
             effects += self._counted(result)
         return effects + self._advance(now)
 
@@ -188,16 +222,13 @@ class SweepHub:
             return []
         self._live_asked = False
         self._board.leave_out(live)
-        effects: list[Effect] = [
-            Send(self._participants[own], wire.SweepDown(pairs=frame))
-            for own, frame in self._board.lists()
-            if self._participants[own] in self._members
-        ]
+        effects = self._listed(self._board.lists())
         return effects + self._advance(now)
 
     def edges_open(self, now: float) -> list[Effect]:
         """Take the news that the edges of a block are durable."""
-        return [*self._next_block(), *self._advance(now)]
+        self._next_block_at = self._block
+        return [*self._save(now), *self._next_block(), *self._advance(now)]
 
     def frozen(self, version: int) -> list[Effect]:
         """Take the news that the report is durable: everybody may go home."""
@@ -259,14 +290,42 @@ class SweepHub:
         """Let a participant go on where its stream broke: from the next window, with the wants it has not answered."""
         if member.here:
             raise ProtocolError("a join twice")
-        if self.phase is not Phase.STREAMING:
-            raise UnavailableError("its stream ended, and it came back too late")
         if not declaration.same(member.declaration):
             raise ProtocolError("join: another set than before")
+        member.joins += 1
+        if member.joins > MOST_JOINS:
+            raise ProtocolError("join: too often", code="unavailable")
         member.here = True
+        if self.phase is not Phase.STREAMING:
+            return [self._plan_for(party, member), *self._relist(member)]
         asked = [number for number in sorted(self._open) if member.index in self._open[number].awaited]
         wants = [self._want(party, number, self._open[number].wanted[member.index]) for number in asked]
         return [self._plan_for(party, member), *wants]
+
+    def _relist(self, member: _Member) -> list[Effect]:
+        """(5): what is under way between a participant that comes again and the others begins anew."""
+        if self._board is None or self._live_asked:
+            return []
+        before = len(self._board)
+        frames = self._board.relist(member.index)
+        self._pairs_made += len(self._board) - before
+        return self._listed(frames)
+
+    def _listed(self, frames: Sequence[tuple[int, wire.PairList]]) -> list[Effect]:
+        """Tell those that are here of their pairs; who comes again is told then."""
+        here = {member.index for member in self._members.values() if member.here}
+        return [Send(self._participants[own], wire.SweepDown(pairs=frame)) for own, frame in frames if own in here]
+
+    def _is_preparing(self, party: str, now: float) -> bool:
+        """Note that a participant makes its set, for the first time or once more."""
+        member = self._members.get(party)
+        if self.phase is Phase.JOINING:
+            self._preparing[party] = now
+        elif member is not None and not member.here:
+            member.owes_since = None
+        else:
+            return False
+        return True
 
     def _candidates(self, member: _Member, frame: wire.SweepCandidates) -> None:
         wanted = min((number for number, one in self._open.items() if member.index in one.awaited), default=None)
@@ -287,6 +346,9 @@ class SweepHub:
         if relayed is None:
             return []
         addressee, content = relayed
+        if not self._members[self._participants[addressee]].here:
+            # It is asked anew when it comes again, and so is this one.
+            return []
         return [Send(self._participants[addressee], wire.SweepDown(pair_proofs=content))]
 
     def _verdicts(self, party: str, member: _Member, frame: wire.PairVerdicts) -> None:
@@ -353,6 +415,9 @@ class SweepHub:
         self.phase, self._started = Phase.STREAMING, now
         for member in self._members.values():
             member.progress = Progress(member.declaration, self._cut)
+        return [*self._save(now), *self._plans()]
+
+    def _plans(self) -> list[Effect]:
         return [self._plan_for(party, member) for party, member in self._members.items()]
 
     def _waits_for_sets(self, now: float) -> bool:
@@ -390,7 +455,7 @@ class SweepHub:
                 answers = dict(window.answers)
                 effects.append(Run(ResolveJob(number, self._cut, window.wanted, answers, self.journal)))
         if self._next_merge == self._cut.windows and not self._open and self._merging is None:
-            effects += self._begin_pairs()
+            effects += self._begin_pairs(now)
         return effects
 
     def _may_open(self) -> bool:
@@ -439,8 +504,9 @@ class SweepHub:
         positions = wanted.positions.astype("<u4").tobytes()
         return Send(party, wire.SweepDown(want=wire.SweepWant(window=number, positions=positions, below=self._below)))
 
-    def _resolved(self, result: Resolved) -> list[Effect]:
+    def _resolved(self, result: Resolved, now: float) -> list[Effect]:
         self._open.pop(result.window, None)
+        self._journal_rows = result.journal_rows
         refused = dict(result.refused)
         for member in self._members.values():
             if member.index in result.classes:
@@ -448,16 +514,39 @@ class SweepHub:
                     member.progress.charge(result.classes[member.index])
                 except ProtocolError as error:
                     refused[member.index] = error
-        return self._drop_indices(refused)
+        effects = self._drop_indices(refused)
+        # Whoever is dropped must not come back as if nothing had been.
+        return [*effects, *self._save(now, soon=bool(effects))]
 
-    def _begin_pairs(self) -> list[Effect]:
+    def _save(self, now: float, *, soon: bool = True) -> list[Effect]:
+        if self._folder is None or not (soon or now - self._saved_at >= self._settings.save_s):
+            return []
+        self._saved_at = now
+        return [Run(SaveJob(self._folder, self.journal, self._state()))]
+
+    def _state(self) -> SweepState:
+        window = self.windows[0]
+        return SweepState(
+            sweep_id=b64encode(self._sweep_id),
+            operation=self._operation,
+            prefix_bits=self._cut.prefix_bits,
+            window_bits=self._cut.window_bits,
+            credits=self._credits,
+            window=window,
+            journal_rows=self._journal_rows,
+            block=None if self.phase is Phase.STREAMING else self._next_block_at,
+            pairs=self._pairs_made,
+            members=tuple(member.progress.state(party, window) for party, member in self._members.items()),
+            dropped=self._dropped,
+        )
+
+    def _begin_pairs(self, now: float) -> list[Effect]:
         self.phase = Phase.PAIRING
         # Its buffers hold the prefixes of the last window (I2).
         self._bench = Workbench()
         if not self._settings.pairs:
             return self._count()
-        self._blocks = self.journal.blocks(self._settings.pair_rows)
-        return self._next_block()
+        return [*self._save(now), *self._next_block()]
 
     def _count(self) -> list[Effect]:
         self.phase = Phase.COUNTING
@@ -466,11 +555,20 @@ class SweepHub:
 
     def _next_block(self) -> list[Effect]:
         self._board = None
-        return [Run(PairJob(self._blocks, self._participants, frozenset(self._indices()), self._pairs_made))]
+        job = PairJob(
+            self.journal,
+            self._next_block_at,
+            self._settings.pair_rows,
+            self._participants,
+            frozenset(self._indices()),
+            self._pairs_made,
+        )
+        return [Run(job)]
 
     def _paired(self, result: Paired) -> list[Effect]:
         if self.phase is not Phase.PAIRING:
             return []
+        self._block = result.next_at
         if result.board is None or result.rows is None:
             return self._count()
         effects: list[Effect] = []

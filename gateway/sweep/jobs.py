@@ -19,10 +19,11 @@ from gateway.sweep.groups import Candidates, Counts, Wanted, confirmed, distinct
 from gateway.sweep.pairs import PairBoard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from concordat.protocol.sweep_frames import Cut, Offsets
     from concordat.wire.v1 import sweep_pb2 as wire
+    from gateway.sweep.checkpoint import SweepFolder, SweepState
     from gateway.sweep.declaration import Numbers
     from gateway.sweep.groups import Rows
     from gateway.sweep.journal import Journal
@@ -124,7 +125,8 @@ class ResolveJob:
             except ProtocolError as error:
                 refused[party] = error
         self.journal.append(confirmed(read))
-        return Resolved(self.window, {party: one.classes for party, one in read.items()}, refused)
+        classes = {party: one.classes for party, one in read.items()}
+        return Resolved(self.window, classes, refused, self.journal.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,24 +136,29 @@ class Resolved:
     window: int
     classes: Mapping[int, np.ndarray[tuple[int], np.dtype[np.uint8]]] = field(repr=False)
     refused: Mapping[int, ProtocolError]
+    journal_rows: int
 
 
 @dataclass(frozen=True, slots=True)
 class PairJob:
     """Make the pairs of the next block of values that two or more of these participants hold."""
 
-    blocks: Iterator[Rows] = field(repr=False)
+    journal: Journal = field(repr=False)
+    at: int
+    block_rows: int
     participants: Sequence[str]
     parties: frozenset[int]
     first: int
 
     def run(self) -> Paired:
         """Return the board of the next block, None at the end."""
-        for block in self.blocks:
+        at = self.at
+        while at < self.journal.rows:
+            block, at = self.journal.block(at, self.block_rows)
             rows = of_two_or_more(block, self.parties)
             if len(rows):
-                return Paired(PairBoard(self.participants, rows, self.first), rows)
-        return Paired(None, None)
+                return Paired(PairBoard(self.participants, rows, self.first), rows, at)
+        return Paired(None, None, at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +167,7 @@ class Paired:
 
     board: PairBoard | None
     rows: Rows | None = field(repr=False)
+    next_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,5 +185,25 @@ class CountJob:
         )
 
 
-Job: TypeAlias = MergeJob | ResolveJob | PairJob | CountJob
-Result: TypeAlias = Merge | Resolved | Paired | Counts
+@dataclass(frozen=True, slots=True)
+class SaveJob:
+    """Make the journal and the state of the sweep durable."""
+
+    folder: SweepFolder
+    journal: Journal = field(repr=False)
+    state: SweepState = field(repr=False)
+
+    def run(self) -> Saved:
+        """Return when it is on disk."""
+        self.journal.sync()
+        self.folder.save(self.state)
+        return Saved()
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Result of a `SaveJob`."""
+
+
+Job: TypeAlias = MergeJob | ResolveJob | PairJob | CountJob | SaveJob
+Result: TypeAlias = Merge | Resolved | Paired | Counts | Saved

@@ -6,11 +6,13 @@ token comes into it (I2).
 
 from __future__ import annotations
 
+import os
 import tempfile
 from typing import IO, TYPE_CHECKING, Final
 
 import numpy as np
 
+from concordat.errors import ConfigError
 from gateway.sweep.groups import ROW
 
 if TYPE_CHECKING:
@@ -25,32 +27,61 @@ class Journal:
     """Rows that are appended, and read back in blocks of whole groups."""
 
     def __init__(self, file: IO[bytes] | None = None) -> None:
-        """Begin with an empty file; without one, with a temporary file that has no name."""
+        """Begin without rows, whatever the file holds (`cut` says otherwise).
+
+        Args:
+            file: Where to keep them; without one, a temporary file that has no name.
+        """
         self._file: IO[bytes] = tempfile.TemporaryFile() if file is None else file  # noqa: SIM115 -- close() is ours
         self.rows = 0
 
     def append(self, rows: Rows) -> None:
         """Add rows: whole groups."""
-        self._file.seek(0, 2)
+        self._file.seek(self.rows * ROW.itemsize)
         self._file.write(rows.tobytes())
         self.rows += len(rows)
 
     def blocks(self, block_rows: int = BLOCK_ROWS) -> Iterator[Rows]:
         """Read all rows, about so many at a time and never part of a group."""
-        at, rest = 0, np.empty(0, ROW)
+        at = 0
         while at < self.rows:
+            rows, at = self.block(at, block_rows)
+            yield rows
+
+    def block(self, at: int, block_rows: int = BLOCK_ROWS) -> tuple[Rows, int]:
+        """Read about so many rows and never part of a group; return them, and where the next block begins.
+
+        Args:
+            at: A row at which a group begins.
+            block_rows: Rows to aim at.
+        """
+        while True:
+            count = min(block_rows, self.rows - at)
             self._file.seek(at * ROW.itemsize)
-            fresh = np.frombuffer(self._file.read(block_rows * ROW.itemsize), ROW)
-            at += len(fresh)
-            rows = np.concatenate((rest, fresh))
-            starts = np.flatnonzero(rows["start"])
-            # The last group may go on in the next block.
-            end = len(rows) if at >= self.rows or not len(starts) else int(starts[-1])
+            rows = np.frombuffer(self._file.read(count * ROW.itemsize), ROW)
+            if at + len(rows) >= self.rows:
+                return rows, self.rows
+            # The last group may go on behind the block; one that fills it needs a larger one.
+            end = int(np.flatnonzero(rows["start"])[-1])
             if end:
-                yield rows[:end]
-            rest = rows[end:]
-        if len(rest):
-            yield rest
+                return rows[:end], at + end
+            block_rows *= 2
+
+    def cut(self, rows: int) -> None:
+        """Forget what stands behind so many rows.
+
+        Raises:
+            ConfigError: There are not so many.
+        """
+        if self._file.seek(0, 2) < rows * ROW.itemsize:
+            raise ConfigError("the journal of a sweep is shorter than its state says")
+        self._file.truncate(rows * ROW.itemsize)
+        self.rows = rows
+
+    def sync(self) -> None:
+        """Make what was appended durable."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Let go of the file."""

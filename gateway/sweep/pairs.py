@@ -69,6 +69,7 @@ class PairBoard:
         self._namespace = rows["class"][left[order]] & NAMESPACE_BITS
         count = len(sides)
         self._open = np.ones(count, np.bool_)
+        self._withdrawn = np.zeros(count, np.bool_)
         self._proven = np.zeros((count, 2), np.bool_)
         self._decision = np.zeros((count, 2), np.uint8)
         self._verdict = np.full((count, 2), _UNJUDGED, np.uint8)
@@ -95,9 +96,32 @@ class PairBoard:
         self._open &= (self._party != party).all(axis=1) | self._verified()
         self._recount()
 
-    def lists(self) -> list[tuple[int, wire.PairList]]:
-        """Return what each participant is to prove: frames with their recipients."""
-        numbers = np.flatnonzero(self._open)
+    def relist(self, party: int) -> list[tuple[int, wire.PairList]]:
+        """Ask a participant's pairs that are not verified once more, of both sides, under new numbers.
+
+        Frames about the old numbers may be on their way and count for nothing.
+        """
+        again = np.flatnonzero(self._open & ~self._verified() & (self._party == party).any(axis=1))
+        count, fresh = len(again), len(self)
+        self._open[again], self._withdrawn[again] = False, True
+        for name in ("_party", "_reference", "_row", "_namespace"):
+            column = getattr(self, name)
+            setattr(self, name, np.concatenate((column, column[again])))
+        self._open = np.append(self._open, np.ones(count, np.bool_))
+        self._withdrawn = np.append(self._withdrawn, np.zeros(count, np.bool_))
+        self._proven = np.concatenate((self._proven, np.zeros((count, 2), np.bool_)))
+        self._decision = np.concatenate((self._decision, np.zeros((count, 2), np.uint8)))
+        self._verdict = np.concatenate((self._verdict, np.full((count, 2), _UNJUDGED, np.uint8)))
+        self._recount()
+        return self.lists(fresh)
+
+    def lists(self, first: int = 0) -> list[tuple[int, wire.PairList]]:
+        """Return what each participant is to prove: frames with their recipients.
+
+        Args:
+            first: Leave out the pairs before this place.
+        """
+        numbers = first + np.flatnonzero(self._open[first:])
         party = self._party[numbers]
         borders = np.flatnonzero((party[1:] != party[:-1]).any(axis=1)) + 1
         frames = []
@@ -126,6 +150,8 @@ class PairBoard:
         if peer in self._gone:
             return None
         numbers, side = self._numbers(sender, peer, frame.pairs)
+        if self._withdrawn[numbers].any():
+            return None
         if (len(frame.macs), len(frame.decisions)) != (len(numbers) * MAC_BYTES, len(numbers)):
             raise ProtocolError("pair proofs: the columns differ in length")
         decisions = np.frombuffer(frame.decisions, np.uint8)
@@ -150,6 +176,8 @@ class PairBoard:
         if peer in self._gone:
             return 0
         numbers, side = self._numbers(judge, peer, frame.pairs)
+        if self._withdrawn[numbers].any():
+            return 0
         verdicts = np.frombuffer(frame.verdicts, np.uint8)
         if len(verdicts) != len(numbers) or (verdicts > 1).any():
             raise ProtocolError("pair verdicts: one byte a pair, 0 or 1")
@@ -202,7 +230,8 @@ class PairBoard:
             raise ProtocolError("a pair frame names pairs that do not exist, or one twice")
         numbers = raw.astype(np.int64) - self._first
         side = 0 if own < peer else 1
-        fits = (self._party[numbers, side] == own) & (self._party[numbers, 1 - side] == peer) & self._open[numbers]
+        asked = self._open[numbers] | self._withdrawn[numbers]
+        fits = (self._party[numbers, side] == own) & (self._party[numbers, 1 - side] == peer) & asked
         if not fits.all():
             raise ProtocolError("a pair frame names pairs that were not asked")
         return numbers, side

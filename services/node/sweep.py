@@ -107,6 +107,8 @@ class SweepParty:
     def join(self) -> wire.SweepUp:
         """Return the first frame of a stream: the commitment to the set, the same in each stream of a sweep."""
         self._cut, self._wanted = None, -1
+        # The gateway lists anew what was under way.
+        self._pairs.clear()
         self.commit()
         assert self._join is not None
         return wire.SweepUp(join=self._join)

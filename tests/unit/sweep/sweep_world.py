@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from concordat.protocol.report import gravest
 from gateway.sweep.effects import Abandoned, Conclude, Effect, LookUp, OpenEdges, Run, Send, SweepSettings
 from gateway.sweep.hub import Phase, SweepHub
+from gateway.sweep.journal import Journal
 from services.node.sweep import SweepParty
 from services.node.sweep_rows import SweepColumns
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from concordat.wire.v1 import sweep_pb2 as wire
+    from gateway.sweep.checkpoint import SweepFolder
     from gateway.sweep.pairs import Pair, ProvenPair
     from services.node.store.rows import PairRow
 
@@ -84,20 +86,13 @@ class World:
     tamper: dict[str, Callable[[wire.SweepUp], list[wire.SweepUp]]] = field(default_factory=dict)
     live: Callable[[Pair], bool] = lambda _pair: False
     seed: int = 0
+    folder: SweepFolder | None = None
 
     def __post_init__(self) -> None:
         self.participants = self.participants or tuple(sorted(self.holdings))
         attached = self.participants if self.attached is None else self.attached
         self.now = 0.0
-        self.hub = SweepHub(
-            SWEEP_ID,
-            OPERATION,
-            self.participants,
-            attached=attached,
-            namespaces=NAMESPACES,
-            settings=self.settings,
-            now=self.now,
-        )
+        self.hub = self.new_hub()
         self.parties = {
             party: SweepParty(
                 party,
@@ -116,9 +111,41 @@ class World:
         self.done: dict[str, wire.SweepDone] = {}
         self.looked_up: list[Pair] = []
         self.opened: list[ProvenPair] = []
+        self.durable: set[Pair] = set()
         self.largest_hold = 0
         self.conclusion: Conclude | None = None
         self.abandoned: Abandoned | None = None
+
+    def new_hub(self) -> SweepHub:
+        attached = self.participants if self.attached is None else self.attached
+        return SweepHub(
+            SWEEP_ID,
+            OPERATION,
+            self.participants,
+            attached=attached,
+            namespaces=NAMESPACES,
+            settings=self.settings,
+            now=self.now,
+            journal=None if self.folder is None else Journal(self.folder.journal()),
+            folder=self.folder,
+        )
+
+    def restart(self) -> None:
+        """Kill the gateway and start it again; all streams break, and whoever is not told of its end joins again."""
+        assert self.folder is not None
+        self.hub = self.new_hub()
+        state = self.folder.load()
+        self.up = {party: deque() for party in self.parties if party not in self.done}
+        if state is not None:
+            self.apply(self.hub.take_up(state))
+        for party in sorted(self.up):
+            self._post(party, self.parties[party].join())
+
+    def reconnect(self, party: str) -> None:
+        """Break a participant's stream; it joins again."""
+        self.up[party].clear()
+        self.apply(self.hub.gone(party, self.now))
+        self._post(party, self.parties[party].join())
 
     def run(self) -> World:
         """Carry frames until nobody has one; then let time pass until the hub is over."""
@@ -126,9 +153,10 @@ class World:
             self._post(party, state.join())
         return self.carry()
 
-    def carry(self) -> World:
-        """Do what `run` does, without the joins."""
-        while self.hub.phase is not Phase.OVER:
+    def carry(self, trouble: Callable[[World, int], None] = lambda _world, _step: None) -> World:
+        """Do what `run` does, without the joins; `trouble` is called after each step."""
+        step = 0
+        while not self.over:
             ready = [party for party, frames in self.up.items() if frames]
             if ready:
                 party = self.random.choice(sorted(ready))
@@ -137,6 +165,9 @@ class World:
                 self.now += 1.0
                 assert self.now < 10_000, "the sweep never ends"
                 self.apply(self.hub.tick(self.now))
+            step += 1
+            if not self.over:
+                trouble(self, step)
             self.largest_hold = max(self.largest_hold, len(self.hub._frames) + len(self.hub._open))
         return self
 
@@ -146,11 +177,13 @@ class World:
                 self._deliver(effect)
             elif isinstance(effect, LookUp):
                 self.looked_up += effect.pairs
-                self.apply(self.hub.live_known([self.live(pair) for pair in effect.pairs], self.now))
+                live = [self.live(pair) or pair in self.durable for pair in effect.pairs]
+                self.apply(self.hub.live_known(live, self.now))
             elif isinstance(effect, Run):
                 self.apply(self.hub.ran(effect.job.run(), self.now))
             elif isinstance(effect, OpenEdges):
                 self.opened += effect.edges
+                self.durable |= {proven.pair for proven in effect.edges}
                 self.apply(self.hub.edges_open(self.now))
             elif isinstance(effect, Conclude):
                 assert self.conclusion is None
@@ -176,6 +209,14 @@ class World:
         if party in self.up:
             change = self.tamper.get(party)
             self.up[party] += [frame] if change is None else change(frame)
+
+    @property
+    def over(self) -> bool:
+        return self.hub.phase is Phase.OVER
+
+    def _owes_something(self, party: str) -> bool:
+        member = self.hub._members.get(party)
+        return member is not None and self.hub._owes(member)
 
     @property
     def edges(self) -> set[tuple[str, bytes, str, bytes]]:

@@ -42,7 +42,7 @@ def test_who_is_dropped_while_its_answers_are_read_changes_nothing_under_the_job
 
 
 def test_proofs_on_their_way_to_who_was_dropped_harm_nobody_when_the_block_is_over() -> None:
-    """BEN's proofs for CIA arrive when CIA's stream has ended, which settled the block."""
+    """BEN's proofs for CIA arrive when CIA has been dropped, which settled the block."""
     late: list[SweepUp] = []
 
     def keep(frame: SweepUp) -> list[SweepUp]:
@@ -72,10 +72,10 @@ def test_proofs_on_their_way_to_who_was_dropped_harm_nobody_when_the_block_is_ov
     while ready := [party for party, frames in world.up.items() if frames]:
         world.apply(world.hub.receive(ready[0], world.up[ready[0]].popleft(), world.now))
     assert world.hub.phase is Phase.PAIRING
-    world.apply(world.hub.gone(CIA, world.now))
+    world.apply(world.hub.receive(CIA, wire.SweepUp(), world.now))
     world.carry()
     assert seen == [1]
-    assert world.states == {ANN: "included", BEN: "included", CIA: "dropped:unavailable"}
+    assert world.states == {ANN: "included", BEN: "included", CIA: "dropped:protocol_violation"}
     assert len(world.opened) == len(both)
 
 
@@ -96,7 +96,7 @@ def test_answers_of_all_others_do_not_pile_up_behind_one_who_keeps_his_back() ->
     assert world.counts == oracle(dict.fromkeys((ANN, CIA), values)).counts
 
 
-def test_who_comes_back_when_pairs_are_proven_is_named_for_its_stream_and_nothing_worse() -> None:
+def test_who_comes_back_when_pairs_are_proven_goes_on() -> None:
     values = [entry(value) for value in range(5)]
     world = World(
         {ANN: values, BEN: values, CIA: [entry(77)]},
@@ -117,7 +117,8 @@ def test_who_comes_back_when_pairs_are_proven_is_named_for_its_stream_and_nothin
     take(BEN)
     assert world.hub.phase is Phase.PAIRING
     world.apply(world.hub.receive(CIA, world.parties[CIA].join(), world.now))
-    assert world.done[CIA].dropped == "unavailable"
+    world.carry()
+    assert world.states == {ANN: "dropped:deadline", BEN: "included", CIA: "included"}
 
 
 @pytest.mark.parametrize("parties", [2, NARROW_PARTIES + 9])

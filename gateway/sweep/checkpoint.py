@@ -1,0 +1,143 @@
+"""What a gateway keeps of a running sweep, so that it goes on at the next window after a restart (3.6 (4)).
+
+A folder a sweep: the journal of its confirmed rows, and the state of the hub as of the last window that is in the
+journal, replaced as a whole. No token is in either (I2). The roots of sparse windows could be guessed at, and the salt
+of a commitment is its participant's; so the state is sealed under a key that only this gateway has.
+
+    folder = SweepFolder(path, key)
+    folder.save(state)              # durable when it returns
+    state = folder.load()           # None: the sweep had not begun
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from typing import IO, TYPE_CHECKING, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
+
+from concordat.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+KEY_DOMAIN: Final = "sweep-state"
+STATE_NAME: Final = "state"
+JOURNAL_NAME: Final = "journal"
+_NONCE_BYTES: Final = 12
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MemberState(_Strict):
+    """A participant: what it declared, and how far its set had come.
+
+    Attributes:
+        roots: Of the windows before the next, 32 bytes each.
+        rows: Of those windows.
+        left: Declared counts less the candidates of those windows.
+    """
+
+    party: str
+    size: int = Field(ge=0)
+    counts: dict[int, int]
+    set_root: Base64Bytes
+    salt: Base64Bytes
+    roots: Base64Bytes
+    rows: int = Field(ge=0)
+    left: dict[int, int]
+
+
+class SweepState(_Strict):
+    """A sweep as of the last window whose rows are in the journal.
+
+    Attributes:
+        window: The next window.
+        journal_rows: Rows in the journal that count; what stands behind them belongs to windows that come again.
+        block: Of those, the first row whose pairs have not been made; None before all windows are in.
+        pairs: Pairs that were made.
+    """
+
+    sweep_id: Base64Bytes
+    operation: str
+    prefix_bits: int
+    window_bits: int
+    credits: int = Field(ge=1)
+    window: int = Field(ge=0)
+    journal_rows: int = Field(ge=0)
+    block: int | None = Field(default=None, ge=0)
+    pairs: int = Field(default=0, ge=0)
+    members: tuple[MemberState, ...]
+    dropped: dict[str, str]
+
+
+class SweepFolder:
+    """The files of one running sweep."""
+
+    def __init__(self, path: Path, key: bytes, *, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> None:
+        """Make the folder where there is none.
+
+        Args:
+            path: Of the folder.
+            key: 32 bytes, of this gateway and this sweep.
+            random_bytes: Source of nonces.
+
+        Raises:
+            ConfigError: It cannot be made.
+        """
+        self._path = path
+        self._cipher = AESGCM(key)
+        self._random_bytes = random_bytes
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{path}: a running sweep cannot be kept here: {error.strerror}") from error
+
+    def journal(self) -> IO[bytes]:
+        """Open the journal's file, as it is."""
+        return os.fdopen(os.open(self._path / JOURNAL_NAME, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+
+    def save(self, state: SweepState) -> None:
+        """Replace the state, durably and as a whole."""
+        nonce = self._random_bytes(_NONCE_BYTES)
+        sealed = nonce + self._cipher.encrypt(nonce, state.model_dump_json().encode(), None)
+        fresh = self._path / f"{STATE_NAME}.new"
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(sealed)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._path / STATE_NAME)
+        folder = os.open(self._path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def load(self) -> SweepState | None:
+        """Return the state; None where none was saved.
+
+        Raises:
+            ConfigError: The file is not what this gateway wrote.
+        """
+        try:
+            sealed = (self._path / STATE_NAME).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError(f"{self._path}: the state of a sweep cannot be read: {error.strerror}") from error
+        try:
+            content = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
+            return SweepState.model_validate_json(content)
+        except (InvalidTag, ValueError, ValidationError) as error:
+            raise ConfigError(f"{self._path}: is no state of a sweep that this gateway wrote") from error
+
+    def remove(self) -> None:
+        """Delete all of it: the sweep is over."""
+        shutil.rmtree(self._path, ignore_errors=True)
