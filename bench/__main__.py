@@ -16,12 +16,12 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.machine import Machine, Needs, require_room
+from bench.machine import GIB, Machine, Needs, require_room
 from bench.rows import Context, Row, save, table
 from concordat.errors import ConcordatError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 # In this order: the sweep, whose wall time counts, on a machine that nothing before it has made busy.
 BENCHES: Final = ("sweep", "live", "index", "planes", "submit", "tokenise")
@@ -30,23 +30,32 @@ ALL: Final = (*BENCHES, "psi")
 _MODULES: Final = {"submit": "bulk"}
 INDEX_TOKENS: Final = 1_000_000
 INDEX_LARGE: Final = 10_000_000
+# A token in the store and its run; and where the run is made, which sorts.
+INDEX_BYTES: Final = 350
+INDEX_MEMORY: Final = 150
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run what was asked for; return 1 where a bench failed or an answer was wrong."""
+def main(argv: Sequence[str] | None = None, *, load: Callable[[str], Any] | None = None) -> int:
+    """Run what was asked for; return 1 where a bench failed or an answer was wrong.
+
+    Args:
+        argv: The command's arguments.
+        load: Returns the module of a bench.
+    """
     given = _arguments(argv)
     names = given.names or list(LARGE if given.large else BENCHES)
     context = Context(given.data, given.large, _say)
+    modules = {name: (load or _module)(name) for name in names}
     try:
         machine = Machine.here()
         _say(str(machine))
         if not machine.quiet:
             _say(f"WARNING: the load is {machine.load}; something else is at work, and wall times will be too long")
         context.folder.mkdir(parents=True, exist_ok=True)
-        _require_room(names, context)
+        _require_room(modules, context)
         rows, failed = [], False
-        for name in names:
-            found = _run(name, context, machine, given.out)
+        for name, module in modules.items():
+            found = _run(name, module, context, machine, given.out)
             failed |= found is None
             rows += found or []
     except ConcordatError as error:
@@ -68,12 +77,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _run(name: str, context: Context, machine: Machine, out: Path) -> list[Row] | None:
+def _run(name: str, module: Any, context: Context, machine: Machine, out: Path) -> list[Row] | None:
     """Return the rows of a bench, which are saved too; None where it could not run."""
     began = time.monotonic()
     _say(f"{name} ...")
     try:
-        found = [_stamped(Row.model_validate(one), machine) for one in _rows(name, context)]
+        found = [_stamped(Row.model_validate(one), machine) for one in _rows(name, module, context)]
     except ConcordatError as error:
         _say(f"{name}: left out: {error.message}")
         return None
@@ -85,27 +94,29 @@ def _run(name: str, context: Context, machine: Machine, out: Path) -> list[Row] 
     return found
 
 
-def _rows(name: str, context: Context) -> list[Any]:
-    module = _module(name)
+def _rows(name: str, module: Any, context: Context) -> list[Any]:
     if name == "index":
-        tokens = INDEX_LARGE if context.large else INDEX_TOKENS
+        tokens = _index_tokens(context)
         return list(module.rows(tokens, context.folder / f"index-{tokens}", context.progress))
     if name == "submit":
         return list(module.rows(module.RECORDS_LARGE if context.large else module.RECORDS))
-    if name == "submit":
-        return list(module.rows(module.RECORDS_LARGE if context.large else module.RECORDS))
     return list(module.rows(context))
+
+
+def _index_tokens(context: Context) -> int:
+    return INDEX_LARGE if context.large else INDEX_TOKENS
 
 
 def _stamped(row: Row, machine: Machine) -> Row:
     return row.model_copy(update={"details": {**row.details, "machine": machine.facts()}})
 
 
-def _require_room(names: Sequence[str], context: Context) -> None:
+def _require_room(modules: Mapping[str, Any], context: Context) -> None:
     needs, there = Needs(), 0
-    for name in names:
-        module = _module(name)
-        needs |= module.needs(context) if hasattr(module, "needs") else Needs()
+    for name, module in modules.items():
+        if name == "index":
+            needs |= Needs(_index_tokens(context) * INDEX_BYTES, _index_tokens(context) * INDEX_MEMORY)
+        needs |= module.needs(context) if hasattr(module, "needs") else Needs(disk=GIB, memory=GIB)
         there = max(there, module.there(context) if hasattr(module, "there") else 0)
     _say(f"needs {needs}, data in {context.folder}")
     require_room(needs, context.folder, there=there)
