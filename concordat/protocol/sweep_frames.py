@@ -32,6 +32,9 @@ MIN_PREFIX_BITS: Final = 32
 SPARE_BITS: Final = 12
 MAX_PREFIX_BITS: Final = 56
 MAX_WINDOW_BITS: Final = 12
+# So that a window has at most 2^36 / 65 535 escapes, two megabytes, whatever a gateway plans. Where a window has
+# `WINDOW_TOKENS`, 32 are enough.
+MAX_SPAN_BITS: Final = 36
 # The best of 32 to 256 windows at 26 sets of ten million tokens.
 WINDOW_TOKENS: Final = 160_000
 ESCAPE: Final = 0xFFFF
@@ -71,7 +74,7 @@ class Cut:
 
     def __post_init__(self) -> None:
         fits = MIN_PREFIX_BITS <= self.prefix_bits <= MAX_PREFIX_BITS and 0 <= self.window_bits <= MAX_WINDOW_BITS
-        if not fits:
+        if not fits or self.prefix_bits - self.window_bits > MAX_SPAN_BITS:
             raise ProtocolError(f"no cut has {self.prefix_bits} prefix bits and {self.window_bits} window bits")
 
     @classmethod

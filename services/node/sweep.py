@@ -42,7 +42,10 @@ if TYPE_CHECKING:
     from services.node.sweep_rows import SweepColumns
 
 BOTH_TOLD: Final = ADDRESSEE_MAY_BE_TOLD | SENDER_IS_TOLD
-IDLE_S: Final = 120.0
+# A hub is silent while others prepare their sets (15 minutes) or prove their pairs; the channel finds dead lines.
+IDLE_S: Final = 1200.0
+# A hub lists the pairs of some thousand rows at a time; those with who was dropped since are never judged.
+MOST_PAIRS: Final = 1 << 19
 PREPARING_EVERY_S: Final = 2.0
 
 
@@ -204,6 +207,8 @@ class SweepParty:
             raise ProtocolError("the gateway lists a pair twice, or columns that differ in length")
         if len(rows) and int(rows.max()) >= len(self._rows):
             raise ProtocolError("the gateway lists a pair of a row that there is not")
+        if len(self._pairs) + len(numbers) > MOST_PAIRS:
+            raise ProtocolError("the gateway lists pairs without end")
         places = rows.astype(np.int64)
         if self._rows.answer["reference"][places].tobytes() != listed.own_references:
             raise ProtocolError("the gateway lists a pair of a row under another reference")
@@ -315,6 +320,9 @@ async def run_sweep(
                 return step.done
     except grpc.aio.AioRpcError as error:
         raise translate(error, gateway) from error
+    except asyncio.InvalidStateError as error:
+        # What grpc says where a frame is to go into a stream that has ended.
+        raise UnavailableError(f"{gateway} ended the stream while this node had more to say") from error
     except TimeoutError as error:
         raise UnavailableError(f"{gateway} fell silent in the sweep", code="deadline") from error
     finally:
