@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "gateway.toml"
 LEDGER_NAME: Final = "ledger.db"
+SWEEPS_NAME: Final = "sweeps"
 
 
 class GatewaySettings(TelemetrySettings):
@@ -41,6 +42,10 @@ class GatewaySettings(TelemetrySettings):
     )
     migrate_at_start: bool = Field(
         default=False, description="Whether to bring its tables to this program's version at each start."
+    )
+    sweeps: str | None = Field(
+        default=None,
+        description="Folder of running sweeps, which survive a restart; sweeps in the folder by default.",
     )
     max_message_bytes: int = Field(default=16 << 20, ge=1 << 20, le=256 << 20, description="Bytes in one message.")
     max_concurrent: int = Field(default=1024, ge=1, description="Calls at once, sessions included.")
@@ -91,6 +96,10 @@ class GatewaySettings(TelemetrySettings):
             except ConfigError as error:
                 raise ValueError(error.message) from None
         return ledger
+
+    def sweeps_folder(self, home: Path) -> Path:
+        """Return where running sweeps are kept; what is relative lies in the folder."""
+        return home / (self.sweeps or SWEEPS_NAME)
 
     def database(self, home: Path) -> Path | Postgres:
         """Return where the ledger is; files that are relative lie in the folder."""

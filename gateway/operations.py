@@ -109,7 +109,7 @@ class OperationServicer(OperationServiceServicer):
             running = self._sweeps.running(request.operation)
             if running is not None and held.charter.opener == caller:
                 return wire.StartSweepResponse(sweep_id=running)
-            # A sweep that a stopped gateway left behind is not resumed but replaced: nothing of it was kept.
+            # A sweep that a stopped gateway left behind goes on at its start where it was kept; else it is replaced.
             sweep_id = self._random_bytes(SWEEP_ID_BYTES)
             held = await asyncio.to_thread(self._store.start_sweep, caller, request.operation, sweep_id)
             self._sweeps.start(held, sweep_id)

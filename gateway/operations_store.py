@@ -173,6 +173,17 @@ class OperationStore:
 
         return self._write(work)
 
+    def sweeping(self) -> tuple[Operation, ...]:
+        """Return the operations of which a sweep runs, or ran when a gateway stopped; ascending by id."""
+        query = (
+            select(operation_table.c.operation)
+            .where(operation_table.c.state == wire.OPERATION_STATE_SWEEPING)
+            .order_by(operation_table.c.operation)
+        )
+        with _translated(), self._reader.begin() as connection:
+            found = [rows.find(connection, name) for name in connection.scalars(query).all()]
+        return tuple(one for one in found if one is not None)
+
     def abandon_sweep(self, operation: str, sweep_id: bytes) -> None:
         """Note that a sweep ended without a report, so that it may be started again."""
 

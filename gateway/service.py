@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -147,6 +148,7 @@ async def open_gateway(
         identity=str(home.identity),
         key=home.signing_key,
         clock=clock,
+        folder=foundation.settings.sweeps_folder(home.path),
     )
     runner = SweepRunner(context)
     operations = OperationServicer(store, sweeps=runner, send_event=hub.send_event, random_bytes=secrets.token_bytes)
@@ -169,6 +171,8 @@ async def open_gateway(
     view.start()
     probes.start()
     exercises.start()
+    # Before the server: whoever joins again must find its sweep.
+    runner.take_up(await asyncio.to_thread(store.sweeping))
     try:
         if gateway.api is not None:
             await gateway.api.start()

@@ -8,6 +8,7 @@ half-way. Whatever fails in it ends that sweep for all its participants with a c
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,18 +17,21 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from typing_extensions import override
 
-from concordat.errors import ConcordatError, RefusedError, UnavailableError
+from concordat.errors import ConcordatError, ConfigError, ProtocolError, RefusedError, UnavailableError
 from concordat.rpc.server import current_peer
 from concordat.wire.v1 import sweep_pb2 as wire
 from concordat.wire.v1.session_pb2 import OperationEvent
 from concordat.wire.v1.sweep_pb2_grpc import SweepServiceServicer
 from gateway.edges import EdgeCandidate
 from gateway.report import build_report, sign_report
+from gateway.sweep.checkpoint import KEY_DOMAIN, SweepFolder
 from gateway.sweep.effects import Abandoned, Conclude, LookUp, OpenEdges, Run, Send, SweepSettings
 from gateway.sweep.hub import Phase, SweepHub
+from gateway.sweep.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Sequence
+    from pathlib import Path
 
     from concordat.clock import Clock
     from concordat.identity.keys import SigningKey
@@ -70,6 +74,7 @@ class SweepContext:
         key: Signs reports.
         clock: Wall clock and durations.
         settings: Limits.
+        folder: Where running sweeps are kept, so that they go on after a restart; None keeps them in memory.
     """
 
     store: OperationStore
@@ -80,6 +85,23 @@ class SweepContext:
     key: SigningKey
     clock: Clock
     settings: SweepSettings = field(default_factory=SweepSettings)
+    folder: Path | None = None
+
+    def keep(self, sweep_id: bytes) -> SweepFolder | None:
+        """Return the folder of a sweep; None where it is not kept, or cannot be."""
+        if self.folder is None:
+            return None
+        # Deterministic, so that a restarted gateway has the same; nobody else can make it.
+        key = hashlib.sha256(self.key.sign(KEY_DOMAIN, sweep_id)).digest()
+        try:
+            return SweepFolder(self.folder / sweep_id.hex(), key)
+        except ConfigError as error:
+            _log.warning("a sweep will not survive a restart: %s", error.message)
+            return None
+
+    def is_kept(self, sweep_id: bytes) -> bool:
+        """Tell whether a sweep was under way when a gateway stopped."""
+        return self.folder is not None and (self.folder / sweep_id.hex()).is_dir()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +125,36 @@ class RunningSweep:
         # One thread: jobs use the same buffers and write the same journal, in order.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sweep")
         self._queues: dict[str, asyncio.Queue[Send | None]] = {}
-        charter = operation.charter
-        self._hub = SweepHub(
-            sweep_id,
+        self._folder = context.keep(sweep_id)
+        self._hub = self._new_hub()
+        self._first: list[Effect] = []
+
+    def _new_hub(self) -> SweepHub:
+        charter, folder, context = self.operation.charter, self._folder, self._context
+        return SweepHub(
+            self.sweep_id,
             charter.operation,
             charter.participants,
             attached=context.attached(),
             namespaces=charter.namespaces,
             settings=context.settings,
             now=context.clock.monotonic(),
+            journal=None if folder is None else Journal(folder.journal()),
+            folder=folder,
         )
+
+    def take_up(self) -> None:
+        """Go on where a gateway stopped; from the beginning where it had not come to the first window.
+
+        Before `run`.
+        """
+        try:
+            state = None if self._folder is None else self._folder.load()
+            self._first = [] if state is None else self._hub.take_up(state)
+        except (ConfigError, ProtocolError) as error:
+            _log.warning("sweep %s begins anew: %s", self.sweep_id.hex(), error.message)
+            self._hub.journal.close()
+            self._hub = self._new_hub()
 
     @property
     def over(self) -> bool:
@@ -127,23 +169,26 @@ class RunningSweep:
     def open(self, party: str) -> asyncio.Queue[Send | None]:
         """Bind a participant's stream; return the queue of frames for it, at whose end is None.
 
-        Raises:
-            UnavailableError: It has a stream already.
+        An earlier stream of the participant ends: the gateway may not have noticed yet that its line is dead.
         """
-        if party in self._queues:
-            raise UnavailableError("the participant has a stream in this sweep already", code="busy")
+        earlier = self._queues.pop(party, None)
+        if earlier is not None:
+            earlier.put_nowait(None)
+            self._post(party, None)
         queue: asyncio.Queue[Send | None] = asyncio.Queue()
         self._queues[party] = queue
         return queue
 
-    def close(self, party: str) -> None:
+    def close(self, party: str, queue: asyncio.Queue[Send | None]) -> None:
         """Take a participant's stream away."""
-        self._queues.pop(party, None)
-        self._post(party, None)
+        if self._queues.get(party) is queue:
+            del self._queues[party]
+            self._post(party, None)
 
-    async def receive(self, party: str, frame: wire.SweepUp) -> None:
+    async def receive(self, party: str, frame: wire.SweepUp, queue: asyncio.Queue[Send | None]) -> None:
         """Hand a frame to the hub; return when it has been taken, so that a participant holds one at a time."""
-        await self._post(party, frame)
+        if self._queues.get(party) is queue:
+            await self._post(party, frame)
 
     def _post(self, party: str, frame: wire.SweepUp | None) -> asyncio.Future[None]:
         read: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -158,6 +203,7 @@ class RunningSweep:
         """Drive the sweep until it is over."""
         ticking = asyncio.create_task(self._tick())
         try:
+            await self._apply(self._first)
             while not self.over:
                 await self._guarded(await self._inbox.get())
         finally:
@@ -165,6 +211,8 @@ class RunningSweep:
             # After whatever job still runs on it.
             await asyncio.get_running_loop().run_in_executor(self._thread, self._hub.journal.close)
             self._thread.shutdown(wait=False)
+            if self.over and self._folder is not None:
+                self._folder.remove()
             while not self._inbox.empty():
                 self._release(self._inbox.get_nowait())
             for party in self._queues:
@@ -302,8 +350,19 @@ class SweepRunner:
 
     def start(self, operation: Operation, sweep_id: bytes) -> None:
         """Start a sweep and tell its participants."""
+        self._drive(RunningSweep(operation, sweep_id, self._context))
+
+    def take_up(self, operations: Sequence[Operation]) -> None:
+        """Go on with those of these operations' sweeps that were under way when a gateway stopped."""
+        for operation in operations:
+            if self._context.is_kept(operation.sweep_id):
+                sweep = RunningSweep(operation, operation.sweep_id, self._context)
+                sweep.take_up()
+                self._drive(sweep)
+
+    def _drive(self, sweep: RunningSweep) -> None:
+        operation, sweep_id = sweep.operation, sweep.sweep_id
         name = operation.charter.operation
-        sweep = RunningSweep(operation, sweep_id, self._context)
         self._running[name] = sweep
         task = asyncio.create_task(self._run(name, sweep))
         self._tasks.add(task)
@@ -326,7 +385,7 @@ class SweepRunner:
         return sweep
 
     async def stop(self) -> None:
-        """End all sweeps; their operations can be swept again."""
+        """Stop all sweeps; those that are kept go on after the next start, the others can be started again."""
         for task in list(self._tasks):
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -369,7 +428,7 @@ class SweepServicer(SweepServiceServicer):
                 if send.last:
                     break
         finally:
-            sweep.close(party)
+            sweep.close(party, queue)
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
@@ -382,8 +441,8 @@ async def _read(
     queue: asyncio.Queue[Send | None],
 ) -> None:
     try:
-        await sweep.receive(party, first)
+        await sweep.receive(party, first, queue)
         async for frame in requests:
-            await sweep.receive(party, frame)
+            await sweep.receive(party, frame, queue)
     finally:
         queue.put_nowait(None)

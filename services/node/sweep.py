@@ -13,6 +13,7 @@ notice of its edge finds it there (3.4 (4)).
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -46,6 +47,12 @@ BOTH_TOLD: Final = ADDRESSEE_MAY_BE_TOLD | SENDER_IS_TOLD
 IDLE_S: Final = 1200.0
 # A hub lists the pairs of some thousand rows at a time; those with who was dropped since are never judged.
 MOST_PAIRS: Final = 1 << 19
+# As long as a gateway waits for whoever owes it something (gateway.sweep.effects).
+AWAY_S: Final = 30.0
+FIRST_PAUSE_S: Final = 0.2
+LONGEST_PAUSE_S: Final = 2.0
+
+_log: Final = logging.getLogger(__name__)
 PREPARING_EVERY_S: Final = 2.0
 
 
@@ -259,10 +266,11 @@ class Preparation:
     sweep_id: bytes
     build: Callable[[Callable[[int, int], None]], Coroutine[None, None, SweepParty]]
     _ready: tuple[int, int] = (0, 0)
+    _building: asyncio.Task[SweepParty] | None = None
 
     async def finish(self, say: Callable[[wire.SweepUp], Awaitable[None]]) -> SweepParty:
-        """Build, and say every now and then how far it is."""
-        building = asyncio.create_task(self.build(self._note))
+        """Build, and say every now and then how far it is; on another stream, go on with what was begun."""
+        building = self._building = self._building or asyncio.create_task(self.build(self._note))
         while True:
             done, total = self._ready
             preparing = wire.SweepPreparing(operation=self.operation, sweep_id=self.sweep_id, done=done, total=total)
@@ -270,6 +278,11 @@ class Preparation:
             await asyncio.wait({building}, timeout=PREPARING_EVERY_S)
             if building.done():
                 return building.result()
+
+    def close(self) -> None:
+        """Give up what is still being built."""
+        if self._building is not None:
+            self._building.cancel()
 
     def _note(self, done: int, total: int) -> None:
         self._ready = done, total
@@ -283,8 +296,9 @@ async def run_sweep(
     may_prove: Callable[[Sequence[bytes]], bool],
     gateway: str = "gateway",
     idle_s: float = IDLE_S,
+    away_s: float = AWAY_S,
 ) -> wire.SweepDone:
-    """Take part in a sweep until the hub ends it.
+    """Take part in a sweep until the hub ends it; where the stream breaks, join again with the same set.
 
     Args:
         channel: To the gateway that announced the sweep.
@@ -293,40 +307,77 @@ async def run_sweep(
         may_prove: Tells whether own references are still visible to all participants.
         gateway: Name of the gateway for messages.
         idle_s: Longest silence of the hub.
+        away_s: How long to try to join again, from the last frame of the hub on.
 
     Raises:
         ProtocolError: The hub broke the protocol.
-        RefusedError: A policy was narrowed since the set was read; narrowing holds for every later answer.
-        UnavailableError: The stream broke or fell silent; the opener may start the sweep again.
+        RefusedError: A policy was narrowed since the set was read; narrowing holds for every later answer. With code
+            `operation_unknown`, the sweep runs no more.
+        UnavailableError: The gateway was not reached in time, or fell silent; the opener may start the sweep again.
     """
-    stream = SweepServiceStub(channel).Sweep()
+    line = _Line(channel, gateway, idle_s, store, may_prove)
+    clock, pause_s = asyncio.get_running_loop().time, FIRST_PAUSE_S
+    line.heard_at = clock()
     try:
-        if isinstance(party, Preparation):
-            party = await party.finish(stream.write)
-        await stream.write(party.join())
         while True:
-            async with asyncio.timeout(idle_s):
-                frame = await stream.read()
-            if not isinstance(frame, wire.SweepDown):
-                raise UnavailableError(f"{gateway} ended the sweep without a word")
-            step = party.receive(frame)
-            if step.verified:
-                await asyncio.to_thread(store, step.verified)
-            if step.proves and not await asyncio.to_thread(may_prove, step.proves):
-                raise RefusedError("a record of the sweep's set was narrowed while the sweep ran")
-            for up in step.frames:
-                await stream.write(up)
-            if step.done is not None:
-                return step.done
-    except grpc.aio.AioRpcError as error:
-        raise translate(error, gateway) from error
-    except asyncio.InvalidStateError as error:
-        # What grpc says where a frame is to go into a stream that has ended.
-        raise UnavailableError(f"{gateway} ended the stream while this node had more to say") from error
-    except TimeoutError as error:
-        raise UnavailableError(f"{gateway} fell silent in the sweep", code="deadline") from error
+            before = line.heard_at
+            try:
+                return await line.run(party)
+            except UnavailableError as error:
+                if error.code != "unavailable" or clock() - line.heard_at >= away_s:
+                    raise
+                _log.warning("the stream of a sweep broke and is dialled again: %s", error.message)
+            pause_s = FIRST_PAUSE_S if line.heard_at > before else min(2 * pause_s, LONGEST_PAUSE_S)
+            await asyncio.sleep(pause_s)
     finally:
-        stream.cancel()
+        if isinstance(party, Preparation):
+            party.close()
+
+
+@dataclass(slots=True)
+class _Line:
+    """One stream of a sweep after the other."""
+
+    channel: grpc.aio.Channel
+    gateway: str
+    idle_s: float
+    store: Callable[[Sequence[PairRow]], None]
+    may_prove: Callable[[Sequence[bytes]], bool]
+    heard_at: float = 0.0
+
+    async def run(self, party: SweepParty | Preparation) -> wire.SweepDone:
+        stream = SweepServiceStub(self.channel).Sweep()
+        try:
+            if isinstance(party, Preparation):
+                party = await party.finish(stream.write)
+            await stream.write(party.join())
+            while True:
+                async with asyncio.timeout(self.idle_s):
+                    frame = await stream.read()
+                if not isinstance(frame, wire.SweepDown):
+                    raise UnavailableError(f"{self.gateway} ended the sweep without a word")
+                self.heard_at = asyncio.get_running_loop().time()
+                step = party.receive(frame)
+                await self._follow(step, stream)
+                if step.done is not None:
+                    return step.done
+        except grpc.aio.AioRpcError as error:
+            raise translate(error, self.gateway) from error
+        except asyncio.InvalidStateError as error:
+            # What grpc says where a frame is to go into a stream that has ended.
+            raise UnavailableError(f"{self.gateway} ended the stream while this node had more to say") from error
+        except TimeoutError as error:
+            raise UnavailableError(f"{self.gateway} fell silent in the sweep", code="deadline") from error
+        finally:
+            stream.cancel()
+
+    async def _follow(self, step: Step, stream: grpc.aio.StreamStreamCall[wire.SweepUp, wire.SweepDown]) -> None:
+        if step.verified:
+            await asyncio.to_thread(self.store, step.verified)
+        if step.proves and not await asyncio.to_thread(self.may_prove, step.proves):
+            raise RefusedError("a record of the sweep's set was narrowed while the sweep ran")
+        for up in step.frames:
+            await stream.write(up)
 
 
 def _numbers(packed: bytes) -> list[int]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from services.node.case import CaseProfile
 from services.node.record import FileFacts
-from services.node.store.cases import put_case
 from services.node.store.adding import add_records
+from services.node.store.cases import put_case
 from services.node.store.records import NewRecord, begin_file
 from services.node.store.values import STRONG, WEAK, Asking, CanonicalValue
 

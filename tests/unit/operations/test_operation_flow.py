@@ -90,7 +90,9 @@ class Hub:
 
 
 @asynccontextmanager
-async def running(homes: Homes, tmp_path: Path, settings: SweepSettings | None = None) -> AsyncIterator[Hub]:
+async def running(
+    homes: Homes, tmp_path: Path, settings: SweepSettings | None = None, *, port: int = 0, folder: Path | None = None
+) -> AsyncIterator[Hub]:
     home = homes["g1"]
     engine = open_engine(tmp_path / "gateway.sqlite")
     clock = SystemClock()
@@ -109,7 +111,8 @@ async def running(homes: Homes, tmp_path: Path, settings: SweepSettings | None =
         identity=str(home.identity),
         key=home.signing_key,
         clock=clock,
-        settings=settings or SweepSettings(window_tokens=2),
+        settings=settings or SweepSettings(window_tokens=2, away_s=1.0),
+        folder=folder,
     )
     runner = SweepRunner(context)
     servicer = OperationServicer(store, sweeps=runner, send_event=send_event, random_bytes=secrets.token_bytes)
@@ -119,12 +122,13 @@ async def running(homes: Homes, tmp_path: Path, settings: SweepSettings | None =
         add_SweepServiceServicer_to_server(SweepServicer(runner), server)
 
     server = build_server(
-        ServerSettings(address="127.0.0.1:0", drain_s=0),
+        ServerSettings(address=f"127.0.0.1:{port}", drain_s=0),
         home=home,
         table=grpc_table(Role.GATEWAY),
         known=home.manifest.knows,
         add=add,
     )
+    runner.take_up(store.sweeping())
     await server.start()
     try:
         yield Hub(server.port, ledger, runner, servicer, events)
