@@ -206,7 +206,12 @@ class RoutingTable:
         log2_slots = (bits.size << 3).bit_length() - 1
         if bits.size & (bits.size - 1) or not MIN_LOG2_SLOTS <= log2_slots <= self.target_log2:
             raise ProtocolError("a plane has another shape than the tables")
-        self._jobs.append(_Install(self.index(party), bits, log2_slots, done))
+        number = self.index(party)
+        # A whole plane that waits behind others gives way to this one, or a party could fill the memory with them.
+        self._jobs = deque(
+            job for at, job in enumerate(self._jobs) if not at or isinstance(job, _Growth) or job.number != number
+        )
+        self._jobs.append(_Install(number, bits, log2_slots, done))
         if len(self._jobs) == 1:
             self.work()
 

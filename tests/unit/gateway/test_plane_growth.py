@@ -264,3 +264,17 @@ def test_a_plane_in_blocks_and_pieces_is_the_plane_at_once() -> None:
         bits.add(tokens[start : start + 7 * 16])
     pieces = b"".join(bits.piece(offset, 100) for offset in range(0, bits.size, 100))
     assert pieces == bitmap(slots_of(tokens, MOST, HASHES), MOST)
+
+
+def test_planes_that_a_party_sends_again_and_again_do_not_pile_up_and_the_last_one_counts() -> None:
+    filled = table()
+    for at in range(50):
+        filled.install("0", plane_of(tokens_of(f"value {at}"), LEAST))
+        filled.install("1", plane_of(tokens_of("other"), LEAST))
+    # The one that is being installed, and one of each party.
+    assert len(filled._jobs) <= 3
+    filled.merge_delta("0", slots_of(tokens_of("late"), LEAST, HASHES), LEAST)
+    filled.finish()
+    assert {"0"} <= holders(filled, "value 49") & holders(filled, "late")
+    assert "1" in holders(filled, "other")
+    assert "0" not in holders(filled, "value 3")
