@@ -90,9 +90,9 @@ class Keeper:
         Raises:
             UnavailableError: The store cannot be read.
         """
+        remove_leftovers(self._folder)
         if not self._path.exists():
             return False
-        remove_leftovers(self._folder)
         try:
             run = Run.open(self._path, KIND)
             cover = Cover.of_facts(run.facts)

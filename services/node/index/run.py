@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import secrets
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -208,7 +209,8 @@ class RunWriter:
     def __init__(self, path: Path, facts: RunFacts, layout: Sequence[Column], offsets: list[int], size: int) -> None:
         self._path, self._facts, self._layout = path, facts, tuple(layout)
         self._offsets, self._size = offsets, size
-        self._working = path.with_name(f"{path.name}{_WORKING}")
+        # A name of its own: whoever gave a sweep up may still write while the next one begins.
+        self._working = path.with_name(f"{path.name}.{secrets.token_hex(8)}{_WORKING}")
         self._crc = [0] * len(offsets)
         self._rows = 0
         self._descriptor = -1
@@ -233,7 +235,7 @@ class RunWriter:
         writer = cls(path, facts, layout, offsets, end)
         with translated(path):
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             writer._descriptor = os.open(writer._working, flags, 0o600)
             os.ftruncate(writer._descriptor, end)
         return writer

@@ -143,3 +143,18 @@ def test_blocks_over_the_capacity_or_of_unequal_columns_are_not_written(tmp_path
         with pytest.raises(ValueError, match="length"):
             writer.append({**columns(5), "epoch": columns(4)["epoch"]})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_writers_of_one_run_do_not_mix_their_rows(tmp_path: Path) -> None:
+    path, layout, facts = tmp_path / "one.run", (Column("high", "<u8"),), RunFacts("live")
+    with (
+        RunWriter.begin(path, facts, layout, capacity=4) as first,
+        RunWriter.begin(path, facts, layout, capacity=4) as second,
+    ):
+        second.append({"high": np.array([7, 8, 9], np.uint64)})
+        first.append({"high": np.array([1, 2], np.uint64)})
+        second.commit()
+        assert Run.open(path, "live").column("high").tolist() == [7, 8, 9]
+        first.commit()
+    assert Run.open(path, "live").column("high").tolist() == [1, 2]
+    assert list(tmp_path.iterdir()) == [path]
