@@ -59,6 +59,7 @@ class SweepState(_Strict):
     """A sweep as of the last window whose rows are in the journal.
 
     Attributes:
+        first: The first window; not 0 in a part of a sweep.
         window: The next window.
         journal_rows: Rows in the journal that count; what stands behind them belongs to windows that come again.
         block: Of those, the first row whose pairs have not been made; None before all windows are in.
@@ -70,6 +71,7 @@ class SweepState(_Strict):
     prefix_bits: int
     window_bits: int
     credits: int = Field(ge=1)
+    first: int = Field(default=0, ge=0)
     window: int = Field(ge=0)
     journal_rows: int = Field(ge=0)
     block: int | None = Field(default=None, ge=0)

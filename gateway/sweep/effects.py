@@ -10,7 +10,9 @@ from concordat.protocol.sweep_frames import WINDOW_TOKENS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from concordat.protocol.sweep_frames import Cut
     from concordat.wire.v1 import sweep_pb2 as wire
+    from gateway.sweep.checkpoint import SweepState
     from gateway.sweep.jobs import Job
     from gateway.sweep.pairs import Pair, ProvenPair
 
@@ -49,6 +51,15 @@ class SweepSettings:
     max_size: int = 1 << 28
     pair_rows: int = 1 << 13
     pairs: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The windows of a sweep that one hub takes, from `first` up to `end`, where several share them."""
+
+    cut: Cut
+    first: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,4 +129,11 @@ class Abandoned:
     participations: tuple[Participation, ...]
 
 
-Effect: TypeAlias = Send | Run | LookUp | OpenEdges | Conclude | Abandoned
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """A part of a sweep is streamed: keep its state and journal for who joins them (gateway.sweep.parts)."""
+
+    state: SweepState = field(repr=False)
+
+
+Effect: TypeAlias = Send | Run | LookUp | OpenEdges | Conclude | Abandoned | HandOver

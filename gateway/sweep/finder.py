@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 TABLE_BITS: Final = 20
 FEWEST_BITS: Final = 10
 SLOTS_A_ROW_BITS: Final = 3
-# Rows of one participant in one slot: up to the first number a byte can count all participants, beyond the second
-# nobody's tokens are pseudorandom (at eight slots a row, three rows are as rare as one in a thousand).
+# A table counts in bytes where no participant has more rows in a slot than its share of 255, at most the first number;
+# where that share is below the second, chance alone would break it. Beyond the third, nobody's tokens are pseudorandom.
 NARROW_ROWS: Final = 8
+FEWEST_NARROW_ROWS: Final = 4
 MOST_ROWS: Final = 64
-NARROW_PARTIES: Final = 31
 _MIX: Final = 0x9E3779B1
 _MIX_SHIFT: Final = 13
 
@@ -110,8 +110,9 @@ class Finder:
             np.right_shift(offsets[start:end], shift, out=slots[first : first + end - start])
         slots &= (1 << bits) - 1
         # Looked at in any case: it names who is skewed.
-        skewed = self._is_skewed(slots, firsts, refused)
-        wide = skewed or len(lengths) > NARROW_PARTIES
+        most = min(NARROW_ROWS, 255 // len(lengths))
+        skewed = self._is_skewed(slots, firsts, refused, most)
+        wide = skewed or most < FEWEST_NARROW_ROWS
         rows = np.flatnonzero(self._company(slots, bits, wide=wide))
         rows += np.repeat(starts - firsts[:-1], np.diff(np.searchsorted(rows, firsts)))
         return self._kept(offsets, rows, bits)
@@ -138,14 +139,15 @@ class Finder:
         rows, prefixes = rows[kept], prefixes[kept]
         return rows[_shared(table, ((prefixes * _MIX) >> _MIX_SHIFT) & mask)]
 
-    def _is_skewed(self, slots: Positions, firsts: Positions, refused: dict[int, ProtocolError]) -> bool:
-        """Tell whether a byte is too small for some slot; note participants whose tokens are not pseudorandom."""
-        if not (slots[NARROW_ROWS:] == slots[:-NARROW_ROWS]).any():
+    def _is_skewed(self, slots: Positions, firsts: Positions, refused: dict[int, ProtocolError], most: int) -> bool:
+        """Tell whether one has more than `most` rows in a slot; note participants whose tokens are not pseudorandom."""
+        most = max(most, 1)
+        if not (slots[most:] == slots[:-most]).any():
             return False
         skewed = False
         for number, (first, end) in enumerate(pairwise(firsts.tolist())):
             own = slots[first:end]
-            skewed |= bool((own[NARROW_ROWS:] == own[:-NARROW_ROWS]).any())
+            skewed |= bool((own[most:] == own[:-most]).any())
             if (own[MOST_ROWS:] == own[:-MOST_ROWS]).any():
                 refused[number] = ProtocolError("the tokens of a window are not spread as pseudorandom ones are")
         return skewed

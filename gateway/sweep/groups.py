@@ -158,9 +158,12 @@ def of_two_or_more(rows: Rows, parties: Collection[int] | None = None) -> Rows:
     """Return the rows of values that two or more hold, of these participants where they are given."""
     if not len(rows):
         return rows
+    chosen = None if parties is None else _of(rows["party"], parties)
+    if chosen is not None and chosen.all():
+        # Nobody is left out, which is the rule: they are of two or more as they came.
+        return rows
     group = np.cumsum(rows["start"])
-    if parties is not None:
-        chosen = np.isin(rows["party"], np.array(list(parties), np.uint8))
+    if chosen is not None:
         rows, group = rows[chosen], group[chosen]
     first = np.diff(group, prepend=-1) != 0
     starts = np.flatnonzero(first)
@@ -169,6 +172,12 @@ def of_two_or_more(rows: Rows, parties: Collection[int] | None = None) -> Rows:
     result = rows[kept]
     result["start"] = first[kept]
     return result
+
+
+def _of(column: Bytes, parties: Collection[int]) -> npt.NDArray[np.bool_]:
+    table = np.zeros(256, np.bool_)
+    table[list(parties)] = True
+    return table[column]
 
 
 def repeats_reference(rows: Rows, party: int) -> bool:

@@ -24,6 +24,7 @@ from gateway.sweep.declaration import Declaration, Progress
 from gateway.sweep.effects import (
     Abandoned,
     Conclude,
+    HandOver,
     LookUp,
     OpenEdges,
     Participation,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from gateway.sweep.checkpoint import SweepFolder
-    from gateway.sweep.effects import Effect
+    from gateway.sweep.effects import Effect, Part
     from gateway.sweep.jobs import Result
     from gateway.sweep.pairs import PairBoard
 
@@ -101,6 +102,7 @@ class SweepHub:
         now: float,
         journal: Journal | None = None,
         folder: SweepFolder | None = None,
+        part: Part | None = None,
     ) -> None:
         self.phase = Phase.JOINING
         self._sweep_id = sweep_id
@@ -124,6 +126,7 @@ class SweepHub:
         self._idle_since: float | None = None
         self._open: dict[int, _Window] = {}
         self._folder = folder
+        self._part = part
         self._saved_at = now
         self._journal_rows = 0
         self._block = 0
@@ -265,7 +268,7 @@ class SweepHub:
         if kind == "window" and self.phase is Phase.STREAMING:
             if frame.window.HasField("candidates"):
                 self._candidates(member, frame.window.candidates)
-            member.progress.receive(frame.window, self._below)
+            member.progress.receive(frame.window, min(self._below, self._end_window))
             self._frames.setdefault(frame.window.window, {})[member.index] = frame.window.deltas
         elif kind == "candidates" and self.phase is Phase.STREAMING:
             self._candidates(member, frame.candidates)
@@ -409,12 +412,14 @@ class SweepHub:
         if len(self._members) < FEWEST:
             return self._abandon()
         sizes = [member.declaration.size for member in self._members.values()]
-        self._cut = Cut.for_sizes(sizes, self._settings.window_tokens)
-        self._below = self._credits
+        self._cut = Cut.for_sizes(sizes, self._settings.window_tokens) if self._part is None else self._part.cut
+        self._next_merge = self._first_window
+        self._below = self._first_window + self._credits
         # What follows has a time of its own.
         self.phase, self._started = Phase.STREAMING, now
         for member in self._members.values():
             member.progress = Progress(member.declaration, self._cut)
+            member.progress.next = self._first_window
         return [*self._save(now), *self._plans()]
 
     def _plans(self) -> list[Effect]:
@@ -430,17 +435,28 @@ class SweepHub:
         largest = max((member.declaration.size for member in self._members.values()), default=0)
         return self._settings.total_s + largest / self._settings.rows_a_s
 
+    @property
+    def _first_window(self) -> int:
+        return 0 if self._part is None else self._part.first
+
+    @property
+    def _end_window(self) -> int:
+        return self._cut.windows if self._part is None else self._part.end
+
     def _plan_for(self, party: str, member: _Member) -> Send:
         cut = self._cut
         plan = wire.SweepPlan(
-            window_bits=cut.window_bits, prefix_bits=cut.prefix_bits, below=self._below, first=member.progress.next
+            window_bits=cut.window_bits,
+            prefix_bits=cut.prefix_bits,
+            below=min(self._below, self._end_window),
+            first=member.progress.next,
         )
         return Send(party, wire.SweepDown(plan=plan))
 
     def _merge_and_resolve(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         here = {member.index for member in self._members.values()}
-        more = self._merging is None and self._next_merge < self._cut.windows and self._may_open()
+        more = self._merging is None and self._next_merge < self._end_window and self._may_open()
         if more and here <= self._frames.get(self._next_merge, {}).keys():
             self._grow_credit(now)
             self._merging = self._next_merge
@@ -454,8 +470,8 @@ class SweepHub:
                 # A copy: who is dropped while the job runs leaves the window's own.
                 answers = dict(window.answers)
                 effects.append(Run(ResolveJob(number, self._cut, window.wanted, answers, self.journal)))
-        if self._next_merge == self._cut.windows and not self._open and self._merging is None:
-            effects += self._begin_pairs(now)
+        if self._next_merge == self._end_window and not self._open and self._merging is None:
+            effects += self._begin_pairs(now) if self._part is None else self._hand_over()
         return effects
 
     def _may_open(self) -> bool:
@@ -470,9 +486,9 @@ class SweepHub:
         declared = sum(member.declaration.size for member in self._members.values()) * WORD_BYTES
         # By what was declared too: who sends little at first may send all of it later.
         size = max(came, declared >> self._cut.window_bits)
-        room = size * 2 * self._credits <= self._settings.ahead_bytes and self._credits < self._cut.windows
-        if waited_s >= IDLE_S and self._next_merge and room:
-            self._credits *= 2
+        room = size * (self._credits + 1) <= self._settings.ahead_bytes and self._credits < self._cut.windows
+        if waited_s >= IDLE_S and self._next_merge > self._first_window and room:
+            self._credits += 1
 
     def _merged(self, result: Merge, now: float) -> list[Effect]:
         self._merging, self._next_merge = None, result.window + 1
@@ -502,7 +518,12 @@ class SweepHub:
 
     def _want(self, party: str, number: int, wanted: Wanted) -> Send:
         positions = wanted.positions.astype("<u4").tobytes()
-        return Send(party, wire.SweepDown(want=wire.SweepWant(window=number, positions=positions, below=self._below)))
+        return Send(
+            party,
+            wire.SweepDown(
+                want=wire.SweepWant(window=number, positions=positions, below=min(self._below, self._end_window))
+            ),
+        )
 
     def _resolved(self, result: Resolved, now: float) -> list[Effect]:
         self._open.pop(result.window, None)
@@ -532,6 +553,7 @@ class SweepHub:
             prefix_bits=self._cut.prefix_bits,
             window_bits=self._cut.window_bits,
             credits=self._credits,
+            first=self._first_window,
             window=window,
             journal_rows=self._journal_rows,
             block=None if self.phase is Phase.STREAMING else self._next_block_at,
@@ -539,6 +561,12 @@ class SweepHub:
             members=tuple(member.progress.state(party, window) for party, member in self._members.items()),
             dropped=self._dropped,
         )
+
+    def _hand_over(self) -> list[Effect]:
+        state = self._state()
+        self._end()
+        done = wire.SweepDown(done=wire.SweepDone())
+        return [HandOver(state), *(Send(party, done, last=True) for party in self._members)]
 
     def _begin_pairs(self, now: float) -> list[Effect]:
         self.phase = Phase.PAIRING
@@ -634,5 +662,5 @@ class SweepHub:
             return self._board is not None and not self._live_asked and self._board.owes(member.index)
         if self.phase is not Phase.STREAMING:
             return False
-        may_send = member.progress.next < min(self._below, self._cut.windows)
+        may_send = member.progress.next < min(self._below, self._end_window)
         return may_send or any(member.index in window.awaited for window in self._open.values())

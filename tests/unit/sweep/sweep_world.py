@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from concordat.protocol.report import gravest
-from gateway.sweep.effects import Abandoned, Conclude, Effect, LookUp, OpenEdges, Run, Send, SweepSettings
+from gateway.sweep.effects import Abandoned, Conclude, Effect, HandOver, LookUp, OpenEdges, Run, Send, SweepSettings
 from gateway.sweep.hub import Phase, SweepHub
 from gateway.sweep.journal import Journal
 from services.node.sweep import SweepParty
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from concordat.wire.v1 import sweep_pb2 as wire
-    from gateway.sweep.checkpoint import SweepFolder
+    from gateway.sweep.checkpoint import SweepFolder, SweepState
+    from gateway.sweep.effects import Part
     from gateway.sweep.pairs import Pair, ProvenPair
     from services.node.store.rows import PairRow
 
@@ -87,6 +88,7 @@ class World:
     live: Callable[[Pair], bool] = lambda _pair: False
     seed: int = 0
     folder: SweepFolder | None = None
+    part: Part | None = None
 
     def __post_init__(self) -> None:
         self.participants = self.participants or tuple(sorted(self.holdings))
@@ -115,6 +117,7 @@ class World:
         self.largest_hold = 0
         self.conclusion: Conclude | None = None
         self.abandoned: Abandoned | None = None
+        self.handed: SweepState | None = None
 
     def new_hub(self) -> SweepHub:
         attached = self.participants if self.attached is None else self.attached
@@ -128,6 +131,7 @@ class World:
             now=self.now,
             journal=None if self.folder is None else Journal(self.folder.journal()),
             folder=self.folder,
+            part=self.part,
         )
 
     def restart(self) -> None:
@@ -181,6 +185,8 @@ class World:
                 self.apply(self.hub.live_known(live, self.now))
             elif isinstance(effect, Run):
                 self.apply(self.hub.ran(effect.job.run(), self.now))
+            elif isinstance(effect, HandOver):
+                self.handed = effect.state
             elif isinstance(effect, OpenEdges):
                 self.opened += effect.edges
                 self.durable |= {proven.pair for proven in effect.edges}

@@ -10,7 +10,7 @@ import pytest
 from concordat.protocol.sweep_frames import Cut
 from concordat.wire.v1 import sweep_pb2 as wire
 from gateway.sweep.effects import Effect, OpenEdges, Run, SweepSettings
-from gateway.sweep.finder import MOST_ROWS, NARROW_PARTIES, Finder
+from gateway.sweep.finder import FEWEST_NARROW_ROWS, MOST_ROWS, Finder
 from gateway.sweep.hub import Phase
 from gateway.sweep.jobs import ResolveJob
 from tests.unit.sweep.sweep_world import World, entry, name, oracle
@@ -121,7 +121,7 @@ def test_who_comes_back_when_pairs_are_proven_goes_on() -> None:
     assert world.states == {ANN: "dropped:deadline", BEN: "included", CIA: "included"}
 
 
-@pytest.mark.parametrize("parties", [2, NARROW_PARTIES + 9])
+@pytest.mark.parametrize("parties", [2, 40, 255 // FEWEST_NARROW_ROWS + 1])
 def test_skew_is_named_however_many_take_part(parties: int) -> None:
     skewed = np.arange(MOST_ROWS + 1, dtype=np.int64)
     others = np.sort(np.random.default_rng(1).integers(0, 1 << 32, (parties - 1, 60)), axis=1)
