@@ -33,6 +33,7 @@ from concordat.rpc.client import channel
 from concordat.rpc.methods import grpc_table
 from concordat.rpc.server import ServerSettings, build_server
 from concordat.wire.v1.sweep_pb2_grpc import add_SweepServiceServicer_to_server
+from gateway.memory import share_heaps
 from gateway.sweep.effects import Conclude, SweepSettings
 from gateway.sweep.service import RunningSweep, SweepContext, SweepServicer
 from services.node.sweep import SweepParty, run_sweep
@@ -166,6 +167,7 @@ class _Runner:
 
 
 def _hub(root: Path, names: tuple[str, ...], settings: SweepSettings, told: Connection) -> None:
+    share_heaps()  # as the gateway does when it starts
     uvloop.run(_serve(root, names, settings, told))
 
 

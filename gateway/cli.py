@@ -20,6 +20,7 @@ from concordat.identity.names import Role
 from concordat.rpc.server import serve
 from gateway.config import load_settings
 from gateway.database import open_engine
+from gateway.memory import share_heaps
 from gateway.metrics_server import metrics_at
 from gateway.postgres import Postgres
 from gateway.service import migrate_ledger, open_foundation, open_gateway
@@ -121,6 +122,7 @@ def _address(configured: str, port: int) -> str:
 
 
 def _run(work: Coroutine[None, None, None]) -> None:
+    share_heaps()
     if sys.platform == "win32":
         import asyncio  # noqa: PLC0415 -- only where there is no uvloop
 
