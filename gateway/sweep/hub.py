@@ -445,11 +445,9 @@ class SweepHub:
 
     def _plan_for(self, party: str, member: _Member) -> Send:
         cut = self._cut
+        below = min(self._below, self._end_window)
         plan = wire.SweepPlan(
-            window_bits=cut.window_bits,
-            prefix_bits=cut.prefix_bits,
-            below=min(self._below, self._end_window),
-            first=member.progress.next,
+            window_bits=cut.window_bits, prefix_bits=cut.prefix_bits, below=below, first=member.progress.next
         )
         return Send(party, wire.SweepDown(plan=plan))
 
@@ -518,12 +516,8 @@ class SweepHub:
 
     def _want(self, party: str, number: int, wanted: Wanted) -> Send:
         positions = wanted.positions.astype("<u4").tobytes()
-        return Send(
-            party,
-            wire.SweepDown(
-                want=wire.SweepWant(window=number, positions=positions, below=min(self._below, self._end_window))
-            ),
-        )
+        below = min(self._below, self._end_window)
+        return Send(party, wire.SweepDown(want=wire.SweepWant(window=number, positions=positions, below=below)))
 
     def _resolved(self, result: Resolved, now: float) -> list[Effect]:
         self._open.pop(result.window, None)

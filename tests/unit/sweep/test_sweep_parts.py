@@ -1,0 +1,101 @@
+"""A sweep whose windows are shared among several processes comes to what one hub comes to, byte for byte."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from concordat.errors import ConfigError
+from concordat.protocol.sweep_frames import Cut
+from gateway.sweep.checkpoint import SweepFolder, SweepState
+from gateway.sweep.effects import Part, SweepSettings
+from gateway.sweep.journal import Journal
+from gateway.sweep.parts import join_parts
+from tests.unit.sweep.sweep_world import Entry, World, entry, name, oracle
+
+if TYPE_CHECKING:
+    from concordat.wire.v1 import sweep_pb2 as wire
+
+ANN, BEN, CIA = name("ANN"), name("BEN"), name("CIA")
+HELD: dict[str, list[Entry]] = {
+    ANN: [entry(value, 1) for value in range(300)],
+    BEN: [entry(value, 1 | 1 << 4) for value in range(100, 400)],
+    CIA: [entry(value, 1 | 2 << 4) for value in range(200, 500)],
+}
+CUT, SETTINGS, KEY = Cut(32, 4), SweepSettings(window_tokens=20, pair_rows=64), bytes(32)
+
+
+def _without_last(frame: wire.SweepUp) -> list[wire.SweepUp]:
+    """CIA leaves its last token out, in window 13: no part by itself can see that."""
+    if frame.WhichOneof("frame") == "window" and frame.window.window == 13:
+        frame.window.deltas = b""
+    return [frame]
+
+
+def stream(path: str, first: int, end: int, *, lies: bool) -> int:
+    """Run one part, in whatever process; return how many tokens its participants streamed."""
+    folder = SweepFolder(Path(path), KEY)
+    world = World(HELD, settings=SETTINGS, folder=folder, part=Part(CUT, first, end), seed=first)
+    world.tamper = {CIA: _without_last} if lies else {}
+    world.run()
+    assert world.handed is not None
+    world.hub.journal.sync()
+    folder.save(world.handed)
+    assert all(not done.dropped for done in world.done.values())
+    return sum(member.rows for member in world.handed.members)
+
+
+def parts(tmp_path: Path, shards: int, *, lies: bool = False) -> tuple[list[SweepState], list[Journal]]:
+    borders = [CUT.windows * at // shards for at in range(shards + 1)]
+    paths = [tmp_path / f"{shards}-{at}" for at in range(shards)]
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(stream, str(path), first, end, lies=lies)
+            for path, first, end in zip(paths, borders[:-1], borders[1:], strict=True)
+        ]
+        assert all(job.result() for job in jobs)
+    states, journals = [], []
+    for path in paths:
+        folder = SweepFolder(path, KEY)
+        state, journal = folder.load(), Journal(folder.journal())
+        assert state is not None
+        journal.cut(state.journal_rows)
+        states.append(state)
+        journals.append(journal)
+    return states, journals
+
+
+def joined(states: list[SweepState], journals: list[Journal]) -> World:
+    world = World(HELD, settings=SETTINGS)
+    state = join_parts(states, journals, world.participants, into=world.hub.journal)
+    world.apply(world.hub.take_up(state))
+    for party, one in world.parties.items():
+        world._post(party, one.join())
+    return world.carry()
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_parts_in_processes_of_their_own_add_up_to_the_same(tmp_path: Path, shards: int) -> None:
+    alone, shared = World(HELD, settings=SETTINGS).run(), joined(*parts(tmp_path, shards))
+    truth = oracle(HELD)
+    assert alone.conclusion == shared.conclusion
+    assert (shared.counts, shared.edges) == (truth.counts, truth.edges)
+    assert set(shared.states.values()) == {"included"}
+
+
+def test_a_lie_that_no_part_can_see_is_named_when_they_are_joined(tmp_path: Path) -> None:
+    shared = joined(*parts(tmp_path, 2, lies=True))
+    assert shared.states == {ANN: "included", BEN: "included", CIA: "dropped:protocol_violation"}
+    truth = oracle({party: HELD[party] for party in (ANN, BEN)})
+    assert (shared.counts, shared.edges) == (truth.counts, truth.edges)
+
+
+def test_parts_that_are_not_the_whole_are_not_joined(tmp_path: Path) -> None:
+    states, journals = parts(tmp_path, 2)
+    for wrong in ([0], [1], [1, 0], [0, 0], [0, 1, 1]):
+        with pytest.raises(ConfigError):
+            join_parts([states[at] for at in wrong], [journals[at] for at in wrong], sorted(HELD), into=Journal())
