@@ -274,6 +274,8 @@ class SweepHub:
             self._candidates(member, frame.candidates)
         elif kind == "pair_proofs" and self.phase is Phase.PAIRING:
             effects += self._proofs(member, frame.pair_proofs)
+        elif kind == "leaving":
+            effects += self._drop(party, "unavailable", "it left")
         elif kind == "pair_verdicts" and self.phase is Phase.PAIRING:
             self._verdicts(party, member, frame.pair_verdicts)
         else:

@@ -208,15 +208,22 @@ class RunningSweep:
                 await self._guarded(await self._inbox.get())
         finally:
             ticking.cancel()
-            # After whatever job still runs on it.
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._hub.journal.close)
-            self._thread.shutdown(wait=False)
-            if self.over and self._folder is not None:
-                self._folder.remove()
             while not self._inbox.empty():
                 self._release(self._inbox.get_nowait())
             for party in self._queues:
                 self._end(party)
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        try:
+            # After whatever job still runs on it.
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._hub.journal.close)
+            if self.over and self._folder is not None:
+                self._folder.remove()
+        except OSError as error:
+            _log.warning("files of sweep %s stay behind: %s", self.sweep_id.hex(), error.strerror)
+        finally:
+            self._thread.shutdown(wait=False)
 
     async def _tick(self) -> None:
         while True:
@@ -228,10 +235,10 @@ class RunningSweep:
             await self._apply(self._step(letter))
         except ConcordatError as error:
             _log.warning("sweep %s fails: %s", self.sweep_id.hex(), error.message)
-            self._fail(error.code)
+            await self._fail(error.code)
         except Exception:  # noqa: BLE001 -- participants must not wait for a sweep that nobody drives any more
             _log.exception("sweep %s fails", self.sweep_id.hex())
-            self._fail("internal")
+            await self._fail("internal")
         finally:
             self._release(letter)
 
@@ -259,11 +266,16 @@ class RunningSweep:
         if queue is not None:
             queue.put_nowait(None)
 
-    def _fail(self, code: str) -> None:
+    async def _fail(self, code: str) -> None:
         self._hub.fail()
         done = wire.SweepDown(done=wire.SweepDone(dropped=code))
         for party in list(self._queues):
             self._put(Send(party, done, last=True))
+        try:
+            # Or the next start of the gateway would take it up again.
+            await asyncio.to_thread(self._context.store.abandon_sweep, self.operation.charter.operation, self.sweep_id)
+        except ConcordatError as error:
+            _log.warning("sweep %s is not noted as ended: %s", self.sweep_id.hex(), error.message)
 
     async def _apply(self, effects: Sequence[Effect]) -> None:
         for effect in effects:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -54,6 +55,7 @@ LONGEST_PAUSE_S: Final = 2.0
 
 _log: Final = logging.getLogger(__name__)
 PREPARING_EVERY_S: Final = 2.0
+LEAVE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Step:
 
     verified: tuple[PairRow, ...] = ()
     proves: tuple[bytes, ...] = ()
-    frames: tuple[wire.SweepUp, ...] = ()
+    frames: tuple[wire.SweepUp, ...] = field(default=(), repr=False)
     done: wire.SweepDone | None = None
 
 
@@ -375,9 +377,19 @@ class _Line:
         if step.verified:
             await asyncio.to_thread(self.store, step.verified)
         if step.proves and not await asyncio.to_thread(self.may_prove, step.proves):
+            await self._leave(stream)
             raise RefusedError("a record of the sweep's set was narrowed while the sweep ran")
         for up in step.frames:
             await stream.write(up)
+
+
+    async def _leave(self, stream: grpc.aio.StreamStreamCall[wire.SweepUp, wire.SweepDown]) -> None:
+        """Say so, and wait until it is heard: a line that only breaks is waited for."""
+        await stream.write(wire.SweepUp(leaving=wire.SweepLeaving()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                while isinstance(frame := await stream.read(), wire.SweepDown) and not frame.HasField("done"):
+                    pass
 
 
 def _numbers(packed: bytes) -> list[int]:

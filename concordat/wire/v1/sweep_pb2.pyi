@@ -18,7 +18,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class SweepUp(_message.Message):
-    """Next free number: 7."""
+    """Next free number: 8."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -28,6 +28,7 @@ class SweepUp(_message.Message):
     PAIR_PROOFS_FIELD_NUMBER: _builtins.int
     PAIR_VERDICTS_FIELD_NUMBER: _builtins.int
     PREPARING_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def join(self) -> Global___SweepJoin: ...
     @_builtins.property
@@ -40,6 +41,8 @@ class SweepUp(_message.Message):
     def pair_verdicts(self) -> Global___PairVerdicts: ...
     @_builtins.property
     def preparing(self) -> Global___SweepPreparing: ...
+    @_builtins.property
+    def leaving(self) -> Global___SweepLeaving: ...
     def __init__(
         self,
         *,
@@ -49,16 +52,34 @@ class SweepUp(_message.Message):
         pair_proofs: Global___PairProofs | None = ...,
         pair_verdicts: Global___PairVerdicts | None = ...,
         preparing: Global___SweepPreparing | None = ...,
+        leaving: Global___SweepLeaving | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "frame", b"frame", "join", b"join", "pair_proofs", b"pair_proofs", "pair_verdicts", b"pair_verdicts", "preparing", b"preparing", "window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "frame", b"frame", "join", b"join", "leaving", b"leaving", "pair_proofs", b"pair_proofs", "pair_verdicts", b"pair_verdicts", "preparing", b"preparing", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "frame", b"frame", "join", b"join", "pair_proofs", b"pair_proofs", "pair_verdicts", b"pair_verdicts", "preparing", b"preparing", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "frame", b"frame", "join", b"join", "leaving", b"leaving", "pair_proofs", b"pair_proofs", "pair_verdicts", b"pair_verdicts", "preparing", b"preparing", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["join", "window", "candidates", "pair_proofs", "pair_verdicts", "preparing"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["join", "window", "candidates", "pair_proofs", "pair_verdicts", "preparing", "leaving"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
 Global___SweepUp: _TypeAlias = SweepUp  # noqa: Y015
+
+@_typing.final
+class SweepLeaving(_message.Message):
+    """The participant leaves and does not come back, so that nobody waits for it; it is named in the coverage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SweepLeaving: _TypeAlias = SweepLeaving  # noqa: Y015
 
 @_typing.final
 class SweepPreparing(_message.Message):

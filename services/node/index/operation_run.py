@@ -92,7 +92,7 @@ def build_operation_run(
             if run is None:
                 blocks, expected = stream_sweep_set(db, query), records_of(db, query)
                 _write_set(path, facts, key, blocks=blocks, expected=expected, hear=progress)
-                run = Run.open(path, KIND, check=False)
+                run = _opened(path, KIND, facts)
     finally:
         database.close()
     answers = _answers(run, folder / f"{query.operation}.answers", sweep_id, progress)
@@ -183,8 +183,8 @@ def _distinct(rows: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
 
 def _answers(run: Run, path: Path, sweep_id: bytes, hear: _Hear) -> Run:
     """Return what is answered for the rows of a set in one sweep; it is of no use in another."""
-    done = 0
-    with RunWriter.begin(path, RunFacts(ANSWERS_KIND), ANSWERS_LAYOUT, capacity=run.rows) as writer:
+    done, facts = 0, {**run.facts, "sweep": sweep_id.hex()}
+    with RunWriter.begin(path, RunFacts(ANSWERS_KIND, facts), ANSWERS_LAYOUT, capacity=run.rows) as writer:
         for confirm in confirm_blocks(run, sweep_id):
             end = done + len(confirm)
             block = np.empty(len(confirm), ANSWER)
@@ -196,4 +196,12 @@ def _answers(run: Run, path: Path, sweep_id: bytes, hear: _Hear) -> Run:
             done = end
             hear(PROVED, done, run.rows)
         writer.commit()
-    return Run.open(path, ANSWERS_KIND, check=False)
+    return _opened(path, ANSWERS_KIND, facts)
+
+
+def _opened(path: Path, kind: str, facts: Mapping[str, int | str]) -> Run:
+    """Open what was just written; another task may have written its own under the same name meanwhile."""
+    run = Run.open(path, kind, check=False)
+    if run.facts != facts:
+        raise ConfigError(f"{path}: was replaced while it was made; join the sweep again")
+    return run

@@ -292,3 +292,16 @@ def test_windows_of_a_dropped_participant_are_forgotten_at_once() -> None:
 def test_settings_have_the_limits_of_the_protocol() -> None:
     assert SweepSettings().join_s == 10.0
     assert SweepSettings().window_tokens == 160_000
+
+
+def test_nobody_waits_for_a_participant_that_leaves() -> None:
+    """A line that broke may come back; who says that it leaves does not, and is named as one that went."""
+
+    def leave(frame: wire.SweepUp) -> list[wire.SweepUp]:
+        proves = frame.WhichOneof("frame") == "pair_proofs"
+        return [wire.SweepUp(leaving=wire.SweepLeaving())] if proves else [frame]
+
+    world = three(tamper={BEN: leave}).run()
+    assert world.states == {ANN: "included", BEN: "dropped:unavailable", CIA: "included"}
+    assert world.now == 0.0
+    assert world.edges == without(world, ANN, BEN) & without(world, BEN, CIA)
