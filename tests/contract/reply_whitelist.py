@@ -97,7 +97,7 @@ _WIRE: Final[dict[str, dict[str, str]]] = {
     },
     SESSION: {
         "Welcome": "gateway manifest_hash ledger_incarnation ledger_position ledger_sequence plane_log2_slots "
-        "plane_hashes max_items tick notice_cursor",
+        "plane_hashes max_items tick notice_cursor takes_several",
         "SnapshotInstalled": "sequence",
         "PlaneShape": "log2_slots",
         "Published": "sequence",
@@ -129,7 +129,8 @@ _WIRE: Final[dict[str, dict[str, str]]] = {
     },
     PARENT: {
         "HubFrame": "welcome snapshot_installed published check_received check_refused question barrier certificate "
-        "notice presence operation_event plane_shape",
+        "notice presence operation_event plane_shape several",
+        "HubFrames": "frames",
         "Notice": "told voided withdrawn receipt feedback wiped",
         "ReceiptFor": "receipt",
         "FeedbackFor": "feedback",

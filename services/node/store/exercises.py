@@ -33,6 +33,8 @@ _STEPS: Final = (
     ("record", "file_id", _FILES),
     ("value", "domain", "(:domain)"),
     ("file", "domain", "(:domain)"),
+    # Last: the deletions themselves draw it anew.
+    ("set_stamp", "operation", "(:domain)"),
 )
 _BATCHES: Final = (
     "SELECT DISTINCT i.batch_id FROM batch_item i JOIN value v ON v.id = i.value_id WHERE v.domain = :domain"

@@ -78,6 +78,10 @@ def joined(states: list[SweepState], journals: list[Journal]) -> World:
     return world.carry()
 
 
+# A test that ends all children of this process may have been before; Python then starts its helper again, and says so.
+pytestmark = pytest.mark.filterwarnings("ignore:resource_tracker")
+
+
 @pytest.mark.parametrize("shards", [1, 4])
 def test_parts_in_processes_of_their_own_add_up_to_the_same(tmp_path: Path, shards: int) -> None:
     alone, shared = World(HELD, settings=SETTINGS).run(), joined(*parts(tmp_path, shards))
