@@ -382,7 +382,6 @@ class _Line:
         for up in step.frames:
             await stream.write(up)
 
-
     async def _leave(self, stream: grpc.aio.StreamStreamCall[wire.SweepUp, wire.SweepDown]) -> None:
         """Say so, and wait until it is heard: a line that only breaks is waited for."""
         await stream.write(wire.SweepUp(leaving=wire.SweepLeaving()))
