@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MIN_ROWS: Final = 16  # below, a batch costs as much in the fast engine as in libsodium
-WARM_ROWS: Final = 2048  # a process that makes fewer does not pay for loading a compiler
+WARM_ROWS: Final = 16_384  # a process that makes fewer does not pay for loading a compiler
 
 T = TypeVar("T")
 
