@@ -62,7 +62,7 @@ def ask_all(folder: Path, progress: Callable[[str], None]) -> dict[str, Answer]:
 def _program(name: str, folder: Path) -> str:
     command = [str(PYTHON), "-m", f"bench.peers.{name}", str(folder.absolute())]
     try:
-        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=TIMEOUT_S)  # noqa: S603 -- our own program
+        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=TIMEOUT_S)
     except subprocess.CalledProcessError as error:
         last = error.stderr.strip().splitlines()[-1:]
         raise UnavailableError(f"bench.peers.{name} failed: {last}") from error

@@ -22,6 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.processes import MB, peak_mb, rss_mb
 from bench.rows import Row
 from concordat.clock import SystemClock
 from services.node.index.keeper import FOLDER, LIVE_NAME, Keeper
@@ -43,7 +44,6 @@ _COUNTED: Final = (
 )
 _VALUE: Final = "i, 'e164', 1, '+4070' || i, 1, randomblob(16), 1, ''"
 _TOKEN: Final = f"1, i, randomblob(16), randomblob(32), randomblob(16), 1 + (i - 1) / {_BATCH}"
-MB: Final = 1e6
 
 
 def make_store(folder: Path, tokens: int) -> None:
@@ -82,13 +82,11 @@ class _Meter:
 
     def read(self) -> dict[str, float]:
         """Return what was used."""
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text("ascii").splitlines())
         return {
             "seconds": time.perf_counter() - self._wall,
             "cpu_s": time.process_time() - self._cpu,
-            "rss_mb": int(status["VmRSS"].split()[0]) * 1024 / MB,
-            # Not ru_maxrss, which begins with what the parent had when it forked.
-            "peak_rss_mb": int(status["VmHWM"].split()[0]) * 1024 / MB,
+            "rss_mb": rss_mb(),
+            "peak_rss_mb": peak_mb(),
         }
 
 
@@ -116,13 +114,13 @@ def _start(folder: Path) -> dict[str, Any]:
 
 def _questions(store: Store, tokens: int) -> list[bytes]:
     """Return batches of which every other token is in the store."""
-    rng, batches = random.Random(5), list[bytes]()  # noqa: S311 -- which are asked for
+    rng, batches = random.Random(5), list[bytes]()
     with store.read() as db:
         for _ in range(ROUNDS):
             ids = [rng.randint(1, tokens) for _ in range(ASKED // 2)]
             marks = ",".join("?" * len(ids))
             rows = db.execute(
-                f"SELECT token FROM token WHERE epoch = 1 AND value_id IN ({marks})",  # noqa: S608 -- marks
+                f"SELECT token FROM token WHERE epoch = 1 AND value_id IN ({marks})",
                 ids,
             )
             held = [row[0] for row in rows]
@@ -221,7 +219,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("bench/out/index"))
     parser.add_argument("--json", action="store_true", help="print rows only")
     given = parser.parse_args()
-    found = rows(given.tokens, given.folder, lambda line: None if given.json else print(line, file=sys.stderr))  # noqa: T201
+    found = rows(given.tokens, given.folder, lambda line: None if given.json else print(line, file=sys.stderr))
     sys.stdout.write(json.dumps([row.model_dump() for row in found], indent=1) + "\n")
 
 

@@ -10,7 +10,6 @@ into the holders' stores before the holders start. All the rest is what an insta
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
+from bench.processes import cpu_s, peak_mb
 from concordat.clock import SystemClock
 from concordat.errors import UnavailableError
 from concordat.identity.federation import init_federation
@@ -46,7 +46,6 @@ EPOCH: Final = 1
 STRONG: Final = 1
 ATTACH_S: Final = 180.0
 CLOCK: Final = SystemClock()
-_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +207,12 @@ class World:
 
     def cpu(self) -> dict[str, float]:
         """Return the CPU seconds of each process so far, its own and the system's in its name."""
-        return {name: _cpu_of(one.pid) for name, one in self.processes.items() if one.pid is not None}
+        return {name: cpu_s(one.pid) for name, one in self.processes.items() if one.pid is not None}
 
     def rss_mb(self, name: str) -> float:
-        """Return the highest resident memory of a process, MiB."""
+        """Return the highest resident memory of a process."""
         pid = self.processes[name].pid
-        with open(f"/proc/{pid}/status") as lines:  # noqa: PTH123 -- no file of a folder
-            return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+        return 0.0 if pid is None else peak_mb(pid)
 
     def told(self) -> int:
         """Return how many matches the holders' stores show."""
@@ -230,9 +228,3 @@ class World:
         while (told := self.told()) != number() and time.monotonic() < deadline:
             time.sleep(0.1)
         return told
-
-
-def _cpu_of(pid: int) -> float:
-    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 -- no file of a folder
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND

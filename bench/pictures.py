@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench/out"))
     parser.add_argument("--to", type=Path, default=FOLDER)
     given = parser.parse_args()
-    drawn = draw(given.out, given.to, lambda text: print(text, file=sys.stderr))  # noqa: T201 -- a command
+    drawn = draw(given.out, given.to, lambda text: print(text, file=sys.stderr))
     if drawn and given.to == FOLDER:
         PAGE.write_text(with_figures(PAGE.read_text(encoding="utf-8"), read(given.out)), encoding="utf-8")
     sys.stdout.write(f"{given.to}: {', '.join(drawn)}\n")

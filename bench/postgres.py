@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from bench.processes import cpu_s, ended_children_cpu_s, peak_mb
 from concordat.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def ask(folder: Path) -> dict[str, Any]:
         details = {
             "load_s": loaded - began,
             "cpu_s": _cpu_s(backend, data) - cpu,
-            "rss_mb": _peak_mb(backend),
+            "rss_mb": peak_mb(backend),
             "version": connection.run("SHOW server_version")[0][0],
         }
         connection.close()
@@ -125,7 +126,7 @@ def _control(program: str, *arguments: object) -> None:
     # PostgreSQL refuses to run as root.
     as_owner = ["runuser", "-u", OWNER, "--", *command] if os.getuid() == 0 else command
     nowhere = subprocess.DEVNULL
-    done = subprocess.run(as_owner, cwd="/", check=False, stdout=nowhere, stderr=nowhere, timeout=120)  # noqa: S603 -- our own
+    done = subprocess.run(as_owner, cwd="/", check=False, stdout=nowhere, stderr=nowhere, timeout=120)
     if done.returncode:
         raise UnavailableError(f"{program} failed")
 
@@ -145,16 +146,4 @@ def _free_port() -> int:
 def _cpu_s(backend: int, data: Path) -> float:
     """Return CPU seconds of a backend, and of the parallel workers that the server has seen end."""
     server = int((data / "postmaster.pid").read_text(encoding="ascii").split()[0])
-    ticks = sum(_stat(backend)[11:13]) + sum(_stat(server)[13:15])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _stat(process: int) -> list[int]:
-    # After the name in parentheses, which may hold blanks; the first of what is left is a letter.
-    text = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2]
-    return [0, *(int(one) for one in text.split()[1:])]
-
-
-def _peak_mb(process: int) -> float:
-    lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1_000_000
+    return cpu_s(backend) + ended_children_cpu_s(server)

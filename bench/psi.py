@@ -113,7 +113,7 @@ def _run(peer: Peer, size: int) -> dict[str, Any] | None:
     if apart:
         command = ["unshare", "-n", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *command]
     with tempfile.TemporaryDirectory(prefix="concordat-bench-psi-") as folder:
-        done = subprocess.run(  # noqa: S603 -- our own program
+        done = subprocess.run(
             command,
             cwd=ROOT,
             env={**os.environ, "TMPDIR": folder},

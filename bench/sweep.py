@@ -141,7 +141,7 @@ def _times(large: float | None, small: float | None) -> float:
 
 def _oracle(folder: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "bench.oracle", str(folder.absolute())]
-    done = subprocess.run(command, cwd=central.ROOT, check=False, capture_output=True, text=True)  # noqa: S603 -- our own program
+    done = subprocess.run(command, cwd=central.ROOT, check=False, capture_output=True, text=True)
     if done.returncode:
         raise UnavailableError(f"the oracle fails: {done.stderr.strip()[-200:]}")
     found: dict[str, Any] = json.loads(done.stdout)
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=100_000)
     parser.add_argument("--peers", action="store_true", help="beside the peers")
     given = parser.parse_args()
-    context = Context(Path("build/bench"), large=False, progress=lambda text: print(text, file=sys.stderr))  # noqa: T201 -- a command
+    context = Context(Path("build/bench"), large=False, progress=lambda text: print(text, file=sys.stderr))
     sys.stdout.write(table([measure(context, data.Shape(given.sources, given.size), peers=given.peers)]))
 
 

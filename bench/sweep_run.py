@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import resource
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ import uvloop
 from typing_extensions import override
 
 from bench import data
+from bench.processes import cpu_s, peak_mb
 from concordat.clock import SystemClock
 from concordat.errors import UnavailableError
 from concordat.identity.federation import init_federation
@@ -54,7 +54,6 @@ COUNTRIES: Final = (
 SALT: Final = bytes(32)
 START_S: Final = 60.0
 END_S: Final = 900.0
-MB: Final = 1_000_000
 _SPAWN: Final = multiprocessing.get_context("spawn")
 
 
@@ -117,17 +116,6 @@ def _told(connection: Connection, seconds: float) -> Any:
     raise UnavailableError("a process of the bench fell silent")
 
 
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-def _peak_mb() -> float:
-    # Not ru_maxrss, which begins with what the parent had when it forked.
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines())
-    return int(status["VmHWM"].split()[0]) * 1024 / MB
-
-
 class _Store:
     """Takes the place of the gateway's operations: nothing is frozen here."""
 
@@ -145,14 +133,14 @@ class _Measured(RunningSweep):
     @override
     async def _apply(self, effects: Sequence[Effect]) -> None:
         if not self.began_s and any(effect.frame.HasField("plan") for effect in effects if hasattr(effect, "frame")):
-            self.began_s, self.began_cpu_s = time.monotonic(), _cpu_s()
+            self.began_s, self.began_cpu_s = time.monotonic(), cpu_s()
         await super()._apply(effects)
 
     @override
     async def _conclude(self, conclude: Conclude) -> None:
         self.result = conclude.result
         self.seconds = time.monotonic() - self.began_s
-        self.cpu_s = _cpu_s() - self.began_cpu_s
+        self.cpu_s = cpu_s() - self.began_cpu_s
         await self._apply(self._hub.frozen(1))
 
 
@@ -205,7 +193,7 @@ async def _serve(root: Path, names: tuple[str, ...], settings: SweepSettings, to
             "states": [one.state for one in sweep.result.participations],
             "seconds": sweep.seconds,
             "hub_cpu_s": sweep.cpu_s,
-            "hub_rss_mb": _peak_mb(),
+            "hub_rss_mb": peak_mb(),
             "windows": sweep.windows[1],
         }
     )
@@ -249,14 +237,14 @@ async def _take_part(
         party.join()
         parties.append(party)
         channels.append(channel(f"127.0.0.1:{port}", home=home, server=gateway))
-    began_cpu_s = _cpu_s()
+    began_cpu_s = cpu_s()
     done = await asyncio.gather(
         *(
             run_sweep(one, party, store=lambda _rows: None, may_prove=lambda _references: True, idle_s=END_S)
             for one, party in zip(channels, parties, strict=True)
         )
     )
-    told.send({"cpu_s": _cpu_s() - began_cpu_s, "dropped": [one.dropped for one in done]})
+    told.send({"cpu_s": cpu_s() - began_cpu_s, "dropped": [one.dropped for one in done]})
     for one in channels:
         await one.close()
 

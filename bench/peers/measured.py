@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from typing import TYPE_CHECKING
+
+from bench.processes import peak_mb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,7 +34,7 @@ def report(forms: Mapping[str, Callable[[], tuple[int, int]]], *, version: str) 
         "agree": not answers,
         "seconds": seconds,
         "cpu_s": cpu_s,
-        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1_000_000,
+        "rss_mb": peak_mb(),
         "form": best,
         "forms": {name: one[0] for name, one in found.items()},
         "version": version,

@@ -172,7 +172,7 @@ class World:
             step += 1
             if not self.over:
                 trouble(self, step)
-            self.largest_hold = max(self.largest_hold, len(self.hub._frames) + len(self.hub._open))
+            self.largest_hold = max(self.largest_hold, len(self.hub.streaming._frames) + len(self.hub.streaming._open))
         return self
 
     def apply(self, effects: list[Effect]) -> None:
@@ -221,8 +221,8 @@ class World:
         return self.hub.phase is Phase.OVER
 
     def _owes_something(self, party: str) -> bool:
-        member = self.hub._members.get(party)
-        return member is not None and self.hub._owes(member)
+        member = self.hub.members.present.get(party)
+        return member is not None and self.hub.owes(member)
 
     @property
     def edges(self) -> set[tuple[str, bytes, str, bytes]]:

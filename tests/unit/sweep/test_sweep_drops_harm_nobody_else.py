@@ -153,5 +153,5 @@ def test_credit_does_not_grow_beyond_what_a_large_set_could_send_in_it() -> None
         asked = wire.SweepCandidates(window=window)
         world.apply(world.hub.receive(CIA, wire.SweepUp(candidates=asked), world.now))
     assert world.hub.windows[0] > 2
-    ahead = (world.hub._below - world.hub.windows[0]) * (2 << 28 >> cut.window_bits)
+    ahead = (world.hub.streaming._below - world.hub.windows[0]) * (2 << 28 >> cut.window_bits)
     assert ahead <= 4 * settings.ahead_bytes

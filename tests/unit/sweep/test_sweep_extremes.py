@@ -109,8 +109,8 @@ def noise(draw: random.Random, good: wire.SweepUp) -> wire.SweepUp:
 def held_by_hub(world: World) -> int:
     """Return how many bytes of frames and answers the hub keeps."""
     hub = world.hub
-    frames = sum(len(one) for held in hub._frames.values() for one in held.values())
-    answers = sum(one.ByteSize() for window in hub._open.values() for one in window.answers.values())
+    frames = sum(len(one) for held in hub.streaming._frames.values() for one in held.values())
+    answers = sum(one.ByteSize() for window in hub.streaming._open.values() for one in window.answers.values())
     return frames + answers
 
 
@@ -136,8 +136,8 @@ def test_random_frames_never_let_the_hub_hold_more_than_the_credit(seed: int) ->
         world._post(party, state.join())
     world.carry(look)
     # A window of a participant is at most so many words, and so many of its rows can be asked.
-    progress = world.hub._members[PARTIES[0]].progress
-    a_window = 2 * world.hub._cut.most_words(progress.limit) + 64 + ANSWER.itemsize * progress.limit
+    progress = world.hub.members.present[PARTIES[0]].progress
+    a_window = 2 * world.hub.streaming.cut.most_words(progress.limit) + 64 + ANSWER.itemsize * progress.limit
     assert largest <= 3 * 2 * chosen.credits * a_window
     # As it goes for honest ones: what they hold in credit and their answers.
     assert world.states[PARTIES[0]] == world.states[PARTIES[1]] == "included"

@@ -32,7 +32,7 @@ class Far(World):
         while self.hub.phase is not Phase.OVER:
             self.now, _, event = heapq.heappop(self.events)
             event()  # type: ignore[operator] # what is due
-            held = sum(len(one) for held in self.hub._frames.values() for one in held.values())
+            held = sum(len(one) for held in self.hub.streaming._frames.values() for one in held.values())
             self.largest_bytes = max(self.largest_bytes, held)
             if self.hub.phase is Phase.JOINING:
                 self.streamed_from = self.now
@@ -83,7 +83,7 @@ def test_credits_grow_where_the_line_is_long() -> None:
 @pytest.mark.parametrize("ahead_bytes", [8000, 16000])
 def test_credits_stay_within_their_bytes(ahead_bytes: int) -> None:
     world = far(ahead_bytes)
-    assert world.hub._credits > 2
+    assert world.hub.streaming.credits > 2
     # Windows are of unequal size: those that came while the credit was decided on, and somewhat larger ones.
     assert world.largest_bytes <= 3 * ahead_bytes
     assert world.round_trips > far(48 << 20).round_trips

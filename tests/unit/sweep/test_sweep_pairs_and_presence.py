@@ -284,9 +284,9 @@ def test_windows_of_a_dropped_participant_are_forgotten_at_once() -> None:
     for party in (ANN, BEN, CIA):
         world.apply(world.hub.receive(party, world.parties[party].join(), 0.0))
     world.apply(world.hub.receive(CIA, world.up[CIA].popleft(), 0.0))
-    assert [set(held) for held in world.hub._frames.values()] == [{2}]
+    assert [set(held) for held in world.hub.streaming._frames.values()] == [{2}]
     world.apply(world.hub._drop(CIA, "unavailable", ""))
-    assert [set(held) for held in world.hub._frames.values()] == [set()]
+    assert [set(held) for held in world.hub.streaming._frames.values()] == [set()]
 
 
 def test_settings_have_the_limits_of_the_protocol() -> None:

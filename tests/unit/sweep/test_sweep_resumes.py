@@ -156,7 +156,7 @@ def test_who_joins_again_without_end_is_dropped() -> None:
             one.reconnect(CIA)
 
     world = started(seed=1).carry(trouble)
-    assert world.hub._dropped == {CIA: "unavailable"}
+    assert world.hub.members.dropped == {CIA: "unavailable"}
     assert MOST_JOINS == 64
 
 
