@@ -16,6 +16,7 @@ import numpy.typing as npt
 from concordat.errors import ProtocolError
 from concordat.protocol.macs import ADDRESSEE_MAY_BE_TOLD, MAC_BYTES, SENDER_IS_TOLD
 from concordat.wire.v1 import sweep_pb2 as wire
+from gateway.edges import EdgeCandidate
 from gateway.sweep.groups import NAMESPACE_BITS
 
 if TYPE_CHECKING:
@@ -43,6 +44,26 @@ class ProvenPair:
 
     pair: Pair
     told: tuple[bool, bool]
+
+    def edge(self, sweep_id: bytes, exercise: str = "") -> EdgeCandidate:
+        """Return the edge that opens.
+
+        Args:
+            sweep_id: Of the sweep.
+            exercise: Operation id where it is one, '' for real records.
+        """
+        pair = self.pair
+        return EdgeCandidate(
+            party_a=pair.parties[0],
+            reference_a=pair.references[0],
+            party_b=pair.parties[1],
+            reference_b=pair.references[1],
+            namespace=pair.namespace,
+            told_a=self.told[0],
+            told_b=self.told[1],
+            sweep_id=sweep_id,
+            exercise=exercise,
+        )
 
 
 class PairBoard:

@@ -22,7 +22,6 @@ from concordat.rpc.server import current_peer
 from concordat.wire.v1 import sweep_pb2 as wire
 from concordat.wire.v1.session_pb2 import OperationEvent
 from concordat.wire.v1.sweep_pb2_grpc import SweepServiceServicer
-from gateway.edges import EdgeCandidate
 from gateway.report import build_report, sign_report
 from gateway.sweep.checkpoint import KEY_DOMAIN, SweepFolder
 from gateway.sweep.effects import Abandoned, Conclude, LookUp, OpenEdges, Run, Send, SweepSettings
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
     from concordat.clock import Clock
     from concordat.identity.keys import SigningKey
+    from gateway.edges import EdgeCandidate
     from gateway.operations_rows import Operation
     from gateway.operations_store import OperationStore
     from gateway.sweep.effects import Effect
@@ -311,7 +311,9 @@ class RunningSweep:
         return live
 
     async def _open_edges(self, edges: Sequence[ProvenPair]) -> None:
-        candidates = [self._candidate(proven) for proven in edges]
+        charter = self.operation.charter
+        exercise = charter.operation if charter.exercise else ""
+        candidates = [proven.edge(self.sweep_id, exercise) for proven in edges]
         for at in range(0, len(candidates), EDGES_A_WRITE):
             await self._context.ledger.open_edges(candidates[at : at + EDGES_A_WRITE])
 
@@ -331,20 +333,6 @@ class RunningSweep:
         await self._apply(self._hub.frozen(version))
         for party in self.operation.charter.participants:
             context.send_event(party, OperationEvent(operation=name, kind=OperationEvent.KIND_REPORTED))
-
-    def _candidate(self, proven: ProvenPair) -> EdgeCandidate:
-        pair = proven.pair
-        return EdgeCandidate(
-            party_a=pair.parties[0],
-            reference_a=pair.references[0],
-            party_b=pair.parties[1],
-            reference_b=pair.references[1],
-            namespace=pair.namespace,
-            told_a=proven.told[0],
-            told_b=proven.told[1],
-            sweep_id=self.sweep_id,
-            exercise=self.operation.charter.operation if self.operation.charter.exercise else "",
-        )
 
 
 class SweepRunner:

@@ -7,7 +7,6 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from concordat.tokens import MASK_KEY_BYTES, MaskKey
-from gateway.edges import EdgeCandidate
 from gateway.sweep.effects import Conclude, Effect, LookUp, OpenEdges, Run, Send, SweepSettings
 from gateway.sweep.hub import Phase, SweepHub
 from services.node.policy import About, Policy, may_tell
@@ -31,23 +30,9 @@ KEY = MaskKey(bytes(MASK_KEY_BYTES))
 def sweep(live: Live, *names: str) -> None:
     """Sweep what the nodes hold for the operation; edges and notices are in the ledger afterwards."""
     proven = _Sweep(live, names).run()
-    candidates = [_candidate(one) for one in proven]
+    candidates = [one.edge(SWEEP_ID) for one in proven]
     live.hub.exchange.committed([], live.hub.ledger.write(candidates))
     live.run(0)
-
-
-def _candidate(proven: ProvenPair) -> EdgeCandidate:
-    pair = proven.pair
-    return EdgeCandidate(
-        party_a=pair.parties[0],
-        reference_a=pair.references[0],
-        party_b=pair.parties[1],
-        reference_b=pair.references[1],
-        namespace=pair.namespace,
-        told_a=proven.told[0],
-        told_b=proven.told[1],
-        sweep_id=SWEEP_ID,
-    )
 
 
 def sweep_party(live: Live, node: RealNode, participants: Iterable[str]) -> SweepParty:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from concordat.protocol.charter import CHARTER_DOMAIN, seal_key
 from concordat.tokens import MASK_KEY_BYTES, MaskKey
 from concordat.wire.v1 import operations_pb2
-from gateway.edges import EdgeCandidate
 from gateway.report import build_report, sign_report
 from gateway.sweep.effects import Conclude, Effect, LookUp, OpenEdges, Run, Send, SweepSettings
 from gateway.sweep.hub import Phase, SweepHub
@@ -24,9 +23,7 @@ from tests.unit.exchange import parties
 
 if TYPE_CHECKING:
     from concordat.wire.v1 import sweep_pb2
-    from gateway.operations_rows import Operation
     from gateway.operations_store import OperationStore
-    from gateway.sweep.pairs import ProvenPair
     from tests.simulation.live import RealNode
     from tests.twoworlds.twin import Twin
 
@@ -144,7 +141,7 @@ class Sweep:
 
     def _open(self, found: OpenEdges) -> None:
         twin = self.twin
-        written = twin.hub.ledger.write([_candidate(one, self.operation) for one in found.edges])
+        written = twin.hub.ledger.write([one.edge(self.operation.sweep_id) for one in found.edges])
         twin.hub.shown += written.visible
         twin.hub.exchange.deliver(written)
 
@@ -156,17 +153,3 @@ class Sweep:
         version = self.store.freeze(OPERATION, self.operation.sweep_id, report, sign_report(report, key))
         self._apply(self.hub.frozen(version))
         twin.surfaces.put("the report", report)
-
-
-def _candidate(proven: ProvenPair, operation: Operation) -> EdgeCandidate:
-    pair = proven.pair
-    return EdgeCandidate(
-        party_a=pair.parties[0],
-        reference_a=pair.references[0],
-        party_b=pair.parties[1],
-        reference_b=pair.references[1],
-        namespace=pair.namespace,
-        told_a=proven.told[0],
-        told_b=proven.told[1],
-        sweep_id=operation.sweep_id,
-    )
