@@ -27,8 +27,8 @@ class SweepSettings:
         inactivity_s: How long a participant may owe a frame.
         away_s: How long one whose stream broke may stay away while it owes something.
         save_s: How often, at most, the state of a sweep is saved while windows are streamed; 0 is after each window.
-        total_s: How long a sweep may take, from its plan on, before all that still owe are dropped.
-        rows_a_s: Each so many rows of the largest set give it another second.
+        total_s: How long a participant may owe frames in all: a little late each time is late too.
+        step_s: How much longer for each window that it has sent, and each block of pairs that was opened.
         window_tokens: Tokens a participant and window to aim at.
         credits: Windows that a participant may be ahead of the hub at first.
         ahead_bytes: Windows in credit may hold so many bytes of all participants together: what bounds the credit that
@@ -44,7 +44,7 @@ class SweepSettings:
     away_s: float = 30.0
     save_s: float = 1.0
     total_s: float = 600.0
-    rows_a_s: int = 2000
+    step_s: float = 5.0
     window_tokens: int = WINDOW_TOKENS
     credits: int = 2
     ahead_bytes: int = 48 << 20

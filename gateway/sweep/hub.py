@@ -129,7 +129,7 @@ class SweepHub:
             effects += self._drop(party, error.code, error.message)
         else:
             if party in members.present:
-                members.present[party].owes_since = None
+                members.present[party].settle(now)
         return effects + self._advance(now)
 
     def gone(self, party: str, now: float) -> list[Effect]:
@@ -141,19 +141,20 @@ class SweepHub:
             return []
         if member is None or self.phase is Phase.OVER:
             return []
-        member.here, member.owes_since = False, None
+        member.here = False
+        member.settle(now)
         return self._advance(now)
 
     def tick(self, now: float) -> list[Effect]:
         """Let time pass: end the wait for joins, drop whoever owes a frame for too long."""
         effects: list[Effect] = []
-        late_for_all = now - self._started >= self._limit_s()
         if self.phase in (Phase.STREAMING, Phase.PAIRING):
             for member in self.members.all():
                 if member.owes_since is None:
                     continue
                 patience_s = self._settings.inactivity_s if member.here else self._settings.away_s
-                if late_for_all or now - member.owes_since >= patience_s:
+                owed_s = now - member.owes_since
+                if owed_s >= patience_s or member.owed_s + owed_s >= self._limit_s(member):
                     code = "deadline" if member.here else "unavailable"
                     effects += self._drop(member.party, code, "it owed a frame for too long")
         return effects + self._advance(now)
@@ -269,7 +270,7 @@ class SweepHub:
         if self.phase is Phase.JOINING:
             self._preparing[party] = now
         elif member is not None and not member.here:
-            member.owes_since = None
+            member.settle(now)
         else:
             return False
         return True
@@ -318,8 +319,7 @@ class SweepHub:
         if len(self.members) < FEWEST:
             return self._abandon()
         plans = self.streaming.plan()
-        # What follows has a time of its own.
-        self.phase, self._started = Phase.STREAMING, now
+        self.phase = Phase.STREAMING
         return [*self._save(now), *plans]
 
     def _waits_for_sets(self, now: float) -> bool:
@@ -328,8 +328,11 @@ class SweepHub:
         recent = any(now - said < self._settings.join_s for said in fresh)
         return recent and now - self._started < self._settings.prepare_s
 
-    def _limit_s(self) -> float:
-        return self._settings.total_s + max(self.members.sizes(), default=0) / self._settings.rows_a_s
+    def _limit_s(self, member: Member) -> float:
+        """Return how long a participant may owe frames in all: by what was done, not by what was declared."""
+        windows = member.progress.next - self.streaming.first
+        blocks = self.pairing.begins_at // self._settings.pair_rows
+        return self._settings.total_s + self._settings.step_s * (windows + blocks)
 
     def _save(self, now: float, *, soon: bool = True) -> list[Effect]:
         if self._folder is None or not (soon or now - self._saved_at >= self._settings.save_s):
@@ -390,6 +393,6 @@ class SweepHub:
     def _note_debts(self, now: float) -> None:
         for member in self.members.all():
             if not self.owes(member):
-                member.owes_since = None
+                member.settle(now)
             elif member.owes_since is None:
                 member.owes_since = now

@@ -22,6 +22,7 @@ class Member:
         progress: How far its set has come.
         here: Whether it has a stream; without one it may come back in time.
         owes_since: When it began to owe a frame; None where it owes none.
+        owed_s: How long it has owed frames in all, before that.
         joins: How often it has joined.
     """
 
@@ -31,7 +32,14 @@ class Member:
     progress: Progress
     here: bool = True
     owes_since: float | None = None
+    owed_s: float = 0.0
     joins: int = 1
+
+    def settle(self, now: float) -> None:
+        """Note that it owes nothing, or begins to owe anew."""
+        if self.owes_since is not None:
+            self.owed_s += now - self.owes_since
+        self.owes_since = None
 
 
 @dataclass(slots=True)

@@ -345,12 +345,31 @@ def test_all_but_one_dropped_ends_without_a_report() -> None:
     assert world.done[ANN].dropped == "unavailable"
 
 
-def test_whoever_owes_a_frame_when_the_sweep_has_taken_too_long_is_dropped() -> None:
-    world = World(holdings(), settings=SweepSettings(window_tokens=1, inactivity_s=1e9, total_s=20))
-    world.tamper[CHEAT] = stalled("window", nth=3)()
-    world.run()
-    assert world.states[CHEAT] == STALL
-    assert oracle(honest()).counts == world.counts
+@pytest.mark.parametrize(("every_s", "state"), [(9, STALL), (2, "included")])
+def test_whoever_is_in_time_with_each_frame_and_slow_with_all_is_dropped_and_nobody_else(
+    every_s: int, state: str
+) -> None:
+    settings = SweepSettings(window_tokens=1, inactivity_s=10, total_s=20, step_s=5)
+    world = World(holdings(), settings=settings)
+    held: list[wire.SweepUp] = []
+    due = [0.0]
+
+    def hold(frame: wire.SweepUp) -> list[wire.SweepUp]:
+        held.append(frame)
+        return []
+
+    def drip(world: World, _step: int) -> None:
+        if held and world.now >= due[0] and CHEAT in world.up:
+            world.up[CHEAT].append(held.pop(0))
+            due[0] = world.now + every_s
+
+    world.tamper[CHEAT] = hold
+    for party, one in world.parties.items():
+        world._post(party, one.join())
+    world.carry(drip)
+    assert world.now > settings.total_s
+    assert world.states == {CHEAT: state, **dict.fromkeys(honest(), "included")}
+    assert oracle(holdings() if state == "included" else honest()).counts == world.counts
 
 
 def test_whoever_was_dropped_is_turned_away_when_it_comes_again() -> None:
