@@ -30,7 +30,6 @@ TOKEN_HIGH_BITS: Final = 64
 MIN_PREFIX_BITS: Final = 32
 # Beyond what tells the tokens of the largest set apart: a token meets another's by chance in one of 2^12 a party.
 SPARE_BITS: Final = 12
-MAX_PREFIX_BITS: Final = 56
 MAX_WINDOW_BITS: Final = 12
 # So that a window has at most 2^36 / 65 535 escapes, two megabytes, whatever a gateway plans. Where a window has
 # `WINDOW_TOKENS`, 32 are enough.
@@ -73,8 +72,8 @@ class Cut:
     window_bits: int
 
     def __post_init__(self) -> None:
-        fits = MIN_PREFIX_BITS <= self.prefix_bits <= MAX_PREFIX_BITS and 0 <= self.window_bits <= MAX_WINDOW_BITS
-        if not fits or self.prefix_bits - self.window_bits > MAX_SPAN_BITS:
+        fits = self.prefix_bits >= MIN_PREFIX_BITS and 0 <= self.window_bits <= MAX_WINDOW_BITS
+        if not fits or self.span_bits > MAX_SPAN_BITS:
             raise ProtocolError(f"no cut has {self.prefix_bits} prefix bits and {self.window_bits} window bits")
 
     @classmethod
@@ -93,9 +92,14 @@ class Cut:
         return 1 << self.window_bits
 
     @property
+    def span_bits(self) -> int:
+        """Return how many bits tell the prefixes of a window apart."""
+        return self.prefix_bits - self.window_bits
+
+    @property
     def span(self) -> int:
         """Return the number of prefixes of a window."""
-        return 1 << (self.prefix_bits - self.window_bits)
+        return 1 << self.span_bits
 
     @property
     def shift(self) -> int:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from concordat.errors import ConfigError, ProtocolError
 from concordat.protocol.report import split_class
 from concordat.protocol.set_root import ROOT_BYTES, SALT_BYTES, commitment, join_roots
+from concordat.protocol.sweep_frames import WORD_BYTES
 from gateway.sweep.checkpoint import MemberState
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Progress:
         """
         if frame.window != self.next or not self.next < min(below, self._cut.windows):
             raise ProtocolError("a window came out of order or beyond the credit")
-        if len(frame.deltas) > 2 * self._cut.most_words(self.limit):
+        if len(frame.deltas) > WORD_BYTES * self._cut.most_words(self.limit):
             raise ProtocolError("a window holds more than was declared", code="too_large")
         self.next += 1
 

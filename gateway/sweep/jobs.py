@@ -13,7 +13,7 @@ import numpy as np
 
 from concordat.errors import ProtocolError
 from concordat.protocol.set_root import window_root
-from concordat.protocol.sweep_frames import decode, unpacked
+from concordat.protocol.sweep_frames import WORD_BYTES, decode, unpacked
 from gateway.sweep.finder import Finder
 from gateway.sweep.groups import Candidates, Counts, Wanted, confirmed, distinct_counts, of_two_or_more
 from gateway.sweep.pairs import PairBoard
@@ -65,23 +65,21 @@ class MergeJob:
 
     def run(self) -> Merge:
         """Return what was found, and who broke the protocol."""
-        columns = {party: unpacked(frame) for party, frame in self.frames.items() if not len(frame) % 2}
-        room = self.bench.room(sum(len(words) for words in columns.values()), self.cut.offset_type)
+        words = sum(len(frame) for frame in self.frames.values()) // WORD_BYTES
+        room = self.bench.room(words, self.cut.offset_type)
         used = 0
         read: dict[int, Offsets] = {}
-        refused = {
-            party: ProtocolError("a window holds no whole words") for party in self.frames.keys() - columns.keys()
-        }
-        for party in sorted(columns):
+        refused: dict[int, ProtocolError] = {}
+        for party in sorted(self.frames):
             try:
-                read[party] = decode(columns[party], self.cut.span, room[used:])
+                read[party] = decode(unpacked(self.frames[party]), self.cut.span, room[used:])
             except ProtocolError as error:
                 refused[party] = error
             else:
                 used += len(read[party])
         parties = sorted(read)
         lengths = [len(read[party]) for party in parties]
-        found = self.bench.finder.find(room[:used], lengths, self.cut.prefix_bits - self.cut.window_bits)
+        found = self.bench.finder.find(room[:used], lengths, self.cut.span_bits)
         refused |= {parties[number]: error for number, error in found.refused.items()}
         merged = {
             party: Merged(len(read[party]), self._root(read[party]), positions, read[party][positions].astype(np.int64))

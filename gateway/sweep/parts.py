@@ -3,6 +3,8 @@
 hub = SweepHub(..., part=Part(cut, first, end), folder=folder)      # in any process; ends with HandOver
 state = join_parts(states, journals, participants, into=journal)    # where all have ended
 whole = SweepHub(..., journal=journal); whole.take_up(state)        # pairs, counts, report
+
+What a part leaves for that is its state, as handed over, and its journal; no token is in either (I2).
 """
 
 from __future__ import annotations
