@@ -37,12 +37,13 @@ from services.node.exchange.session import Hooks, Session
 from services.node.exercises import wipe_ended
 from services.node.index.keeper import Keeper
 from services.node.index.live import LiveIndex
+from services.node.joining import CONDITION as SET_CONDITION
 from services.node.joining import join_sweep
 from services.node.journal import FILE_NAME as JOURNAL_NAME
 from services.node.journal import Journal
 from services.node.store.store import FILE_NAME, Store
 from services.node.submit import WAKE_SOCKET
-from services.node.sweeping import Sweeps, sweep_condition
+from services.node.sweeping import Sweeps
 from services.node.tokenise import CONDITION, Tokeniser, keep_liar
 from services.node.traces import CaseTraces
 
@@ -170,8 +171,11 @@ class Node:
             today = datetime.fromtimestamp(self.clock.now(), UTC).date()
 
             def say(text: str) -> None:
-                _LOG.info("the set of a sweep is made: %s", text)
-                self.workshop.set_condition(sweep_condition(operation), text, self.clock.now())
+                try:
+                    self.workshop.set_condition(SET_CONDITION, text and f"{operation}: {text}", self.clock.now())
+                except UnavailableError as error:
+                    # What people may read of a set must not be what it fails for.
+                    _LOG.warning("conditions cannot be kept now: %s", error.message)
 
             return await join_sweep(self.home, to_gateway, self.workshop, operation, sweep_id, today=today, say=say)
 
@@ -243,6 +247,8 @@ async def run_node(home: Path, *, stop: asyncio.Event, events: EventSink, ready:
     with only_daemon(home), Store.open(path, clock=clock) as store, Store.open(path, clock=clock) as workshop:
         wipe_ended(loaded, store, clock=clock)
         catch_up(home, store, clock)
+        # What a process that was killed was making is not made now.
+        store.set_condition(SET_CONDITION, "", clock.now())
         index = LiveIndex()
         with contextlib.closing(Keeper(home, index, clock=clock)) as keeper:
             keeper.start()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from concordat.errors import IdentityError, RefusedError, UnavailableError
 from services.node.held import HeldOperation, load_operation
 from services.node.index.keeper import FOLDER
-from services.node.index.operation_run import build_operation_run, records_of
+from services.node.index.operation_run import PROVED, build_operation_run, records_of
 from services.node.operations import fetch_operation
 from services.node.policy import About, Policy, may_tell
 from services.node.store.sweep_set import SetQuery, read_sweep_set, still_in_set
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from concordat.wire.v1 import sweep_pb2
     from services.node.store.store import Store
 
+CONDITION: Final = "sweep set"
+"""Under which name `status` shows how far the making of a set is."""
 SALT_DOMAIN: Final = "sweep-salt"
 TOKENS_WAIT_S: Final = 8.0
 ROWS_OF_FILES: Final = 100_000
@@ -60,7 +62,7 @@ async def join_sweep(
         operation: Its id.
         sweep_id: Of the sweep.
         today: The day.
-        say: Hears, in a thread, how far the making of a large set is, as text for `status`.
+        say: Hears, in a thread, how far the making of a large set is, as text for `status`; empty once that is over.
 
     Raises:
         ConfigError: This node has not signed such an operation.
@@ -72,16 +74,20 @@ async def join_sweep(
     await _require_all_signed(home, channel, held)
     query = set_query(home, held.charter, today=today)
 
-    async def build(_progress: Callable[[int, int], None]) -> SweepParty:
-        party = SweepParty(
-            str(home.identity),
-            sweep_id,
-            operation=operation,
-            participants=held.charter.participants,
-            rows=await _rows(partial(_read_rows, home, store, held, query, sweep_id, say)),
-            salt=set_salt(home, held),
-        )
-        await asyncio.to_thread(party.commit)
+    async def build(progress: Callable[[int, int], None]) -> SweepParty:
+        steps = Steps(say, progress)
+        try:
+            party = SweepParty(
+                str(home.identity),
+                sweep_id,
+                operation=operation,
+                participants=held.charter.participants,
+                rows=await _rows(partial(_read_rows, home, store, held, query, sweep_id, steps)),
+                salt=set_salt(home, held),
+            )
+            await asyncio.to_thread(party.commit)
+        finally:
+            await asyncio.to_thread(steps.end)
         return party
 
     def may_prove(references: Sequence[bytes]) -> bool:
@@ -127,35 +133,56 @@ async def _require_all_signed(home: Home, channel: grpc.aio.Channel, held: HeldO
 
 async def _rows(read: Callable[[], SweepColumns]) -> SweepColumns:
     """Return the node's set; values that were submitted a moment ago are given time to get their tokens."""
-    waited_s = 0.0
+    clock = asyncio.get_running_loop().time
+    # To read a large set takes long itself: it is not read dozens of times.
+    until = clock() + TOKENS_WAIT_S
     while True:
         try:
             return await asyncio.to_thread(read)
         except UnavailableError:
-            if waited_s >= TOKENS_WAIT_S:
+            if clock() >= until:
                 raise
         await asyncio.sleep(_POLL_S)
-        waited_s += _POLL_S
 
 
 def _read_rows(
-    home: Home, store: Store, held: HeldOperation, query: SetQuery, sweep_id: bytes, say: Callable[[str], None]
+    home: Home, store: Store, held: HeldOperation, query: SetQuery, sweep_id: bytes, steps: Steps
 ) -> SweepColumns:
     with store.read() as db:
         if records_of(db, query) < ROWS_OF_FILES:
             return SweepColumns.of(read_sweep_set(db, query), held.key, sweep_id)
-    return build_operation_run(store, query, held.key, sweep_id, home.path / FOLDER, Steps(say))
+    return build_operation_run(store, query, held.key, sweep_id, home.path / FOLDER, steps)
 
 
 class Steps:
     """Says from time to time how far a set is; each word of it is a write to the store."""
 
-    def __init__(self, say: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._say, self._monotonic = say, monotonic
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        progress: Callable[[int, int], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin.
+
+        Args:
+            say: Hears it as text, every two seconds at most, and an empty text at the end.
+            progress: Hears each time how many rows of how many are ready.
+            monotonic: The time.
+        """
+        self._say, self._progress, self._monotonic = say, progress, monotonic
         self._next_at = monotonic()
+        self._said = self._ended = False
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         """Hear how many rows of how many are done."""
-        if self._monotonic() >= self._next_at:
-            self._next_at = self._monotonic() + SAY_EVERY_S
+        self._progress(done if phase == PROVED else 0, total)
+        if self._monotonic() >= self._next_at and not self._ended:
+            self._next_at, self._said = self._monotonic() + SAY_EVERY_S, True
             self._say(f"{done:,} of {total:,} records are {phase}; the sweep begins when all parties are ready")
+
+    def end(self) -> None:
+        """Take back what was said; a thread that still works on a set that was given up says nothing more."""
+        self._ended = True
+        if self._said:
+            self._say("")

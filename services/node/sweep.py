@@ -52,10 +52,10 @@ MOST_PAIRS: Final = 1 << 19
 AWAY_S: Final = 30.0
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 2.0
-
-_log: Final = logging.getLogger(__name__)
 PREPARING_EVERY_S: Final = 2.0
 LEAVE_S: Final = 5.0
+
+_log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +139,6 @@ class SweepParty:
             set_root=self._rows.root(),
             salt=self._salt,
         )
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        """Return how many windows were sent, and how many there are; 0 before the plan."""
-        return (0, 0) if self._cut is None else (self._sent, self._cut.windows)
 
     def receive(self, frame: wire.SweepDown) -> Step:
         """Take a frame of the hub.

@@ -17,14 +17,15 @@ from concordat.protocol.macs import CONFIRM_BYTES, confirm_macs
 from concordat.protocol.set_root import set_root
 from concordat.protocol.sweep_frames import ANSWER
 from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES, TOKEN_BYTES
+from services.node.index.rows import order_of, words_of
 
 if TYPE_CHECKING:
     from concordat.protocol.sweep_frames import Answers
     from concordat.tokens import MaskKey
+    from services.node.index.rows import Words
     from services.node.store.sweep_set import SweepSet
 
 CLASSES: Final = 256
-Words: TypeAlias = npt.NDArray[np.uint64]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 
@@ -71,14 +72,14 @@ class SweepColumns:
         if any(len(packed) != size * width for packed, width in widths):
             raise ProtocolError("the columns of a sweep set differ in length")
         answer = np.empty(size, ANSWER)
-        words = np.frombuffer(tokens, ">u8").reshape(-1, 2)
-        answer["high"], answer["low"] = words[:, 0], words[:, 1]
+        high, low = words_of(tokens)
+        answer["high"], answer["low"] = high, low
         answer["confirm"] = np.frombuffer(confirm_macs(secrets, sweep_id), np.uint8).reshape(-1, CONFIRM_BYTES)
         answer["reference"] = np.frombuffer(references, np.uint8).reshape(-1, REFERENCE_BYTES)
         answer["class"] = np.frombuffer(classes, np.uint8)
-        order = np.lexsort((answer["low"], answer["high"]))
+        order = order_of(high, low)
         secret = np.frombuffer(secrets, np.uint8).reshape(-1, SECRET_BYTES)
-        return cls(answer["high"][order].astype(np.uint64), answer[order], secret[order])
+        return cls(high[order], answer[order], secret[order])
 
     def class_counts(self) -> list[tuple[int, int]]:
         """Return the class bytes of the set, ascending, and how many values are of each."""

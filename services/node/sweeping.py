@@ -26,11 +26,6 @@ MAX_SWEEPS: Final = 8
 _LOG: Final = logging.getLogger(__name__)
 
 
-def sweep_condition(operation: str) -> str:
-    """Return under which name `status` shows how the sweep of an operation fares."""
-    return f"sweep of {operation}"
-
-
 class Sweeps:
     """Runs this node's parts in sweeps, each in a task that is looked after."""
 
@@ -97,6 +92,6 @@ class Sweeps:
         self._emit(SweepDone(operation, code))
         text = f"this node is not in the last sweep [{code}]; its opener may start it again" if code else ""
         try:
-            await asyncio.to_thread(self._keep, sweep_condition(operation), text)
+            await asyncio.to_thread(self._keep, f"sweep of {operation}", text)
         except ConcordatError as error:
             _LOG.warning("the end of a sweep could not be kept: %s", error.message, extra={"code": error.code})

@@ -5,7 +5,6 @@ A worker reads the match secrets from the set's file itself; they pass through n
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -17,6 +16,7 @@ import numpy as np
 
 from concordat.protocol.macs import CONFIRM_BYTES, confirm_macs
 from services.node.index.run import Run
+from services.node.reader_pool import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ def confirm_blocks(run: Run, sweep_id: bytes) -> Iterator[npt.NDArray[Any]]:
         for start in starts:
             yield _matrix(_macs(run, sweep_id, start))
         return
-    workers = len(os.sched_getaffinity(0))
+    workers = cores()
     with ExitStack() as stack:
         # A daemon has threads, which a fork would leave without.
         pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from concordat.errors import ConfigError
+from concordat.errors import ConfigError, UnavailableError
 from concordat.protocol.sweep_frames import ANSWER
 from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES
 from services.node.index.confirming import confirm_blocks
@@ -79,8 +79,8 @@ def build_operation_run(
         progress: Hears `READ` or `PROVED`, how many rows are done, and of about how many.
 
     Raises:
-        UnavailableError: Values of the set have no token of the epoch yet, or the disk is full.
-        ConfigError: What was written cannot be read back.
+        UnavailableError: Values of the set have no token of the epoch yet, the disk is full, or what was written cannot
+            be read back.
     """
     path = set_path(folder, query.operation)
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -95,7 +95,7 @@ def build_operation_run(
                 run = _opened(path, KIND, facts)
     finally:
         database.close()
-    answers = _answers(run, folder / f"{query.operation}.answers", sweep_id, progress)
+    answers = _answers(run, answers_path(folder, query.operation), sweep_id, progress)
     packed = answers.column("answer").view(ANSWER).reshape(-1)
     return SweepColumns(run.column("high"), packed, run.column("secret"))
 
@@ -105,10 +105,15 @@ def set_path(folder: Path, operation: str) -> Path:
     return folder / f"{operation}.set"
 
 
+def answers_path(folder: Path, operation: str) -> Path:
+    """Return where the answers of an operation's last sweep stand."""
+    return folder / f"{operation}.answers"
+
+
 def forget_sets(folder: Path, operations: Iterable[str]) -> None:
     """Delete the sets of operations that are over, wiped, or changed."""
     for operation in operations:
-        for path in (set_path(folder, operation), folder / f"{operation}.answers"):
+        for path in (set_path(folder, operation), answers_path(folder, operation)):
             path.unlink(missing_ok=True)
 
 
@@ -129,11 +134,11 @@ def _fingerprint(db: sqlite3.Connection, query: SetQuery, key: MaskKey) -> str:
 
 def _good(path: Path, facts: Mapping[str, str]) -> Run | None:
     try:
-        run = Run.open(path, KIND)
+        # All of a set is read only where it may be used.
+        return Run.open(path, KIND) if Run.open(path, KIND, check=False).facts == facts else None
     except ConfigError:
         # Missing, or damaged: it is made again.
         return None
-    return run if run.facts == facts else None
 
 
 def _write_set(
@@ -201,7 +206,10 @@ def _answers(run: Run, path: Path, sweep_id: bytes, hear: _Hear) -> Run:
 
 def _opened(path: Path, kind: str, facts: Mapping[str, int | str]) -> Run:
     """Open what was just written; another task may have written its own under the same name meanwhile."""
-    run = Run.open(path, kind, check=False)
+    try:
+        run = Run.open(path, kind, check=False)
+    except ConfigError as error:
+        raise UnavailableError(error.message) from error
     if run.facts != facts:
-        raise ConfigError(f"{path}: was replaced while it was made; join the sweep again")
+        raise UnavailableError(f"{path}: was replaced while it was made")
     return run

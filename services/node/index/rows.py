@@ -101,7 +101,7 @@ def entries_of(rows: Rows, high: Words, low: Words) -> Words:
 
     Args:
         rows: Ascending by token.
-        high: First words of the tokens, best ascending: neighbours then share pages.
+        high: First words of the tokens.
         low: Second words.
     """
     if not len(rows):
