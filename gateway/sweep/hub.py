@@ -205,6 +205,19 @@ class SweepHub:
         """Return how many windows are done, and how many there are."""
         return self.streaming.resolved, self.streaming.cut.windows
 
+    @property
+    def progress(self) -> str:
+        """Say for the log how far it has come, and on whom it waits."""
+        done, windows = self.windows
+        come = {
+            Phase.JOINING: f"{len(self.members)} of {len(self._expected)} that are attached have joined",
+            Phase.STREAMING: f"{done} of {windows} windows",
+            # In hundredths: the log says no figure of the report.
+            Phase.PAIRING: f"{100 * self.pairing.begins_at // max(self.journal.rows, 1)} % of the pairs",
+        }.get(self.phase, self.phase.name.lower())
+        waits = ", ".join(member.party for member in self.members.all() if self.owes(member))
+        return f"{come}; waits for {waits or 'nobody'}"
+
     def owes(self, member: Member) -> bool:
         """Tell whether something is expected of a participant."""
         owes = {Phase.STREAMING: self.streaming.owes, Phase.PAIRING: self.pairing.owes}.get(self.phase)

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 EDGES_A_WRITE: Final = 1000
 TICK_S: Final = 0.25
+# How often the log says how far a sweep has come.
+TELL_S: Final = 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -128,6 +130,7 @@ class RunningSweep:
         self._folder = context.keep(sweep_id)
         self._hub = self._new_hub()
         self._first: list[Effect] = []
+        self._told_at = context.clock.monotonic()
 
     def _new_hub(self) -> SweepHub:
         charter, folder, context = self.operation.charter, self._folder, self._context
@@ -150,7 +153,9 @@ class RunningSweep:
         """
         try:
             state = None if self._folder is None else self._folder.load()
-            self._first = [] if state is None else self._hub.take_up(state)
+            if state is not None:
+                self._first = self._hub.take_up(state)
+                _log.info("sweep %s goes on: %s", self.sweep_id.hex(), self._hub.progress)
         except (ConfigError, ProtocolError) as error:
             _log.warning("sweep %s begins anew: %s", self.sweep_id.hex(), error.message)
             self._hub.journal.close()
@@ -245,6 +250,9 @@ class RunningSweep:
     def _step(self, letter: _Letter | asyncio.Future[Result] | None) -> list[Effect]:
         now = self._context.clock.monotonic()
         if letter is None:
+            if now - self._told_at >= TELL_S:
+                self._told_at = now
+                _log.info("sweep %s: %s", self.sweep_id.hex(), self._hub.progress)
             return self._hub.tick(now)
         if isinstance(letter, asyncio.Future):
             return self._hub.ran(letter.result(), now)
@@ -331,6 +339,7 @@ class RunningSweep:
         signature = sign_report(report, context.key)
         version = await asyncio.to_thread(context.store.freeze, name, self.sweep_id, report, signature)
         await self._apply(self._hub.frozen(version))
+        _log.info("sweep %s has ended: version %d of the report is frozen", self.sweep_id.hex(), version)
         for party in self.operation.charter.participants:
             context.send_event(party, OperationEvent(operation=name, kind=OperationEvent.KIND_REPORTED))
 
@@ -350,6 +359,7 @@ class SweepRunner:
 
     def start(self, operation: Operation, sweep_id: bytes) -> None:
         """Start a sweep and tell its participants."""
+        _log.info("sweep %s of %s begins", sweep_id.hex(), operation.charter.operation)
         self._drive(RunningSweep(operation, sweep_id, self._context))
 
     def take_up(self, operations: Sequence[Operation]) -> None:

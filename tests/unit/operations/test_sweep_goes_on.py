@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import grpc.aio
+    import pytest
 
     from services.node.store.store import Store
     from tests.unit.operations.test_operation_flow import Homes, Hub
@@ -62,7 +64,9 @@ async def test_a_gateway_that_was_stopped_in_a_sweep_ends_it_after_its_start(
     homes: Homes,
     stores: dict[str, Store],
     tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "gateway.sweep")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -95,6 +99,12 @@ async def test_a_gateway_that_was_stopped_in_a_sweep_ends_it_after_its_start(
     assert report["matches"] == 2
     assert notices == [3, 3, 2]
     assert list(folder.iterdir()) == []
+    lines = [
+        one.getMessage().replace(sweep_id.hex(), "ID") for one in caplog.records if one.name.startswith("gateway.")
+    ]
+    assert lines[0] == "sweep ID of action-day begins"
+    assert lines[1].startswith("sweep ID goes on: 1 of ")
+    assert lines[-1] == "sweep ID has ended: version 1 of the report is frozen"
 
 
 async def test_a_second_stream_of_a_participant_takes_the_place_of_the_first(

@@ -372,6 +372,18 @@ def test_whoever_is_in_time_with_each_frame_and_slow_with_all_is_dropped_and_nob
     assert oracle(holdings() if state == "included" else honest()).counts == world.counts
 
 
+def test_the_log_can_say_how_far_a_sweep_has_come_and_on_whom_it_waits() -> None:
+    world = World(holdings(), settings=SweepSettings(window_tokens=16))
+    world.tamper[CHEAT] = stalled("window", nth=1)()
+    said: list[str] = [world.hub.progress]
+    for party, one in world.parties.items():
+        world._post(party, one.join())
+    world.carry(lambda world, _step: said.append(world.hub.progress))
+    assert said[0] == "0 of 4 that are attached have joined; waits for nobody"
+    assert any(line.endswith(f" of 4 windows; waits for {CHEAT}") for line in said)
+    assert any(line.startswith("0 % of the pairs; waits for ") for line in said)
+
+
 def test_whoever_was_dropped_is_turned_away_when_it_comes_again() -> None:
     for early in (True, False):
         world = World(holdings())
