@@ -25,6 +25,7 @@ from concordat.client.view import show_outcome
 from concordat.identity.names import Role
 from concordat.identity.plan import CONSOLE_NAME
 from concordat.report_view import render_report
+from services.node.follow import SPEED_OVER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -67,7 +68,11 @@ class Screen:
         """Show how far tokens and checks of all nodes are, with the time left; the yielded function takes the news."""
         begun = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
+        # The stores are read less often the more is in them.
+        period_s, hidden = SPEED_OVER_S, not self.console.is_terminal
+        with Progress(
+            *columns, console=self.console, transient=True, disable=hidden, speed_estimate_period=period_s
+        ) as progress:
             bars = {
                 "tokens": progress.add_task("tokens made      ", total=None),
                 "checks": progress.add_task("values asked     ", total=None),

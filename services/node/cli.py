@@ -280,6 +280,8 @@ def status(*, home: HomeFolder, as_json: AsJson = False) -> None:
     console.print(table)
     if missing := not_covered(found.pending):
         console.print(Text(f"For some of the values {missing}"), soft_wrap=True)
+    if conditions and not running:
+        console.print("What it said when it last ran:")
     for condition in conditions:
         console.print(Text(f"{condition.name}: {condition.text}", style="yellow"), soft_wrap=True)
     for incident in incidents:

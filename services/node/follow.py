@@ -25,6 +25,8 @@ _REST: Final = 20
 _WAITS: Final = frozenset({"session", "tokenise"})
 # Longer than this without any step means that the node waits for others; it goes on by itself.
 PATIENCE_S: Final = 30.0
+# A long file is counted seldom; from the news of half a minute alone nothing could be said of the time left.
+SPEED_OVER_S: Final = 600.0
 _STEPS: Final = (("tokens", "tokenised"), ("published", "published"), ("asked", "asked"), ("answered", "settled"))
 
 
@@ -46,7 +48,7 @@ def progress_of(store: Store, file_id: int, epoch: int) -> FileProgress:
 
 def in_words(found: FileProgress) -> str:
     """Return how far a file has come as one line."""
-    return ", ".join(f"{label} {getattr(found, field)} of {found.values}" for label, field in _STEPS)
+    return ", ".join(f"{label} {getattr(found, field):,} of {found.values:,}" for label, field in _STEPS)
 
 
 def follow(
@@ -74,6 +76,7 @@ def follow(
         console=console,
         disable=quiet or not console.is_terminal,
         transient=True,
+        speed_estimate_period=SPEED_OVER_S,
     )
     found = progress_of(store, file_id, epoch)
     moved, said, pause_s = time.monotonic(), "", POLL_S

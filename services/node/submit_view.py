@@ -29,7 +29,7 @@ _REFUSED_SHOWN: Final = 50
 
 
 class SubmitBar:
-    """Shows how far a file is stored, at a terminal; says when it is stopped what is stored and how to go on."""
+    """Shows how far a file is stored, at a terminal; says when it is stopped, or fails, what is stored already."""
 
     def __init__(self, console: Console, *, quiet: bool) -> None:
         self._console = console
@@ -53,10 +53,13 @@ class SubmitBar:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._bar.stop()
-        if kind is KeyboardInterrupt:
-            rows = 0 if self._done is None else self._done.rows
-            said = f"Stopped. {rows:,} rows are stored; the same command again goes on behind them."
-            _say(self._console, said if rows else "Stopped. What was stored before is stored; run the command again.")
+        said = ["Stopped."] if kind is KeyboardInterrupt else []
+        if kind is not None and self._done is not None:
+            said.append(f"{self._done.rows:,} rows are stored; the same command again goes on behind them.")
+        elif said:
+            said.append("What was stored before is stored; run the command again.")
+        if said:
+            _say(self._console, " ".join(said))
 
     def update(self, done: SubmitProgress) -> None:
         """Show what is on disk now."""
@@ -78,11 +81,12 @@ def show_report(console: Console, report: SubmitReport, readings: Sequence[Recor
         delimiter = "" if facts.delimiter is None else f", delimiter {delimiter_name(facts.delimiter)}"
         _say(console, f"{facts.name}: {facts.format}, {facts.encoding}{delimiter}")
     again = "; all of it was submitted before, and nothing changed" if report.again else ""
-    _say(console, f"accepted {counts.accepted} (known before: {counts.already_known}), refused {counts.refused}{again}")
+    known = f"known before: {counts.already_known:,}"
+    _say(console, f"accepted {counts.accepted:,} ({known}), refused {counts.refused:,}{again}")
     for one in readings[:READINGS_SHOWN]:
         _say(console, f"  {one.typed} is read as {one.read_as}{_region(one)}")
     if counts.region_assumed:
-        numbers = "1 number was" if counts.region_assumed == 1 else f"{counts.region_assumed} numbers were"
+        numbers = "1 number was" if counts.region_assumed == 1 else f"{counts.region_assumed:,} numbers were"
         _say(console, f"{numbers} read in a region that was assumed, see `records`; --region names another")
     if facts.unknown_columns:
         _say(console, f"columns that mean nothing here: {', '.join(facts.unknown_columns)}")

@@ -193,3 +193,16 @@ def test_ctrl_c_says_what_is_stored_and_how_to_go_on(submitter: Submitter, tmp_p
     with pytest.raises(KeyboardInterrupt), bar:
         replace(submitter, workers=2).submit(path, progress=interrupt)
     assert text.getvalue() == "Stopped. 2,000 rows are stored; the same command again goes on behind them.\n"
+
+
+def test_a_submit_that_fails_says_what_is_stored_too(submitter: Submitter, tmp_path: Path) -> None:
+    path, text = long_file(tmp_path), StringIO()
+
+    def fail(done: SubmitProgress) -> None:
+        bar.update(done)
+        raise UnavailableError("the disk is full")
+
+    bar = SubmitBar(Console(file=text), quiet=False)
+    with pytest.raises(UnavailableError), bar:
+        replace(submitter, workers=2).submit(path, progress=fail)
+    assert text.getvalue() == "1,000 rows are stored; the same command again goes on behind them.\n"
