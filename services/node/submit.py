@@ -55,7 +55,7 @@ class SubmitProgress(NamedTuple):
 
     rows: int
     read_bytes: int
-    """Of the file, for these rows."""
+    """Of the file, for these rows; 0 where it is not known."""
     size_bytes: int
 
 
@@ -109,7 +109,7 @@ class Submitter:
             defaults: What a row has where the file says nothing; the case's own by default.
             encoding: Overrules what would be detected.
             delimiter: Overrules what would be detected.
-            progress: Told after each transaction what is on disk.
+            progress: Told after each transaction what is on disk, and first what was there before.
 
         Raises:
             InputError: The file as a whole cannot be taken; nothing that was stored before is lost.
@@ -197,6 +197,9 @@ class Submitter:
         size_bytes: int,
     ) -> None:
         done = file.items
+        if done and progress is not None:
+            # To come to the first row that is not stored takes a while in a long file.
+            progress(SubmitProgress(done, 0, size_bytes))
         with self._chunks(items, behind=file.items) as chunks:
             for chunk in chunks:
                 with self.store.write() as db:

@@ -64,11 +64,11 @@ class SubmitBar:
     def update(self, done: SubmitProgress) -> None:
         """Show what is on disk now."""
         if self._done is None:
-            # The first news come with a chunk that may stand far down in a file that is gone on with.
+            # What was stored before this command is no part of its pace.
             self._first, self._begun = done.rows, time.monotonic()
         self._done = done
         took_s = time.monotonic() - self._begun
-        # A document is read as a whole, so that nothing is known of how much of it is done.
+        # A document is read as a whole, and rows that are there are passed over: nothing is known of how much is done.
         total = done.size_bytes if done.read_bytes else None
         rate = (done.rows - self._first) / took_s if took_s else 0.0
         self._bar.update(self._task, completed=done.read_bytes, total=total, rows=done.rows, rate=rate)

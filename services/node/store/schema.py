@@ -95,6 +95,7 @@ CREATE TABLE value (
     UNIQUE (namespace, rules_version, canonical, grade, domain)
 );
 CREATE INDEX value_of_exercise ON value (domain) WHERE domain <> '';
+CREATE INDEX value_unkept ON value (id) WHERE kept = 0;
 
 CREATE TABLE record_value (
     record_id INTEGER NOT NULL REFERENCES record (id),
@@ -116,7 +117,6 @@ CREATE TABLE token (
 CREATE INDEX token_by_token ON token (token, epoch);
 CREATE INDEX token_unpublished ON token (epoch) WHERE sequence IS NULL;
 CREATE INDEX token_by_sequence ON token (sequence) WHERE sequence IS NOT NULL;
-CREATE INDEX value_unkept ON value (id) WHERE kept = 0;
 
 -- what a derived index must agree with (services.node.index): random stamps, so that a store that was restored from an
 -- older copy and numbered on never passes for the one that the index was made of; rows before the last that an index

@@ -206,3 +206,16 @@ def test_a_submit_that_fails_says_what_is_stored_too(submitter: Submitter, tmp_p
     with pytest.raises(UnavailableError), bar:
         replace(submitter, workers=2).submit(path, progress=fail)
     assert text.getvalue() == "1,000 rows are stored; the same command again goes on behind them.\n"
+
+
+def test_who_goes_on_hears_first_what_was_stored_before(submitter: Submitter, tmp_path: Path) -> None:
+    path, told = long_file(tmp_path), list[SubmitProgress]()
+
+    def interrupt(_: SubmitProgress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace(submitter, workers=2).submit(path, progress=interrupt)
+    replace(submitter, workers=2).submit(path, progress=told.append)
+    assert [one.rows for one in told] == [1000, 2000, 3000, ROWS]
+    assert [one.read_bytes > 0 for one in told] == [False, True, True, True]
