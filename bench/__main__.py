@@ -17,22 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.machine import GIB, Machine, Needs, require_room
-from bench.rows import Context, Row, save, table
+from bench.rows import Context, save, table
 from concordat.errors import ConcordatError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from bench.rows import Row
+
 # In this order: the sweep, whose wall time counts, on a machine that nothing before it has made busy.
 BENCHES: Final = ("sweep", "live", "index", "planes", "submit", "tokenise")
 LARGE: Final = ("sweep", "index", "planes", "submit")
 ALL: Final = (*BENCHES, "psi")
-_MODULES: Final = {"submit": "bulk"}
-INDEX_TOKENS: Final = 1_000_000
-INDEX_LARGE: Final = 10_000_000
-# A token in the store and its run; and where the run is made, which sorts.
-INDEX_BYTES: Final = 350
-INDEX_MEMORY: Final = 150
 
 
 def main(argv: Sequence[str] | None = None, *, load: Callable[[str], Any] | None = None) -> int:
@@ -82,7 +78,7 @@ def _run(name: str, module: Any, context: Context, machine: Machine, out: Path) 
     began = time.monotonic()
     _say(f"{name} ...")
     try:
-        found = [_stamped(Row.model_validate(one), machine) for one in _rows(name, module, context)]
+        found = [_stamped(one, machine) for one in module.rows(context)]
     except ConcordatError as error:
         _say(f"{name}: left out: {error.message}")
         return None
@@ -94,28 +90,13 @@ def _run(name: str, module: Any, context: Context, machine: Machine, out: Path) 
     return found
 
 
-def _rows(name: str, module: Any, context: Context) -> list[Any]:
-    if name == "index":
-        tokens = _index_tokens(context)
-        return list(module.rows(tokens, context.folder / f"index-{tokens}", context.progress))
-    if name == "submit":
-        return list(module.rows(module.RECORDS_LARGE if context.large else module.RECORDS))
-    return list(module.rows(context))
-
-
-def _index_tokens(context: Context) -> int:
-    return INDEX_LARGE if context.large else INDEX_TOKENS
-
-
 def _stamped(row: Row, machine: Machine) -> Row:
     return row.model_copy(update={"details": {**row.details, "machine": machine.facts()}})
 
 
 def _require_room(modules: Mapping[str, Any], context: Context) -> None:
     needs, there = Needs(), 0
-    for name, module in modules.items():
-        if name == "index":
-            needs |= Needs(_index_tokens(context) * INDEX_BYTES, _index_tokens(context) * INDEX_MEMORY)
+    for module in modules.values():
         needs |= module.needs(context) if hasattr(module, "needs") else Needs(disk=GIB, memory=GIB)
         there = max(there, module.there(context) if hasattr(module, "there") else 0)
     _say(f"needs {needs}, data in {context.folder}")
@@ -123,7 +104,7 @@ def _require_room(modules: Mapping[str, Any], context: Context) -> None:
 
 
 def _module(name: str) -> Any:
-    return importlib.import_module(f"bench.{_MODULES.get(name, name)}")
+    return importlib.import_module(f"bench.{name}")
 
 
 def _say(text: str) -> None:

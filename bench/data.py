@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from bench.rows import short
 from concordat.protocol.sweep_frames import ANSWER
 from concordat.tokens import NAMESPACE_NUMBERS
 
@@ -61,10 +62,7 @@ class Shape:
     @property
     def name(self) -> str:
         """Return the shape in short, as `26x1M`."""
-        for unit, letter in ((1_000_000, "M"), (1_000, "k")):
-            if self.size % unit == 0:
-                return f"{self.sources}x{self.size // unit}{letter}"
-        return f"{self.sources}x{self.size}"
+        return f"{self.sources}x{short(self.size)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,29 +1,26 @@
 """A node's index at size: made from the store, opened at a start, asked, and read through (docs/performance.md).
 
-    python -m bench.index --tokens 10000000 --folder /tmp/index-bench
-
-The store is made once in the folder and used again: values with random references and tokens, as a node would have them
-after years of submits. Each figure comes from a process of its own, so that its memory is its own. A look-up asks 1 000
-tokens of which the store holds every other one; that the answers are right is checked against SQLite without an index.
+The store is made once in the folder of the benches' data and used again: values with random references and tokens, as a
+node would have them after years of submits. Each figure comes from a process of its own, so that its memory is its own.
+A look-up asks 1 000 tokens of which the store holds every other one; that the answers are right is checked against
+SQLite without an index.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
 import shutil
 import sqlite3
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.machine import Needs
 from bench.processes import MB, peak_mb, rss_mb
-from bench.rows import Row
+from bench.rows import Row, short
 from concordat.clock import SystemClock
 from services.node.index.keeper import FOLDER, LIVE_NAME, Keeper
 from services.node.index.live import LiveIndex
@@ -32,9 +29,16 @@ from services.node.store.store import FILE_NAME, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from bench.rows import Context
     from services.node.store.rows import Hit
 
+TOKENS: Final = 1_000_000
+TOKENS_LARGE: Final = 10_000_000
+# A token in the store and its run; and where the run is made, which sorts.
+TOKEN_BYTES: Final = 350
+TOKEN_MEMORY: Final = 150
 ASKED: Final = 1000
 ROUNDS: Final = 50
 _BATCH: Final = 4096
@@ -168,15 +172,17 @@ def _scan(folder: Path, tokens: int) -> dict[str, Any]:
     return {**meter.read(), "made": number == tokens}
 
 
-def rows(tokens: int, folder: Path, progress: Callable[[str], None] = lambda _: None) -> list[Row]:
-    """Measure the index of a store of so many tokens.
+def needs(context: Context) -> Needs:
+    """Return what the store and its run take; what is there of the same size is used again."""
+    tokens = _tokens(context)
+    return Needs(disk=tokens * TOKEN_BYTES, memory=tokens * TOKEN_MEMORY)
 
-    Args:
-        tokens: How many.
-        folder: For the store, about 300 bytes a token; what is there of the same size is used again.
-        progress: Takes a line for people.
-    """
-    progress(f"a store of {tokens:,} tokens in {folder}: about {tokens * 300 / 1e9:.1f} GB")
+
+def rows(context: Context) -> list[Row]:
+    """Measure the index of a store of a million tokens, or ten."""
+    tokens, progress = _tokens(context), context.progress
+    folder = context.folder / f"index-{tokens}"
+    progress(f"a store of {tokens:,} tokens in {folder}")
     make_store(folder, tokens)
     work = (
         ("build", _build, (folder,)),
@@ -185,7 +191,7 @@ def rows(tokens: int, folder: Path, progress: Callable[[str], None] = lambda _: 
         ("scan", _scan, (folder, tokens)),
     )
     return [
-        _measured(f"index-{name}-{_short(tokens)}", measure, *given, progress=progress) for name, measure, given in work
+        _measured(f"index-{name}-{short(tokens)}", measure, *given, progress=progress) for name, measure, given in work
     ]
 
 
@@ -205,23 +211,5 @@ def _measured(
     )
 
 
-def _short(number: int) -> str:
-    for size, letter in ((1_000_000, "M"), (1000, "k")):
-        if number >= size and number % size == 0:
-            return f"{number // size}{letter}"
-    return str(number)
-
-
-def main() -> None:
-    """Measure, and print the rows as JSON."""
-    parser = argparse.ArgumentParser(description="Measure a node's index.")
-    parser.add_argument("--tokens", type=int, default=1_000_000)
-    parser.add_argument("--folder", type=Path, default=Path("bench/out/index"))
-    parser.add_argument("--json", action="store_true", help="print rows only")
-    given = parser.parse_args()
-    found = rows(given.tokens, given.folder, lambda line: None if given.json else print(line, file=sys.stderr))
-    sys.stdout.write(json.dumps([row.model_dump() for row in found], indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+def _tokens(context: Context) -> int:
+    return TOKENS_LARGE if context.large else TOKENS

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from bench.machine import GIB, Needs
+from bench.rows import Row, short
 from concordat.planes import PlaneBits, fitting_log2, slots_of
 from gateway.planes import FALSE_POSITIVES, RoutingTable
 
@@ -33,18 +34,18 @@ def needs(context: Context) -> Needs:
     return Needs(memory=3 * GIB if context.large else GIB // 2)
 
 
-def rows(context: Context) -> list[dict[str, Any]]:
+def rows(context: Context) -> list[Row]:
     """Measure 26 parties: 1 million tokens each, or 10 million."""
     return measure(26, 10_000_000 if context.large else 1_000_000)
 
 
-def measure(parties: int, tokens: int) -> list[dict[str, Any]]:
+def measure(parties: int, tokens: int) -> list[Row]:
     """Measure so many parties with so many tokens each.
 
     Returns:
-        Fields of `Row`; `exact` says that no token of any party was missed.
+        Rows whose `exact` says that no token of any party was missed.
     """
-    suffix = f"{parties}x{tokens // 1_000_000}M" if tokens >= 1_000_000 else f"{parties}x{tokens}"
+    suffix = f"{parties}x{short(tokens)}"
     names = tuple(f"party {number}" for number in range(parties))
     shape = fitting_log2(tokens, HASHES, FALSE_POSITIVES)
     table = RoutingTable(names, log2_slots=21, hashes=HASHES, memory_bytes=1 << 40)
@@ -74,7 +75,7 @@ def measure(parties: int, tokens: int) -> list[dict[str, Any]]:
     ]
 
 
-def _grow(table: RoutingTable, suffix: str, tokens: int) -> dict[str, Any]:
+def _grow(table: RoutingTable, suffix: str, tokens: int) -> Row:
     log2_slots = table.log2_slots
     late = _tokens(10**6, 4096)
     began = time.thread_time()
@@ -145,5 +146,5 @@ def _median(took: list[float]) -> float:
     return float(np.median(took))
 
 
-def _row(name: str, exact: bool, seconds: float, details: dict[str, Any]) -> dict[str, Any]:  # noqa: FBT001 -- a field
-    return {"name": name, "exact": exact, "seconds": seconds, "details": details}
+def _row(name: str, exact: bool, seconds: float, details: dict[str, Any]) -> Row:  # noqa: FBT001 -- a field
+    return Row(name=name, exact=exact, seconds=seconds, details=details)

@@ -60,6 +60,14 @@ class Context:
     progress: Callable[[str], None]
 
 
+def short(number: int) -> str:
+    """Return a number as it stands in a row's name: 10M, 1250k, 300."""
+    for unit, letter in ((1_000_000, "M"), (1_000, "k")):
+        if number and number % unit == 0:
+            return f"{number // unit}{letter}"
+    return str(number)
+
+
 _ROWS: Final = TypeAdapter(list[Row])
 
 

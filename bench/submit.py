@@ -7,15 +7,16 @@ of their own (`bench/tokenise.py`).
 from __future__ import annotations
 
 import csv
-import os
 import resource
 import tempfile
 import time
 from datetime import date
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from bench.processes import MB, cpu_s, ended_children_cpu_s, peak_mb
+from bench.rows import Row
 from concordat.clock import SystemClock
 from concordat.identity.federation import init_federation
 from concordat.identity.home import load_home
@@ -29,24 +30,24 @@ from services.node.store.store import FILE_NAME, Store
 from services.node.submit import Submitter
 
 if TYPE_CHECKING:
+    from bench.rows import Context
     from demo.things import Thing
 
 RECORDS: Final = 20_000
 RECORDS_LARGE: Final = 1_000_000
 SEED: Final = 5
-MB: Final = 1_000_000
 
 
-def rows(records: int = RECORDS) -> list[dict[str, Any]]:
-    """Submit files of so many records, on all cores and in one process, and return a row of each."""
+def rows(context: Context) -> list[Row]:
+    """Submit a file of 20 000 records, or a million, on all cores and in one process, and return a row of each."""
+    records = RECORDS_LARGE if context.large else RECORDS
     with tempfile.TemporaryDirectory(prefix="concordat-bench-") as temporary:
         folder = Path(temporary)
         path = write(folder / "many.csv", records)
         init_federation(folder / "federation", FederationPlan(nodes=(NodePlan.parse("NL"),)), unsafe_dealer=True)
         alone = _submit(folder, path, records, workers=1)
         spread = _submit(folder, path, records, workers=cores())
-    spread["peers"] = {"one process": alone["seconds"]}
-    return [spread, alone]
+    return [spread.model_copy(update={"peers": {"one process": alone.seconds}}), alone]
 
 
 def write(path: Path, records: int) -> Path:
@@ -75,7 +76,7 @@ def _thing(number: int, rng: Random) -> Thing:
     return things[number % len(things)]
 
 
-def _submit(folder: Path, path: Path, records: int, *, workers: int) -> dict[str, Any]:
+def _submit(folder: Path, path: Path, records: int, *, workers: int) -> Row:
     home = load_home(folder / "federation/node/NL", clock=SystemClock())
     case = CaseProfile(
         reference="BENCH-1",
@@ -88,32 +89,27 @@ def _submit(folder: Path, path: Path, records: int, *, workers: int) -> dict[str
         valid_until=date(2199, 12, 31),
     )
     with Store.open(folder / f"{workers}-{FILE_NAME}") as store:
-        began, cpu_s = time.monotonic(), _cpu_s()
+        began, before_s = time.monotonic(), _cpu_s()
         report = Submitter(home, store, SystemClock(), case, workers=workers).submit(path)
-        took_s, used_s = time.monotonic() - began, _cpu_s() - cpu_s
+        took_s, used_s = time.monotonic() - began, _cpu_s() - before_s
         with store.read() as db:
             lines = db.execute("SELECT count(*), count(DISTINCT line), min(line), max(line) FROM record").fetchone()
     name = f"submit-{records}" if workers > 1 else f"submit-{records}-one-process"
-    return {
-        "name": name,
-        "exact": report.counts.accepted == records and lines == (records, records, 2, records + 1),
-        "seconds": round(took_s, 3),
-        "nodes_cpu_s": round(used_s, 3),
-        "peers": {},
-        "details": {
+    return Row(
+        name=name,
+        exact=report.counts.accepted == records and lines == (records, records, 2, records + 1),
+        seconds=round(took_s, 3),
+        nodes_cpu_s=round(used_s, 3),
+        details={
             "records_per_s": round(records / took_s),
             "workers": workers,
             "cpu_us_per_record": round(used_s / records * 1e6, 1),
-            "submit_rss_mb": _peak_mb(resource.RUSAGE_SELF),
-            "worker_rss_mb": _peak_mb(resource.RUSAGE_CHILDREN),
+            "submit_rss_mb": round(peak_mb(), 1),
+            # Of the largest of them, and only the kernel knows: they have ended.
+            "worker_rss_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / MB, 1),
         },
-    }
+    )
 
 
 def _cpu_s() -> float:
-    used = os.times()
-    return used.user + used.system + used.children_user + used.children_system
-
-
-def _peak_mb(who: int) -> float:
-    return round(resource.getrusage(who).ru_maxrss * 1024 / MB, 1)
+    return cpu_s() + ended_children_cpu_s()
