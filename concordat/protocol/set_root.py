@@ -5,7 +5,7 @@ belongs to a set and to no plan; it is whole window by window, whether they come
 several processes; and that a prefix is in the set, or is not, shows with its leaf and a path of twelve hashes
 (docs/adr/0012).
 
-    subtrees = [window_root(prefixes, shift, window, window_bits) for window ...]
+    subtrees = [window_root(offsets, prefix_bits=..., window=..., window_bits=...) for each window]
     root = join_roots(subtrees)
 
 What the report names is the *commitment*: a hash of the root, the size and a salt that the participant keeps for a

@@ -220,7 +220,7 @@ class SweepPlan(_message.Message):
     below: _builtins.int
     """Windows below this number may be sent before the first want."""
     prefix_bits: _builtins.int
-    """Top bits of a token that travel in a window, 32 to 56."""
+    """Top bits of a token that travel in a window, 32 to 48."""
     first: _builtins.int
     """The first window to send: 0, or where a join came again the next that the hub has not got."""
     def __init__(
