@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from concordat.canon import RULES_VERSIONS, Context, Grade, read
 from concordat.errors import InputError
@@ -17,7 +17,7 @@ from services.node.store.records import NewRecord
 from services.node.store.values import STRONG, WEAK, CanonicalValue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from concordat.canon import Kind, Reading
     from services.node.handling import Desk, Handled
@@ -28,6 +28,20 @@ _ASSESSED: Final = {None: 0, Assessment.CHECKED: 0, Assessment.SUSPECTED: 1, Ass
 Numbered = tuple[int, "Row | Refusal"]
 
 
+class RowChunk(NamedTuple):
+    """Rows as they stand in the file, and how many bytes of it were read for them and all before."""
+
+    rows: list[Numbered]
+    read_bytes: int
+
+
+class ReadChunk(NamedTuple):
+    """The records of a chunk of rows."""
+
+    records: list[NewRecord]
+    read_bytes: int
+
+
 @dataclass(frozen=True, slots=True)
 class RecordReader:
     """Reads the rows of one case's files; the same rows give the same records in every process."""
@@ -35,9 +49,9 @@ class RecordReader:
     desk: Desk
     reader: Callable[[Kind, str, Context], Reading] = read
 
-    def records(self, numbered: Iterable[Numbered]) -> list[NewRecord]:
-        """Return the records of rows and refusals, each with its number in the file, in their order."""
-        return [self.record(number, item) for number, item in numbered]
+    def read_chunk(self, chunk: RowChunk) -> ReadChunk:
+        """Return the records of a chunk, in its order."""
+        return ReadChunk([self.record(number, item) for number, item in chunk.rows], chunk.read_bytes)
 
     def record(self, number: int, item: Row | Refusal) -> NewRecord:
         """Return the record of one row; what cannot be read becomes a refused one."""

@@ -23,8 +23,8 @@ from concordat.clock import MS
 from services.node.handling import Desk
 from services.node.held import exercise_of, require_running
 from services.node.importers import FileFacts, ImportedFile, Refusal, Row, open_file
-from services.node.reader import RecordReader
-from services.node.reader_pool import ReadChunk, ReaderPool, RowChunk, cores
+from services.node.reader import RecordReader, RowChunk
+from services.node.reader_pool import WorkerPool, cores
 from services.node.store import cases, records
 from services.node.store.adding import add_records
 from services.node.store.values import Asking
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from concordat.clock import Clock
     from concordat.identity.home import Home
     from services.node.case import CaseProfile
+    from services.node.reader import ReadChunk
     from services.node.record import RowDefaults
     from services.node.store.records import FileCounts, FileRow, RefusedLine
     from services.node.store.store import Store
@@ -217,11 +218,12 @@ class Submitter:
         """Give what is behind the first rows, read, in chunks in the order of the file."""
         reader, workers = RecordReader(self._desk(), self.reader), self.workers or cores()
         if workers > 1 and isinstance(items, ImportedFile) and items.facts.size_bytes >= POOL_FROM_BYTES:
-            with ReaderPool(reader, workers=workers) as pool, closing(_cut(items, behind, POOL_CHUNK_ROWS)) as rows:
-                yield pool.read(rows)
+            cut = _cut(items, behind, POOL_CHUNK_ROWS)
+            with WorkerPool(reader.read_chunk, workers=workers) as pool, closing(cut) as chunks:
+                yield pool.each(chunks)
         else:
-            with closing(_cut(items, behind, CHUNK_ROWS)) as rows:
-                yield (ReadChunk(reader.records(chunk.rows), chunk.read_bytes) for chunk in rows)
+            with closing(_cut(items, behind, CHUNK_ROWS)) as chunks:
+                yield map(reader.read_chunk, chunks)
 
     def _keep(self, file: FileRow, asking: Asking) -> bool:
         if self.look_once:

@@ -5,21 +5,17 @@ A worker reads the match secrets from the set's file itself; they pass through n
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import ExitStack
 from functools import partial
-from itertools import islice
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from concordat.protocol.macs import CONFIRM_BYTES, confirm_macs
 from services.node.index.run import Run
-from services.node.reader_pool import cores
+from services.node.reader_pool import WorkerPool, cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -27,7 +23,6 @@ if TYPE_CHECKING:
 ALONE_ROWS: Final = 200_000
 """Fewer rows than this are done before a worker has started."""
 BLOCK_ROWS: Final = 1 << 16
-_AHEAD: Final = 2
 
 
 def confirm_blocks(run: Run, sweep_id: bytes) -> Iterator[npt.NDArray[Any]]:
@@ -37,24 +32,9 @@ def confirm_blocks(run: Run, sweep_id: bytes) -> Iterator[npt.NDArray[Any]]:
         for start in starts:
             yield _matrix(_macs(run, sweep_id, start))
         return
-    workers = cores()
-    with ExitStack() as stack:
-        # A daemon has threads, which a fork would leave without.
-        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-        stack.callback(pool.shutdown, cancel_futures=True)
-        work = partial(_macs_of_file, run.path, sweep_id)
-        for packed in _in_order(pool, work, starts, workers * _AHEAD):
+    with WorkerPool(partial(_macs_of_file, run.path, sweep_id), workers=cores()) as pool:
+        for packed in pool.each(starts):
             yield _matrix(packed)
-
-
-def _in_order(pool: ProcessPoolExecutor, work: Callable[[int], bytes], starts: range, ahead: int) -> Iterator[bytes]:
-    """Give results in the order of their starts, with few of them waiting."""
-    left, under_way = iter(starts), list[Future[bytes]]()
-    while True:
-        under_way += [pool.submit(work, start) for start in islice(left, ahead - len(under_way))]
-        if not under_way:
-            return
-        yield under_way.pop(0).result()
 
 
 def _macs_of_file(path: Path, sweep_id: bytes, start: int) -> bytes:
