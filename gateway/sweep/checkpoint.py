@@ -12,6 +12,7 @@ of a commitment is its participant's; so the state is sealed under a key that on
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from typing import IO, TYPE_CHECKING, Final
@@ -23,13 +24,14 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
 from concordat.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
 KEY_DOMAIN: Final = "sweep-state"
 STATE_NAME: Final = "state"
 JOURNAL_NAME: Final = "journal"
 _NONCE_BYTES: Final = 12
+_IS_SWEEP: Final = re.compile(r"[0-9a-f]{32}")
 
 
 class _Strict(BaseModel):
@@ -143,3 +145,18 @@ class SweepFolder:
     def remove(self) -> None:
         """Delete all of it: the sweep is over."""
         shutil.rmtree(self._path, ignore_errors=True)
+
+
+def remove_ended(folder: Path, running: Collection[bytes]) -> list[str]:
+    """Delete what a killed gateway has left of sweeps that do not run any more; return their ids.
+
+    Args:
+        folder: Of all sweeps of one gateway; what is in it under other names than theirs stays.
+        running: Ids of the sweeps that go on.
+    """
+    kept = {sweep_id.hex() for sweep_id in running}
+    found = [path for path in folder.iterdir() if _IS_SWEEP.fullmatch(path.name)] if folder.is_dir() else []
+    ended = sorted(path for path in found if path.name not in kept)
+    for path in ended:
+        shutil.rmtree(path, ignore_errors=True)
+    return [path.name for path in ended]

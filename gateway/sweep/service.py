@@ -23,7 +23,7 @@ from concordat.wire.v1 import sweep_pb2 as wire
 from concordat.wire.v1.session_pb2 import OperationEvent
 from concordat.wire.v1.sweep_pb2_grpc import SweepServiceServicer
 from gateway.report import build_report, sign_report
-from gateway.sweep.checkpoint import KEY_DOMAIN, SweepFolder
+from gateway.sweep.checkpoint import KEY_DOMAIN, SweepFolder, remove_ended
 from gateway.sweep.effects import Abandoned, Conclude, LookUp, OpenEdges, Run, Send, SweepSettings
 from gateway.sweep.hub import Phase, SweepHub
 from gateway.sweep.journal import Journal
@@ -363,7 +363,10 @@ class SweepRunner:
         self._drive(RunningSweep(operation, sweep_id, self._context))
 
     def take_up(self, operations: Sequence[Operation]) -> None:
-        """Go on with those of these operations' sweeps that were under way when a gateway stopped."""
+        """Go on with those of these operations' sweeps that were under way when a gateway stopped, and no other."""
+        if self._context.folder is not None:
+            for ended in remove_ended(self._context.folder, [operation.sweep_id for operation in operations]):
+                _log.warning("sweep %s has ended; what was left of it on disk is deleted", ended)
         for operation in operations:
             if self._context.is_kept(operation.sweep_id):
                 sweep = RunningSweep(operation, operation.sweep_id, self._context)

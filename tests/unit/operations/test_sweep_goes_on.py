@@ -127,3 +127,16 @@ async def test_a_second_stream_of_a_participant_takes_the_place_of_the_first(
         done = await asyncio.gather(*others, last)
         dead.cancel()
     assert [(one.dropped, one.report_version) for one in done] == [("", 1)] * 3
+
+
+async def test_what_a_killed_gateway_left_of_a_sweep_that_has_ended_is_deleted_at_the_next_start(
+    homes: Homes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where it is killed between the report and the deletion: who shares what must not lie there for ever (I2)."""
+    folder, ended = tmp_path / "sweeps", "ab" * 16
+    for name in (ended, "notes"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "journal").write_bytes(b"rows")
+    async with running(homes, tmp_path, SMALL, folder=folder):
+        assert [one.name for one in folder.iterdir()] == ["notes"]
+    assert f"sweep {ended} has ended; what was left of it on disk is deleted" in caplog.messages
