@@ -202,6 +202,7 @@ def show_records(
     *,
     home: HomeFolder,
     refused: Annotated[bool, Parameter(negative=())] = False,
+    file: str | None = None,
     behind: int = 0,
     limit: int = RECORDS_SHOWN,
     as_json: AsJson = False,
@@ -212,6 +213,8 @@ def show_records(
     ----------
     refused
         Only those that could not be read, with line and reason.
+    file
+        Only those of files of this name, such as list.csv.
     behind
         Leave out so many at the beginning.
     limit
@@ -220,8 +223,10 @@ def show_records(
     if behind < 0 or limit < 1:
         raise InputError("--behind is 0 or more, --limit 1 or more")
     with opened_node(home, _CLOCK) as (_, store), store.read() as db:
-        found = records.record_views(db, refused_only=refused, behind=behind, limit=limit)
-        total = records.record_count(db, refused_only=refused)
+        if file is not None and not records.has_file(db, file):
+            raise InputError("--file: no file of this name was submitted here")
+        found = records.record_views(db, refused_only=refused, file_name=file, behind=behind, limit=limit)
+        total = records.record_count(db, refused_only=refused, file_name=file)
     if as_json:
         _print_json({"records": [asdict(one) for one in found], "total": total})
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -93,7 +94,8 @@ def show_report(console: Console, report: SubmitReport, readings: Sequence[Recor
     for line in report.refused[:_REFUSED_SHOWN]:
         _say(console, f"  line {line.line}: {line.reason} [{line.code}]")
     if counts.refused > _REFUSED_SHOWN:
-        _say(console, f"  and {counts.refused - _REFUSED_SHOWN:,} more; see: concordat node records --refused")
+        rest = f"  and {counts.refused - _REFUSED_SHOWN:,} more"
+        _say(console, f"{rest}; see: concordat node records --refused --file {shlex.quote(facts.name)}")
 
 
 def show_matches(

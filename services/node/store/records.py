@@ -166,10 +166,18 @@ def refused_lines(db: sqlite3.Connection, file_id: int, *, limit: int = -1) -> l
     return [RefusedLine(*row) for row in rows]
 
 
-def record_count(db: sqlite3.Connection, *, refused_only: bool = False) -> int:
-    """Count the node's own records."""
-    query = "SELECT count(*) FROM record WHERE ? = 0 OR status = 'refused'"
-    count: int = db.execute(query, (refused_only,)).fetchone()[0]
+def has_file(db: sqlite3.Connection, name: str) -> bool:
+    """Tell whether a file of this name was submitted."""
+    return db.execute("SELECT 1 FROM file WHERE name = ? LIMIT 1", (name,)).fetchone() is not None
+
+
+def record_count(db: sqlite3.Connection, *, refused_only: bool = False, file_name: str | None = None) -> int:
+    """Count the node's own records, or those of all files of one name."""
+    query = (
+        "SELECT count(*) FROM record r WHERE (:refused = 0 OR r.status = 'refused')"
+        " AND (:name IS NULL OR r.file_id IN (SELECT id FROM file WHERE name = :name))"
+    )
+    count: int = db.execute(query, {"refused": refused_only, "name": file_name}).fetchone()[0]
     return count
 
 
@@ -178,11 +186,13 @@ def record_views(
     *,
     refused_only: bool = False,
     file_id: int | None = None,
+    file_name: str | None = None,
     behind: int = 0,
     limit: int = -1,
 ) -> list[RecordView]:
     """Return the node's own records, or those of one file, newest file last; `limit` of them behind the first ones."""
-    where = "WHERE (:file IS NULL OR r.file_id = :file)" + (" AND r.status = 'refused'" if refused_only else "")
+    where = "WHERE (:file IS NULL OR r.file_id = :file) AND (:name IS NULL OR f.name = :name)"
+    where += " AND r.status = 'refused'" if refused_only else ""
     rows = db.execute(
         "SELECT f.name, r.line, r.typed, r.status, r.code, r.reason, r.kind, r.region, r.region_assumed, r.known,"  # noqa: S608 -- a constant
         " r.look_once, c.reference, f.operation,"
@@ -191,7 +201,7 @@ def record_views(
         " FROM record r JOIN file f ON f.id = r.file_id"
         f" JOIN case_profile c ON c.id = f.case_id {where} ORDER BY r.file_id, r.item"
         " LIMIT :limit OFFSET :behind",
-        {"file": file_id, "strong": STRONG, "limit": limit, "behind": behind},
+        {"file": file_id, "name": file_name, "strong": STRONG, "limit": limit, "behind": behind},
     )
     return [
         RecordView(

@@ -190,6 +190,10 @@ def test_records_status_cases_and_matches_are_shown(
     run(["node", "records", "--behind", "1", "--limit", "1", *where])
     page = said(capsys)
     assert ([one["line"] for one in page["records"]], page["total"]) == ([3], 3)
+    run(["node", "records", "--file", "list.csv", "--refused", *where])
+    assert said(capsys)["total"] == 1
+    assert run(["node", "records", "--file", "lst.csv", *where]) == 2
+    assert "no file of this name" in said(capsys)["error"]["message"]
     run(["node", "records", "--limit", "1", *where[:2]])
     assert "2 more; --behind 1 shows the next ones" in capsys.readouterr().err
     run(["node", "status", *where])
