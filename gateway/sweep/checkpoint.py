@@ -94,13 +94,14 @@ class SweepFolder:
             random_bytes: Source of nonces.
 
         Raises:
-            ConfigError: It cannot be made.
+            ConfigError: It cannot be made, or not be written.
         """
         self._path = path
         self._cipher = AESGCM(key)
         self._random_bytes = random_bytes
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.journal().close()
         except OSError as error:
             raise ConfigError(f"{path}: a running sweep cannot be kept here: {error.strerror}") from error
 

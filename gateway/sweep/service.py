@@ -101,6 +101,14 @@ class SweepContext:
             _log.warning("a sweep will not survive a restart: %s", error.message)
             return None
 
+    def tidy(self, running: Collection[bytes]) -> None:
+        """Delete what a killed gateway has left of sweeps that do not run any more."""
+        try:
+            for ended in [] if self.folder is None else remove_ended(self.folder, running):
+                _log.warning("sweep %s has ended; what was left of it on disk is deleted", ended)
+        except OSError as error:
+            _log.warning("the folder of sweeps cannot be read: %s", error.strerror)
+
     def is_kept(self, sweep_id: bytes) -> bool:
         """Tell whether a sweep was under way when a gateway stopped."""
         return self.folder is not None and (self.folder / sweep_id.hex()).is_dir()
@@ -364,9 +372,7 @@ class SweepRunner:
 
     def take_up(self, operations: Sequence[Operation]) -> None:
         """Go on with those of these operations' sweeps that were under way when a gateway stopped, and no other."""
-        if self._context.folder is not None:
-            for ended in remove_ended(self._context.folder, [operation.sweep_id for operation in operations]):
-                _log.warning("sweep %s has ended; what was left of it on disk is deleted", ended)
+        self._context.tidy([operation.sweep_id for operation in operations])
         for operation in operations:
             if self._context.is_kept(operation.sweep_id):
                 sweep = RunningSweep(operation, operation.sweep_id, self._context)

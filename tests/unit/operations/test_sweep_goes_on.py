@@ -140,3 +140,21 @@ async def test_what_a_killed_gateway_left_of_a_sweep_that_has_ended_is_deleted_a
     async with running(homes, tmp_path, SMALL, folder=folder):
         assert [one.name for one in folder.iterdir()] == ["notes"]
     assert f"sweep {ended} has ended; what was left of it on disk is deleted" in caplog.messages
+
+
+async def test_a_folder_that_cannot_be_used_stops_no_gateway_and_no_sweep(
+    homes: Homes, stores: dict[str, Store], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as one in whose place there is a file."""
+    folder = tmp_path / "sweeps"
+    async with running(homes, tmp_path, SMALL, folder=folder) as hub, dialled(hub, homes, *PARTICIPANTS) as channels:
+        await agree(homes, channels)
+        folder.write_text("a file")
+        sweep_id = await operations.start_sweep(channels[0], "action-day")
+        joining = [
+            join_sweep(homes[name], one, stores[name], "action-day", sweep_id, today=TODAY)
+            for name, one in zip(PARTICIPANTS, channels, strict=True)
+        ]
+        done = await asyncio.gather(*joining)
+    assert [one.report_version for one in done] == [1] * 3
+    assert any(line.startswith("a sweep will not survive a restart: ") for line in caplog.messages)

@@ -171,6 +171,12 @@ def test_a_state_that_another_wrote_is_refused(tmp_path: Path) -> None:
         SweepFolder(tmp_path / "one", KEY).load()
 
 
+def test_a_folder_whose_journal_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    with pytest.raises(ConfigError, match="cannot be kept here"):
+        SweepFolder(tmp_path, KEY)
+
+
 def test_a_journal_that_is_shorter_than_its_state_is_refused(tmp_path: Path) -> None:
     world = started(tmp_path / "one")
     world.carry()
