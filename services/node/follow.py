@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 POLL_S: Final = 0.1
 _REST: Final = 20
+# Whoever waits wants to see it move, and to be let go soon after the end.
+LONGEST_PAUSE_S: Final = 10.0
 _WAITS: Final = frozenset({"session", "tokenise"})
 # Longer than this without any step means that the node waits for others; it goes on by itself.
 PATIENCE_S: Final = 30.0
@@ -97,7 +99,7 @@ def follow(
                 began = time.monotonic()
                 now = progress_of(store, file_id, epoch)
                 # Counting a long file takes a while itself; the node needs the processor more.
-                pause_s = max(POLL_S, _REST * (time.monotonic() - began))
+                pause_s = min(LONGEST_PAUSE_S, max(POLL_S, _REST * (time.monotonic() - began)))
                 moved = moved if now == found and not why else time.monotonic()
                 found, said = now, why
         except KeyboardInterrupt:
