@@ -25,9 +25,9 @@ from concordat.vocabulary import Aim, Offence, Purpose, SubjectCategory
 from demo.generate import SYLLABLES
 from demo.things import PROFILE, Account, Advert, App, Email, Phone, Platform
 from services.node.case import CaseProfile
-from services.node.reader_pool import cores
 from services.node.store.store import FILE_NAME, Store
 from services.node.submit import Submitter
+from services.node.worker_pool import cores
 
 if TYPE_CHECKING:
     from bench.rows import Context

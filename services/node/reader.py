@@ -1,6 +1,6 @@
 """From a row of a file to what is stored of it: read by the canonical rules, handled as line and case say (3.3).
 
-A reader holds no key and no store, so that worker processes may be given one (services.node.reader_pool).
+A reader holds no key and no store, so that worker processes may be given one (services.node.worker_pool).
 """
 
 from __future__ import annotations

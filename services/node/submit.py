@@ -24,10 +24,10 @@ from services.node.handling import Desk
 from services.node.held import exercise_of, require_running
 from services.node.importers import FileFacts, ImportedFile, Refusal, Row, open_file
 from services.node.reader import RecordReader, RowChunk
-from services.node.reader_pool import WorkerPool, cores
 from services.node.store import cases, records
 from services.node.store.adding import add_records
 from services.node.store.values import Asking
+from services.node.worker_pool import WorkerPool, cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence

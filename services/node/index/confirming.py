@@ -12,7 +12,7 @@ import numpy as np
 
 from concordat.protocol.macs import CONFIRM_BYTES, confirm_macs
 from services.node.index.run import Run
-from services.node.reader_pool import WorkerPool, cores
+from services.node.worker_pool import WorkerPool, cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,11 +20,11 @@ from concordat.errors import UnavailableError
 from services.node import submit as submitting
 from services.node.case import load_case, template
 from services.node.reader import RecordReader, RowChunk
-from services.node.reader_pool import WorkerPool
 from services.node.record import Row
 from services.node.store.store import Store
 from services.node.submit import POOL_CHUNK_ROWS, POOL_FROM_BYTES, SubmitProgress, Submitter
 from services.node.submit_view import SubmitBar
+from services.node.worker_pool import WorkerPool
 from tests.unit.custodian.running import CASE, home_of
 
 if TYPE_CHECKING:
