@@ -366,7 +366,7 @@ def _finish(submitter: Submitter, report: SubmitReport, *, no_wait: bool, as_jso
     holders = {party.id for party in home.manifest.nodes} - {str(home.identity)}
     with store.read() as db:
         pending = with_unasked(overview.file_pending(db, report.file_id), progress, holders)
-    found = [one for one in store.matches() if one.file_id == report.file_id]
+    found = store.file_matches(report.file_id)
     # As the manual says: 2 is wrong input, and a file of which nothing could be read is that.
     code = 0 if report.counts.accepted or not report.counts.refused else 2
     if as_json:

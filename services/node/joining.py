@@ -14,7 +14,7 @@ from services.node.index.keeper import FOLDER
 from services.node.index.operation_run import PROVED, build_operation_run, records_of
 from services.node.operations import fetch_operation
 from services.node.policy import About, Policy, may_tell
-from services.node.store.sweep_set import SetQuery, read_sweep_set, still_in_set
+from services.node.store.sweep_set import SetQuery, read_sweep_set, require_tokens, still_in_set
 from services.node.sweep import Preparation, SweepParty, run_sweep
 from services.node.sweep_rows import SweepColumns
 
@@ -149,6 +149,8 @@ def _read_rows(
     home: Home, store: Store, held: HeldOperation, query: SetQuery, sweep_id: bytes, steps: Steps
 ) -> SweepColumns:
     with store.read() as db:
+        # First: while values wait for tokens this is tried again and again, and a large set takes long to read.
+        require_tokens(db, query)
         if records_of(db, query) < ROWS_OF_FILES:
             return SweepColumns.of(read_sweep_set(db, query), held.key, sweep_id)
     return build_operation_run(store, query, held.key, sweep_id, home.path / FOLDER, steps)
@@ -167,7 +169,7 @@ class Steps:
 
         Args:
             say: Hears it as text, every two seconds at most, and an empty text at the end.
-            progress: Hears each time how many rows of how many are ready.
+            progress: Hears each time how many rows of how many are ready; the gateway is told (I11).
             monotonic: The time.
         """
         self._say, self._progress, self._monotonic = say, progress, monotonic
@@ -176,7 +178,8 @@ class Steps:
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         """Hear how many rows of how many are done."""
-        self._progress(done if phase == PROVED else 0, total)
+        # Before it is made only the node knows of how many: records that are told to nobody are among those it reads.
+        self._progress(*(done, total) if phase == PROVED else (0, 0))
         if self._monotonic() >= self._next_at and not self._ended:
             self._next_at, self._said = self._monotonic() + SAY_EVERY_S, True
             self._say(f"{done:,} of {total:,} records are {phase}; the sweep begins when all parties are ready")

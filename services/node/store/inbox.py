@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from concordat.errors import ProtocolError
 from services.node.store import meta
@@ -10,6 +10,7 @@ from services.node.store.rows import MatchRow, ToldRow
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable
 
 _TOLD_COLUMNS: Final = (
     "edge_id, own_reference, other, other_reference, handle, grade, told_at_ms, asked, check_id, sweep_id,"
@@ -18,15 +19,27 @@ _TOLD_COLUMNS: Final = (
 _STATES: Final = frozenset({"shown", "refused", "voided", "withdrawn"})
 
 # One row per told edge and own record; a value that is linked to several cases shows with each of them.
-_MATCHES: Final = """
-    SELECT o.handle, o.other, o.grade, o.told_at_ms, o.asked, o.look_once, v.namespace, r.typed, r.kind, f.name, r.line,
-           c.reference, f.operation, o.edge_id, o.own_reference, f.id, v.domain
+_MATCH_COLUMNS: Final = (
+    "o.handle, o.other, o.grade, o.told_at_ms, o.asked, o.look_once, v.namespace, r.typed, r.kind, f.name, r.line,"
+    " c.reference, f.operation, o.edge_id, o.own_reference, f.id, v.domain"
+)
+_MATCH_ORDER: Final = "ORDER BY o.told_at_ms, o.edge_id, r.id"
+_MATCHES: Final = f"""
+    SELECT {_MATCH_COLUMNS}
     FROM told o JOIN value v ON v.reference = o.own_reference
     JOIN record_value rv ON rv.value_id = v.id JOIN record r ON r.id = rv.record_id
     JOIN file f ON f.id = r.file_id JOIN case_profile c ON c.id = f.case_id
-    WHERE o.state = 'shown'
-    ORDER BY o.told_at_ms, o.edge_id, r.id
-"""
+    WHERE o.state = 'shown' {_MATCH_ORDER}
+"""  # noqa: S608 -- constants
+# In this order, which CROSS JOIN says to SQLite: the work is that of the file, however much the store was told of.
+_MATCHES_OF_FILE: Final = f"""
+    SELECT {_MATCH_COLUMNS}
+    FROM file f CROSS JOIN record r ON r.file_id = f.id
+    CROSS JOIN record_value rv ON rv.record_id = r.id CROSS JOIN value v ON v.id = rv.value_id
+    CROSS JOIN told o ON o.own_reference = v.reference AND o.state = 'shown'
+    CROSS JOIN case_profile c ON c.id = f.case_id
+    WHERE f.id = ? {_MATCH_ORDER}
+"""  # noqa: S608 -- constants
 
 
 def receive_notice(
@@ -111,6 +124,15 @@ def set_told_state(db: sqlite3.Connection, edge_id: bytes, state: str) -> None:
 
 def matches(db: sqlite3.Connection) -> list[MatchRow]:
     """Return the edges that are shown, each beside the node's own records."""
+    return _matches(db.execute(_MATCHES))
+
+
+def file_matches(db: sqlite3.Connection, file_id: int) -> list[MatchRow]:
+    """Return the shown edges of one file's records, each beside its record; looks at nothing but the file."""
+    return _matches(db.execute(_MATCHES_OF_FILE, (file_id,)))
+
+
+def _matches(rows: Iterable[tuple[Any, ...]]) -> list[MatchRow]:
     return [
         MatchRow(
             handle=row[0],
@@ -131,7 +153,7 @@ def matches(db: sqlite3.Connection) -> list[MatchRow]:
             file_id=row[15],
             exercise=bool(row[16]),
         )
-        for row in db.execute(_MATCHES)
+        for row in rows
     ]
 
 

@@ -429,6 +429,11 @@ class Store:
         with self.read() as db:
             return inbox.matches(db)
 
+    def file_matches(self, file_id: int) -> list[MatchRow]:
+        """Return the shown edges of one file's records, each beside its record."""
+        with self.read() as db:
+            return inbox.file_matches(db, file_id)
+
     # -- what the node says of itself
 
     def set_condition(self, name: str, text: str, at: float) -> None:

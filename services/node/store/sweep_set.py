@@ -40,6 +40,18 @@ _ROWS: Final = f"""
 JOIN visible_policy s ON s.policy_id = coalesce(r.policy_id, 0)
 LEFT JOIN token t ON t.value_id = v.id AND t.epoch = :epoch
 {_LIVE}"""
+# From what waits to the records, which CROSS JOIN says to SQLite: mostly nothing waits, however large the set is.
+_WAITING: Final = f"""
+SELECT v.namespace, v.rules_version
+FROM to_tokenise w
+CROSS JOIN value v ON v.id = w.value_id
+CROSS JOIN record_value rv ON rv.value_id = v.id
+CROSS JOIN record r ON r.id = rv.record_id
+CROSS JOIN file f ON f.id = r.file_id
+CROSS JOIN case_profile c ON c.id = f.case_id
+CROSS JOIN visible_policy s ON s.policy_id = coalesce(r.policy_id, 0)
+{_LIVE} AND w.epoch = :epoch
+"""  # noqa: S608 -- constants
 _COLUMNS: Final = "v.namespace, v.rules_version, v.reference, t.label, t.secret"
 _VALUES: Final = f"SELECT {_COLUMNS}, max(r.trafficking), max(r.abuse) {_ROWS}"
 _EACH: Final = f"SELECT {_COLUMNS}, r.trafficking, r.abuse {_ROWS}"
@@ -91,6 +103,21 @@ def read_sweep_set(db: sqlite3.Connection, query: SetQuery) -> SweepSet:
         UnavailableError: Values of the set have no token of the epoch yet; a set without them would be counted wrong.
     """
     return _packed(_visible_rows(db, query))
+
+
+def require_tokens(db: sqlite3.Connection, query: SetQuery) -> None:
+    """Find out, before a large set is read, that it cannot be made yet.
+
+    Args:
+        db: A connection inside a transaction.
+        query: Which records make it.
+
+    Raises:
+        UnavailableError: A value of the set waits for its token of the epoch.
+    """
+    waiting = db.execute(f"{_known(visible_policies(db, query))}{_WAITING}", _names(query))
+    if any(query.rules_versions.get(namespace) == version for namespace, version in waiting):
+        raise UnavailableError("values of the operation wait for their tokens")
 
 
 def visible_policies(db: sqlite3.Connection, query: SetQuery) -> list[int]:

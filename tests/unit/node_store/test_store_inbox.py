@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -58,6 +59,53 @@ def test_a_match_shows_with_every_own_record_of_the_value(desk: Desk) -> None:
         ("a@mail.example", "1.csv", 1, OTHER, "M-1"),
         ("a@mail.example", "2.csv", 1, OTHER, "M-1"),
     ]
+
+
+def test_the_matches_of_a_file_are_those_of_its_records(desk: Desk) -> None:
+    first = desk.put("a@mail.example", "b@mail.example")
+    again, other = desk.put("a@mail.example"), desk.put("c@mail.example")
+    for edge, value in enumerate(("a@mail.example", "b@mail.example", "c@mail.example"), 1):
+        desk.store.receive_notice(edge, b"content", told=told(desk.reference(value), edge=edge), at=5.0)
+    desk.store.set_told_state(bytes([2]) * 16, "refused")
+    assert [(one.handle, one.line) for one in desk.store.file_matches(first)] == [("M-1", 1)]
+    for file in (first, again, other):
+        assert desk.store.file_matches(file) == [one for one in desk.store.matches() if one.file_id == file]
+
+
+def test_to_show_a_files_matches_the_others_are_not_looked_at(desk: Desk) -> None:
+    """Beside a store that was told of ten times as much, it is the same work."""
+    file = desk.put("a@mail.example")
+    many = [f"{number}@mail.example" for number in range(220)]
+    desk.put(*many)
+    cursor = 0
+
+    def steps_after(values: list[str]) -> int:
+        nonlocal cursor
+        for value in values:
+            cursor += 1
+            row = replace(told(desk.reference(value)), edge_id=cursor.to_bytes(16, "big"))
+            desk.store.receive_notice(cursor, b"content", told=row, at=5.0)
+        return steps_of(desk, file)
+
+    few = steps_after(["a@mail.example", *many[:20]])
+    assert few > 0
+    assert steps_after(many[20:]) <= few + 1
+
+
+def steps_of(desk: Desk, file: int) -> int:
+    """Return how many steps SQLite's machine takes for a file's matches."""
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    with desk.store.read() as db:
+        db.set_progress_handler(step, 1)
+    assert len(desk.store.file_matches(file)) == 1
+    with desk.store.read() as db:
+        db.set_progress_handler(None, 0)
+    return steps
 
 
 def test_two_values_answered_with_one_reference_hide_each_other_not(desk: Desk) -> None:

@@ -15,14 +15,14 @@ from concordat.tokens import MaskKey
 from concordat.vocabulary import Visibility
 from services.node.policy import SILENT, Policy
 from services.node.store.store import Store
-from services.node.store.sweep_set import SetQuery, SweepSet, read_sweep_set, still_in_set
+from services.node.store.sweep_set import SetQuery, SweepSet, read_sweep_set, require_tokens, still_in_set
 from services.node.store.values import WEAK
 from services.node.sweep_rows import SweepColumns
 from tests.unit.operations.charters import KEY
 from tests.unit.operations.held import EPOCH, Held, refuse, submit, tokenise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 RULES = {"e164": 1, "platform": 1, "url": 1}
@@ -83,6 +83,64 @@ def test_a_set_whose_values_wait_for_tokens_is_not_given(node: Store) -> None:
     submit(node, "op", [Held("e164", "+447700900001"), Held("e164", "+447700900002")])
     with pytest.raises(UnavailableError, match="2 values"):
         read(node)
+
+
+def cannot_be_read(store: Store) -> None:
+    with pytest.raises(UnavailableError):
+        read(store)
+
+
+def waits(store: Store, operation: str = "op", **changes: Any) -> bool:
+    with store.read() as db:
+        try:
+            require_tokens(db, query(operation, **changes))
+        except UnavailableError:
+            return True
+    return False
+
+
+def test_that_a_token_is_missing_is_known_before_anything_is_read(node: Store) -> None:
+    submit(node, "op", [Held("e164", "+447700900001")])
+    assert waits(node)
+    tokenise(node)
+    assert not waits(node)
+    # None of these is in the set, with a token or without.
+    submit(node, "other", [Held("e164", "+447700900002")])
+    submit(node, "op", [Held("e164", "+447700900003")], look_once=True)
+    submit(node, "op", [Held("e164", "+447700900004", rules_version=2), Held("iban", "XX00")])
+    submit(node, "op", [Held("e164", "+447700900005")], domain="op")
+    assert waits(node, "other")
+    assert not waits(node)
+    assert read(node).classes == bytes([class_byte("e164", 0, 0)])
+    submit(node, "op", [Held("url", "https://c.example")])
+    assert waits(node)
+    assert not waits(node, tells_all=lambda _policy: False)
+    assert not waits(node, epoch=EPOCH + 1)
+
+
+def test_to_find_that_out_the_set_is_not_read(node: Store) -> None:
+    submit(node, "op", [Held("e164", f"+4477009{number:05}") for number in range(2_000)])
+    tokenise(node)
+    submit(node, "op", [Held("e164", "+447700800000")])
+    assert 20 * steps_of(node, waits) < steps_of(node, cannot_be_read)
+
+
+def steps_of(store: Store, work: Callable[[Store], object]) -> int:
+    """Return how many hundred steps SQLite's machine takes."""
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    with store.read() as db:
+        db.set_progress_handler(step, 100)
+    try:
+        work(store)
+    finally:
+        with store.read() as db:
+            db.set_progress_handler(None, 0)
+    return steps
 
 
 def test_an_operation_without_records_has_an_empty_set(node: Store) -> None:
