@@ -7,34 +7,60 @@ is deleted meanwhile is listed after the last deletion that it has heeded; both 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from concordat.errors import ConfigError
-from services.node.index.live import gone_entries
-from services.node.index.rows import Rows, among, order_of
+from services.node.index.live import Moment, changed_values
+from services.node.index.records import (
+    COLUMNS,
+    RECORD,
+    WORDS,
+    are_whole,
+    as_words,
+    from_words,
+    ordered,
+    read_records,
+    records_of,
+    values_of,
+)
+from services.node.index.rows import among
 from services.node.index.run import Column, RunFacts, RunWriter
 from services.node.index.spill import Spill
-from services.node.store import meta
+from services.node.store import meta, publishing
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from services.node.index.live import State
+    import numpy.typing as npt
+
+    from services.node.index.records import Records
     from services.node.index.rows import Words
     from services.node.index.run import Run
     from services.node.store.database import Database
 
 KIND: Final = "live"
-LAYOUT: Final = (Column("high", "<u8"), Column("low", "<u8"), Column("entry", "<u8"))
-_TYPES: Final = {"incarnation": str, "sequence": int, "numbered": int, "stamp": str, "gone": int, "gone_stamp": str}
+UNREAD: Final = ("record",)
+"""Not read at a start: each row of it has a check of its own."""
+# A scan needs no secret, and a third of what is there: what it reads is a second time beside the records.
+LAYOUT: Final = (Column("high", "<u8"), Column("low", "<u8"), Column("entry", "<u8"), Column("record", "<u8", WORDS))
+_FORMAT: Final = 2
+_TYPES: Final = {
+    "format": int,
+    "incarnation": str,
+    "sequence": int,
+    "numbered": int,
+    "stamp": str,
+    "change": int,
+    "change_stamp": str,
+}
 _READ_ROWS: Final = 50_000
 _MERGE_ROWS: Final = 1 << 16
 _RELEASE_BLOCKS: Final = 16
-_SPILLED: Final = np.dtype([(column.name, column.type) for column in LAYOUT])
+_VALUE: Final = "CROSS JOIN value v ON v.id = t.value_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +72,29 @@ class Cover:
         sequence: All tokens up to it are in the run.
         numbered: The last number that was given up to there, 0 for none, with its stamp.
         stamp: Of that number.
-        gone: The last deletion that the run has heeded, 0 for none, with its stamp.
-        gone_stamp: Of that deletion.
+        change: The last change that the run has heeded, 0 for none, with its stamp.
+        change_stamp: Of that change.
     """
 
     incarnation: str
     sequence: int
     numbered: int
     stamp: str
-    gone: int
-    gone_stamp: str
+    change: int
+    change_stamp: str
+
+    @property
+    def moment(self) -> Moment:
+        """Return the moment of the store."""
+        return Moment(self.sequence, self.change)
 
     @classmethod
-    def of_store(cls, db: sqlite3.Connection, sequence: int | None = None) -> Cover:
-        """Return what a run covers that is made now, or one that reaches an earlier sequence."""
-        sequence = meta.get_int(db, meta.SEQUENCE) if sequence is None else sequence
+    def of_store(cls, db: sqlite3.Connection) -> Cover:
+        """Return what a run covers that is made now."""
+        sequence = meta.get_int(db, meta.SEQUENCE)
         numbered = _last(db, "SELECT sequence, hex(stamp) FROM numbered WHERE sequence <= ? ORDER BY 1 DESC", sequence)
-        gone = _last(db, "SELECT id, hex(stamp) FROM index_gone WHERE id >= ? ORDER BY 1 DESC", 0)
-        return cls(meta.get_bytes(db, meta.INCARNATION).hex(), sequence, *numbered, *gone)
+        change = _last(db, "SELECT id, hex(stamp) FROM index_changed WHERE id >= ? ORDER BY 1 DESC", 0)
+        return cls(meta.get_bytes(db, meta.INCARNATION).hex(), sequence, *numbered, *change)
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, int | str]) -> Cover:
@@ -72,9 +103,9 @@ class Cover:
         Raises:
             ConfigError: It is of another version of the program.
         """
-        if {name: type(value) for name, value in facts.items()} != _TYPES:
+        if {name: type(value) for name, value in facts.items()} != _TYPES or facts["format"] != _FORMAT:
             raise ConfigError("it was made by another version of this program")
-        return cls(**facts)  # type: ignore[arg-type]  # compared above
+        return cls(**{name: facts[name] for name in cls.__slots__})  # type: ignore[arg-type]  # compared above
 
     def require(self, db: sqlite3.Connection) -> None:
         """Check that the store has gone on from the moment that this is of.
@@ -84,21 +115,21 @@ class Cover:
         """
         incarnation = meta.get_bytes(db, meta.INCARNATION).hex()
         numbered = _last(db, "SELECT sequence, hex(stamp) FROM numbered WHERE sequence = ?", self.numbered)
-        gone = _last(db, "SELECT id, hex(stamp) FROM index_gone WHERE id = ?", self.gone)
-        found = Cover(incarnation, self.sequence, *numbered, *gone)
-        # A run that heeded no deletion needs the list from its first on; another needs it from the one that it names.
-        listed_from = db.execute("SELECT coalesce(min(id), 1) FROM index_gone").fetchone()[0]
-        if found != self or self.sequence > meta.get_int(db, meta.SEQUENCE) or listed_from > max(self.gone, 1):
+        change = _last(db, "SELECT id, hex(stamp) FROM index_changed WHERE id = ?", self.change)
+        found = Cover(incarnation, self.sequence, *numbered, *change)
+        # A run that heeded no change needs the list from its first on; another needs it from the one that it names.
+        listed_from = db.execute("SELECT coalesce(min(id), 1) FROM index_changed").fetchone()[0]
+        if found != self or self.sequence > meta.get_int(db, meta.SEQUENCE) or listed_from > max(self.change, 1):
             raise ConfigError("it is of another store, or of a later state of this one")
 
     def facts(self) -> dict[str, int | str]:
         """Return this for a run's header."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {"format": _FORMAT} | {name: getattr(self, name) for name in self.__slots__}
 
     def forget_older(self, db: sqlite3.Connection) -> None:
         """Delete from the store what only a run before this one needs; call it when this one stands."""
         db.execute("DELETE FROM numbered WHERE sequence < ?", (self.numbered,))
-        db.execute("DELETE FROM index_gone WHERE id < ?", (self.gone,))
+        db.execute("DELETE FROM index_changed WHERE id < ?", (self.change,))
 
 
 def _last(db: sqlite3.Connection, query: str, name: int) -> tuple[int, str]:
@@ -123,29 +154,30 @@ def build(database: Database, path: Path, progress: Callable[[int, int], None], 
         cover = Cover.of_store(db)
         total: int = db.execute("SELECT count(*) FROM token WHERE sequence <= ?", (cover.sequence,)).fetchone()[0]
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    with Spill(path.parent, _SPILLED, total) as spill:
+    with Spill(path.parent, RECORD, total) as spill:
         read = 0
-        for rows in _numbered(database, cover.sequence):
-            packed = np.empty(len(rows), _SPILLED)
-            packed["high"], packed["low"], packed["entry"] = rows
-            spill.add(packed)
-            read += len(rows)
+        for records in _numbered(database, cover.sequence):
+            spill.add(records)
+            read += len(records)
             progress(read, total)
         step("spilled")
         # Rows that were deleted since they were counted leave room that takes no disk.
         with RunWriter.begin(path, RunFacts(KIND, cover.facts()), LAYOUT, capacity=max(read, total)) as writer:
             for share in spill.shares():
-                ordered = share[order_of(share["high"], share["low"])]
-                writer.append({column.name: ordered[column.name] for column in LAYOUT})
+                writer.append(_columns(ordered(share)))
             writer.commit(step)
     return cover
 
 
-def _numbered(database: Database, sequence: int) -> Iterator[Rows]:
+def _columns(records: Records) -> dict[str, npt.NDArray[Any]]:
+    return {"high": records["high"], "low": records["low"], "entry": records["entry"], "record": as_words(records)}
+
+
+def _numbered(database: Database, sequence: int) -> Iterator[Records]:
     """Give all rows up to a sequence in the order of the primary key, each block in a transaction of its own."""
     query = (
-        "SELECT epoch, value_id, token, sequence FROM token WHERE (epoch, value_id) > (?, ?)"
-        " ORDER BY epoch, value_id LIMIT ?"
+        f"SELECT {COLUMNS}, t.sequence FROM token t {_VALUE} WHERE (t.epoch, t.value_id) > (?, ?)"  # noqa: S608 -- constants
+        " ORDER BY t.epoch, t.value_id LIMIT ?"
     )
     at = (-1, -1)
     while True:
@@ -154,59 +186,62 @@ def _numbered(database: Database, sequence: int) -> Iterator[Rows]:
         if not found:
             return
         at = found[-1][:2]
-        yield Rows.of([row[:3] for row in found if row[3] is not None and row[3] <= sequence])
+        yield records_of([row[:-1] for row in found if row[-1] is not None and row[-1] <= sequence])
 
 
-def compact(database: Database, state: State, path: Path, step: Callable[[str], None]) -> Cover:
-    """Make a run from a state of the index, without what was deleted.
+def compact(database: Database, run: Run, path: Path, step: Callable[[str], None]) -> Cover:
+    """Make a run from the one before it, with what was numbered since and without what changed.
 
     Args:
         database: A connection of its own.
-        state: Run and parts.
-        path: Where the run will stand; it may be that of the state's run, whose columns stay valid.
+        run: The one before.
+        path: Where the run will stand; it may be that of the one before, whose columns stay valid.
         step: Called between the steps of writing.
 
     Raises:
         UnavailableError: The disk is full, or the store cannot be read.
+        ConfigError: The run before is damaged, or the store has more values than the index has room for.
     """
+    covered = int(run.facts["sequence"])
     with database.read() as db:
-        cover = Cover.of_store(db, state.known)
-        gone = gone_entries(db, cover.gone)
-        parts = _again(db, cover.gone, state.known)
-    for part in state.parts:
-        parts = parts.joined(part.taken(~among(part.entry, gone)))
-    delta = parts.ordered()
-    facts, capacity = RunFacts(KIND, cover.facts()), state.run.rows + len(delta)
+        cover = Cover.of_store(db)
+        changed = changed_values(db)
+        delta = ordered(np.concatenate((_again(db, covered), _after(db, covered))))
+    facts, capacity = RunFacts(KIND, cover.facts()), run.rows + len(delta)
     with RunWriter.begin(path, facts, LAYOUT, capacity=capacity) as writer:
-        for rows in _merged(state.run, gone, delta):
-            writer.append(rows._asdict())
+        for records in _merged(run, changed, delta):
+            writer.append(_columns(records))
         writer.commit(step)
     return cover
 
 
-def _again(db: sqlite3.Connection, through: int, known: int) -> Rows:
-    """Return the rows of deleted entries that have got another token since."""
-    query = (
-        "SELECT t.epoch, t.value_id, t.token FROM (SELECT DISTINCT epoch, value_id FROM index_gone WHERE id <= ?) g"
-        " CROSS JOIN token t ON t.epoch = g.epoch AND t.value_id = g.value_id WHERE t.sequence <= ?"
-    )
-    return Rows.of(db.execute(query, (through, known)))
+def _again(db: sqlite3.Connection, covered: int) -> Records:
+    """Return the records of changed values as they are now."""
+    changed = f"{publishing.CHANGED} CROSS JOIN token t INDEXED BY token_by_value ON t.value_id = c.value_id"
+    return read_records(db, f"SELECT {COLUMNS} FROM {changed} {_VALUE} WHERE t.sequence <= ?", covered)  # noqa: S608 -- constants
 
 
-def _merged(run: Run, gone: Words, delta: Rows) -> Iterator[Rows]:
-    """Give the run's rows that are not gone, and the delta's, ascending by token and in blocks."""
+def _after(db: sqlite3.Connection, covered: int) -> Records:
+    query = f"SELECT {COLUMNS} FROM token t INDEXED BY token_by_sequence {_VALUE} WHERE t.sequence > ?"  # noqa: S608 -- constants
+    return read_records(db, query, covered)
+
+
+def _merged(run: Run, changed: Words, delta: Records) -> Iterator[Records]:
+    """Give the run's records but those of changed values, and the delta's, ascending by token and in blocks."""
     start = taken = number = 0
     high = run.column("high")
     while start < run.rows:
         # Rows with one first word stay in one block, or their order would be broken.
         last = min(start + _MERGE_ROWS, run.rows) - 1
         end = int(np.searchsorted(high, high[last], side="right"))
-        upto = int(np.searchsorted(delta.high, high[last], side="right"))
-        rows = Rows.of_run(run, start, end)
-        rows = rows.taken(~among(rows.entry, gone)) if len(gone) else rows
-        yield rows.joined(delta.taken(slice(taken, upto))).ordered() if upto > taken else rows
+        upto = int(np.searchsorted(delta["high"], high[last], side="right"))
+        records = from_words(run.read("record", start, end))
+        if not are_whole(records):
+            raise ConfigError(f"{run.path}: is damaged")
+        records = records[~among(values_of(records), changed)] if len(changed) else records
+        yield ordered(np.concatenate((records, delta[taken:upto]))) if upto > taken else records
         start, taken, number = end, upto, number + 1
         if number % _RELEASE_BLOCKS == 0:
             run.release()
     if taken < len(delta):
-        yield delta.taken(slice(taken, None))
+        yield delta[taken:]

@@ -13,7 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from concordat.errors import ConfigError
-from services.node.index.building import KIND, Cover, build, compact
+from services.node.index.building import KIND, UNREAD, Cover, build, compact
 from services.node.index.run import Run, remove_leftovers
 from services.node.store.database import Database
 from services.node.store.store import FILE_NAME
@@ -94,7 +94,7 @@ class Keeper:
         if not self._path.exists():
             return False
         try:
-            run = Run.open(self._path, KIND)
+            run = Run.open(self._path, KIND, unread=UNREAD)
             cover = Cover.of_facts(run.facts)
             with self._database.read() as db:
                 cover.require(db)
@@ -123,21 +123,28 @@ class Keeper:
                 self._forget_unneeded()
                 return False
             cover = build(self._database, self._path, progress, self._step)
-        elif state.delta_rows > max(self._delta_rows, state.run.rows // DELTA_SHARE) or self._holds_withdrawn():
-            cover = compact(self._database, state, self._path, self._step)
+        elif state.beside_rows > max(self._delta_rows, state.run.rows // DELTA_SHARE) or self._holds_withdrawn():
+            cover = self._compacted(state.run)
         else:
             return False
-        self._use(Run.open(self._path, KIND), cover)
+        self._use(Run.open(self._path, KIND, unread=UNREAD), cover)
         self._step("used")
         with self._database.write() as db:
             cover.forget_older(db)
         return True
 
+    def _compacted(self, run: Run) -> Cover:
+        try:
+            return compact(self._database, run, self._path, self._step)
+        except ConfigError:
+            # The next time it is made from the whole store.
+            self._index.drop()
+            raise
+
     def _use(self, run: Run, cover: Cover) -> None:
-        self._index.use(run, cover.sequence)
-        self._cover, self._gone_since = cover, None
         with self._database.read() as db:
-            self._index.follow(db, settled=True)
+            self._index.use(db, run, cover.moment)
+        self._cover, self._gone_since = cover, None
 
     def _has_enough(self) -> bool:
         query = "SELECT count(*) FROM (SELECT 1 FROM token WHERE sequence > 0 LIMIT ?)"
@@ -149,8 +156,8 @@ class Keeper:
         """Tell whether the run has held rows for long enough that are gone from the store."""
         assert self._cover is not None
         with self._database.read() as db:
-            query = "SELECT EXISTS (SELECT 1 FROM index_gone WHERE id > ?)"
-            found = bool(db.execute(query, (self._cover.gone,)).fetchone()[0])
+            query = "SELECT EXISTS (SELECT 1 FROM index_changed WHERE id > ? AND gone = 1)"
+            found = bool(db.execute(query, (self._cover.change,)).fetchone()[0])
         if not found:
             self._gone_since = None
             return False

@@ -1,23 +1,28 @@
-"""The live index: which values may have a token, answered from a run and what was numbered since (3.4 step 2).
+"""The live index: hits answered from a run, and from the store for all that the run cannot know (3.4 step 2).
 
     index.lookup(db, tokens, epoch=1, settled=True)
 
-It says only where to look: every hit is read from the store, in the transaction of the look-up, so that a value that
-was withdrawn, narrowed or given another token is none, whatever the files say. What it must never do is miss one. A
-token becomes findable with a sequence number above all that were given before, so the index is complete when it has
-read all tokens up to the store's sequence as the transaction sees it. Other processes write the store too; one row that
-each look-up reads tells whether they gave out numbers (I3, I9).
+The run has of each token all that a hit is made of. It is believed only where nothing can have changed since it was
+made: the store's triggers list every value of which something did, and such a value is read from the store, in the
+transaction of the look-up; so is one that was numbered after the run. A value that was withdrawn, narrowed or given
+another token is thus no hit, whatever the files say. Nor is any missed: a token becomes findable with a sequence number
+above all that were given before, so the index is complete when it has read all tokens and all changes up to the last
+ones that the transaction sees. Other processes write the store too; two rows that each look-up reads tell whether they
+did (I3, I9).
 """
 
 from __future__ import annotations
 
+import logging
 import threading
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import numpy as np
 
+from concordat.errors import ConfigError
 from concordat.tokens import TOKEN_BYTES
+from services.node.index.records import are_plain, are_whole, as_hits, from_words, values_of
 from services.node.index.rows import EPOCH_SHIFT, VALUE_MASK, Rows, Words, among, entries_of, words_of
 from services.node.index.table import RunTable
 from services.node.store import meta, publishing
@@ -26,29 +31,68 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
+    from services.node.index.records import Records
+    from services.node.index.rows import Places
     from services.node.index.run import Run
     from services.node.store.rows import Hit
 
 _FETCH: Final = 20_000
 _BLOCK_ROWS: Final = 1 << 18
+_LOG: Final = logging.getLogger(__name__)
+
+
+class Moment(NamedTuple):
+    """How far a transaction sees the store: its last sequence number, and the last change that the triggers listed."""
+
+    sequence: int
+    change: int
+
+    @classmethod
+    def of(cls, db: sqlite3.Connection) -> Self:
+        """Return the moment of a transaction."""
+        change = db.execute("SELECT max(id) FROM index_changed").fetchone()[0]
+        return cls(meta.get_int(db, meta.SEQUENCE), change or 0)
+
+    def reaches(self, other: Moment) -> bool:
+        """Tell whether this sees all that the other does."""
+        return self.sequence >= other.sequence and self.change >= other.change
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One moment of the index: a run, parts that were numbered after it, and the sequence that all reach."""
+    """One moment of the index.
+
+    Attributes:
+        table: Where tokens lie in the run.
+        since: From which on the run may be used: it may hold what was written while it was made.
+        known: Up to which numbers and changes were read.
+        changed: Values of which the run is not to be believed, ascending.
+        parts: What was numbered after the run, ascending by token each.
+    """
 
     table: RunTable
-    known: int
+    since: Moment
+    known: Moment
+    changed: Words = field(repr=False)
     parts: tuple[Rows, ...] = field(default=(), repr=False)
 
-    def with_part(self, part: Rows, known: int) -> State:
+    def read_on(self, db: sqlite3.Connection, now: Moment) -> State:
+        """Return the state with what was numbered and changed since."""
+        state = self
+        if now.sequence > self.known.sequence:
+            state = state._with_part(rows_after(db, self.known.sequence))
+        if now.change > self.known.change:
+            state = replace(state, changed=_united(state.changed, changed_values(db, self.known.change)))
+        return replace(state, known=now)
+
+    def _with_part(self, part: Rows) -> State:
         """Return the state with more rows. A part is joined to smaller ones, so that there are few."""
         if not len(part):
-            return State(self.table, known, self.parts)
+            return self
         parts, joined = list(self.parts), part
         while parts and len(parts[-1]) <= 2 * len(joined):
             joined = parts.pop().joined(joined)
-        return State(self.table, known, (*parts, joined.ordered()))
+        return replace(self, parts=(*parts, joined.ordered()))
 
     @property
     def run(self) -> Run:
@@ -56,9 +100,23 @@ class State:
         return self.table.run
 
     @property
-    def delta_rows(self) -> int:
-        """Return how many rows the parts have."""
-        return sum(len(part) for part in self.parts)
+    def beside_rows(self) -> int:
+        """Return how many values are read from the store whatever the run says."""
+        return sum(len(part) for part in self.parts) + len(self.changed)
+
+    def records(self, high: Words, low: Words, epoch: int) -> tuple[Records, Places]:
+        """Return the run's records of these tokens in an epoch, and the place of the token of each.
+
+        Raises:
+            ConfigError: The run is damaged, or cannot be read.
+        """
+        rows, places = self.table.candidates(high)
+        records = from_words(self.run.read_rows("record", rows))
+        if not are_whole(records):
+            raise ConfigError(f"{self.run.path}: is damaged")
+        same = (records["high"] == high[places]) & (records["low"] == low[places])
+        same &= records["entry"] >> EPOCH_SHIFT == np.uint64(epoch)
+        return records[same], places[same]
 
 
 class LiveIndex:
@@ -73,11 +131,23 @@ class LiveIndex:
         """Return the index as it is now; None while there is no run."""
         return self._state
 
-    def use(self, run: Run | None, sequence: int = 0) -> None:
-        """Go over to a run that covers the store up to a sequence; None lets the store answer alone."""
-        table = None if run is None else RunTable.of(run)
+    def use(self, db: sqlite3.Connection, run: Run, covered: Moment) -> None:
+        """Go over to a run.
+
+        Args:
+            db: A connection inside a transaction that began after the run was made.
+            run: The run.
+            covered: The moment of the store that the run is of; it may hold some of what came later.
+        """
+        table, now = RunTable.of(run), Moment.of(db)
+        state = State(table, now, covered, changed_values(db, covered.change)).read_on(db, now)
         with self._lock:
-            self._state = None if table is None else State(table, sequence)
+            self._state = state
+
+    def drop(self) -> None:
+        """Let the store answer alone."""
+        with self._lock:
+            self._state = None
 
     def follow(self, db: sqlite3.Connection, *, settled: bool) -> State | None:
         """Return a state that is complete for this transaction; None where the store has to answer alone.
@@ -86,16 +156,20 @@ class LiveIndex:
             db: A connection inside a transaction.
             settled: Whether all that it sees is durable: what may be taken back must not be remembered.
         """
-        state, sequence = self._state, meta.get_int(db, meta.SEQUENCE)
-        if state is None or sequence <= state.known:
+        now = Moment.of(db)
+        state = self._state
+        if state is None or not now.reaches(state.since):
+            return None
+        if state.known.reaches(now):
             return state
         if not settled:
             return None
         with self._lock:
             state = self._state
-            if state is not None and sequence > state.known:
-                part = rows_after(db, state.known)
-                state = self._state = state.with_part(part, sequence)
+            if state is None or not now.reaches(state.since):
+                return None
+            if not state.known.reaches(now):
+                state = self._state = state.read_on(db, now)
         return state
 
     def lookup(self, db: sqlite3.Connection, tokens: bytes, epoch: int, *, settled: bool) -> list[Hit] | None:
@@ -107,35 +181,49 @@ class LiveIndex:
         if state is None:
             return None
         high, low = words_of(tokens)
-        entries = np.concatenate([state.table.entries(high), *(entries_of(part, high, low) for part in state.parts)])
+        try:
+            records, places = state.records(high, low, epoch)
+        except ConfigError as error:
+            self._give_up(state, error)
+            return None
+        known = are_plain(records) & ~among(values_of(records), state.changed)
+        hits = list(as_hits(records[known], places[known]))
+        entries = np.concatenate([records["entry"][~known], *(entries_of(part, high, low) for part in state.parts)])
         wanted = np.unique(entries[entries >> EPOCH_SHIFT == np.uint64(epoch)] & VALUE_MASK)
-        return publishing.hits_among(db, tokens, epoch, wanted.tolist())
+        if len(wanted):
+            hits += publishing.hits_among(db, tokens, epoch, wanted.tolist())
+            hits.sort(key=lambda hit: hit.index)
+        # Two values of one token cannot be, and if they are, which of them is told is the store's to say.
+        return hits if len({hit.index for hit in hits}) == len(hits) else None
+
+    def _give_up(self, state: State, error: ConfigError) -> None:
+        """Let the store answer alone until a run is made again."""
+        _LOG.warning("the index is made again: %s", error.message)
+        with self._lock:
+            if self._state is not None and self._state.table is state.table:
+                self._state = None
 
     def snapshot(self, db: sqlite3.Connection, epochs: Sequence[int]) -> tuple[int, Iterator[bytes]] | None:
         """Return the sequence and, packed in blocks, every numbered, kept token of the epochs as of one moment.
 
         The blocks may be read after the transaction has ended. None where the store has to answer alone.
         """
-        sequence, state = meta.get_int(db, meta.SEQUENCE), self._state
-        if state is None:
+        now = Moment.of(db)
+        state = self._state
+        if state is None or not now.reaches(state.since):
             return None
-        # The run was taken after the transaction began: rows that it has not in `index_gone` any more, it has lost too.
-        gone = gone_entries(db)
-        unkept = _column(db, "SELECT id FROM value WHERE kept = 0 ORDER BY id")
-        extra = publishing.tokens_after(db, epochs, _covered(state.run)) + publishing.tokens_again(db, epochs)
-        return sequence, _blocks(state.run, epochs, (gone, unkept), extra)
+        # Values that the run has heeded may still be listed: they come from the store then, too.
+        without = _united(changed_values(db), _column(db, "SELECT id FROM value WHERE kept = 0 ORDER BY id"))
+        covered = int(state.run.facts["sequence"])
+        extra = publishing.tokens_after(db, epochs, covered) + publishing.tokens_again(db, epochs, covered)
+        return now.sequence, _blocks(state.run, epochs, without, extra)
 
 
-def _covered(run: Run) -> int:
-    return int(run.facts["sequence"])
-
-
-def _blocks(run: Run, epochs: Sequence[int], without: tuple[Words, Words], extra: bytes) -> Iterator[bytes]:
-    gone, unkept = without
+def _blocks(run: Run, epochs: Sequence[int], without: Words, extra: bytes) -> Iterator[bytes]:
     wanted = np.array(sorted(epochs), np.uint64)
     for start in range(0, run.rows, _BLOCK_ROWS):
         rows = Rows.of_run(run, start, start + _BLOCK_ROWS)
-        hidden = among(rows.entry, gone) | among(rows.entry & VALUE_MASK, unkept)
+        hidden = among(rows.entry & VALUE_MASK, without)
         yield rows.taken(among(rows.entry >> EPOCH_SHIFT, wanted) & ~hidden).tokens()
         run.release()
     for at in range(0, len(extra), _BLOCK_ROWS * TOKEN_BYTES):
@@ -151,14 +239,15 @@ def rows_after(db: sqlite3.Connection, sequence: int) -> Rows:
     return Rows(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def gone_entries(db: sqlite3.Connection, through: int | None = None) -> Words:
-    """Return the entries, ascending, whose token was deleted; one of them may have got another token since."""
-    limit = -1 if through is None else through
-    return _column(
-        db,
-        "SELECT DISTINCT epoch << 40 | value_id AS entry FROM index_gone WHERE ?1 < 0 OR id <= ?1 ORDER BY entry",
-        limit,
-    )
+def changed_values(db: sqlite3.Connection, after: int = 0) -> Words:
+    """Return the values, ascending, that the triggers listed after a change."""
+    return _column(db, "SELECT DISTINCT value_id FROM index_changed WHERE id > ? ORDER BY value_id", after)
+
+
+def _united(ascending: Words, more: Words) -> Words:
+    """Return the values of two ascending columns, ascending; the second is the shorter one."""
+    more = more[~among(more, ascending)]
+    return np.insert(ascending, np.searchsorted(ascending, more), more) if len(more) else ascending
 
 
 def _column(db: sqlite3.Connection, query: str, *names: int) -> Words:

@@ -24,7 +24,7 @@ Places: TypeAlias = npt.NDArray[np.intp]
 
 EPOCH_SHIFT: Final = np.uint64(40)
 VALUE_MASK: Final = np.uint64((1 << 40) - 1)
-_MAX_EPOCH: Final = 1 << 24
+MAX_EPOCH: Final = 1 << 24
 
 
 class Rows(NamedTuple):
@@ -52,7 +52,7 @@ class Rows(NamedTuple):
         listed = list(found)
         epochs = np.fromiter((row[0] for row in listed), np.uint64, len(listed))
         values = np.fromiter((row[1] for row in listed), np.uint64, len(listed))
-        if listed and (values.max() > VALUE_MASK or epochs.max() >= _MAX_EPOCH):
+        if listed and (values.max() > VALUE_MASK or epochs.max() >= MAX_EPOCH):
             raise ConfigError("the store has more values or epochs than the index has room for")
         high, low = words_of(b"".join([row[2] for row in listed]))
         return cls(high, low, epochs << EPOCH_SHIFT | values)

@@ -30,7 +30,7 @@ from concordat.errors import ConfigError
 from services.node.index.disk import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -77,7 +77,7 @@ class Run:
     _file: _Descriptor = field(repr=False)
 
     @classmethod
-    def open(cls, path: Path, kind: str, *, check: bool = True) -> Self:
+    def open(cls, path: Path, kind: str, *, check: bool = True, unread: Collection[str] = ()) -> Self:
         """Open a run and check all of it; its bytes pass through one buffer, not through the mapping.
 
         Args:
@@ -85,6 +85,7 @@ class Run:
             kind: What it must be of.
             check: Whether its columns are read and compared with their checksums; a process that has just done so, or
                 has written them, need not.
+            unread: Columns that are not read here: their rows carry checks of their own, heeded by whoever reads them.
 
         Raises:
             ConfigError: It is missing, damaged, of another kind or version, or others can open it.
@@ -94,14 +95,14 @@ class Run:
         except OSError as error:
             raise ConfigError(f"{path}: cannot be opened ({error.strerror})") from error
         try:
-            return cls._of(path, kind, descriptor, check=check)
+            return cls._of(path, kind, descriptor, check=check, unread=unread)
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise ConfigError(f"{path}: is no run, or is damaged") from error
         finally:
             os.close(descriptor)
 
     @classmethod
-    def _of(cls, path: Path, kind: str, descriptor: int, *, check: bool) -> Self:
+    def _of(cls, path: Path, kind: str, descriptor: int, *, check: bool, unread: Collection[str]) -> Self:
         status = os.fstat(descriptor)
         if status.st_mode & 0o177:
             raise ConfigError(f"{path}: others can open it; run: chmod 600 {path}")
@@ -110,7 +111,7 @@ class Run:
         if header["kind"] != kind or header["size"] != status.st_size or not 0 <= rows <= _MAX_ROWS:
             raise ValueError
         for part in parts:
-            _verify(descriptor, part, rows, status.st_size, check=check)
+            _verify(descriptor, part, rows, status.st_size, check=check and part.name not in unread)
         mapping = mmap.mmap(descriptor, status.st_size, prot=mmap.PROT_READ)
         columns = {part.name: _view(mapping, part, rows) for part in parts}
         named = {part.name: part for part in parts}
@@ -123,25 +124,47 @@ class Run:
         return self._columns[name]
 
     def read(self, name: str, start: int, end: int) -> npt.NDArray[Any]:
-        """Return rows of a column of one item a row, read and not mapped.
+        """Return rows of a column in the shape that `column` gives, read and not mapped.
 
         Raises:
-            ConfigError: The file is shorter than it was.
+            ConfigError: The file is shorter than it was, or the disk cannot read it.
         """
-        part, buffer = self._parts[name], np.empty(end - start, self._parts[name].type)
-        if (
-            os.preadv(self._file.number, [buffer.view(np.uint8).data], part.offset + start * part.row_bytes)
-            != len(buffer) * part.row_bytes
-        ):
+        part = self._parts[name]
+        buffer = np.empty((end - start) * part.width, part.type)
+        try:
+            got = os.preadv(self._file.number, [buffer.view(np.uint8).data], part.offset + start * part.row_bytes)
+        except OSError as error:
+            raise ConfigError(f"{self.path}: cannot be read ({error.strerror})") from error
+        if got != buffer.nbytes:
             raise ConfigError(f"{self.path}: is shorter than it was")
-        return buffer
+        return buffer if part.width == 1 else buffer.reshape(-1, part.width)
 
-    def read_rows(self, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Return some rows of a column of one item a row, read and not mapped: few, here and there."""
+    def read_rows(self, name: str, rows: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        """Return some rows of a column, read and not mapped: few, here and there.
+
+        Raises:
+            ConfigError: As `read` does.
+        """
         part, number = self._parts[name], self._file.number
         width, offset = part.row_bytes, part.offset
-        found = b"".join([os.pread(number, width, offset + row * width) for row in rows.tolist()])
-        return np.frombuffer(found, part.type)
+        places = [offset + row * width for row in rows.tolist()]
+        try:
+            # Where the pages are not cached, the disk reads them side by side and not one after the other.
+            for place in places:
+                os.posix_fadvise(number, place, width, os.POSIX_FADV_WILLNEED)
+            found = b"".join([os.pread(number, width, place) for place in places])
+        except OSError as error:
+            raise ConfigError(f"{self.path}: cannot be read ({error.strerror})") from error
+        if len(found) != width * len(places):
+            raise ConfigError(f"{self.path}: is shorter than it was")
+        flat = np.frombuffer(found, part.type)
+        return flat if part.width == 1 else flat.reshape(-1, part.width)
+
+    def warm(self, name: str) -> None:
+        """Have the disk read a column ahead, without waiting for it; memory that is needed elsewhere takes it back."""
+        part = self._parts[name]
+        with suppress(OSError):
+            os.posix_fadvise(self._file.number, part.offset, self.rows * part.row_bytes, os.POSIX_FADV_WILLNEED)
 
     def release(self) -> None:
         """Give the mapped pages back; they come again from the page cache where they are needed."""

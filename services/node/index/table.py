@@ -1,7 +1,7 @@
 """What a look-up needs of a run in memory: where tokens lie, in a tenth of the run's size.
 
     table = RunTable.of(run)
-    table.entries(high)      # entries of all rows that may have one of these first words
+    table.candidates(high)   # all rows that may have one of these first words, and which of them
 
 Rows ascend by token and tokens are pseudorandom, so their first bits say where they lie: a bucket holds some sixteen.
 Beside the buckets' beginnings the next 16 bits of each row are kept, so that only one row in some thousands is read
@@ -19,7 +19,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from services.node.index.rows import Words
+    from services.node.index.rows import Places, Words
     from services.node.index.run import Run
 
 _BUCKET_ROWS_BITS: Final = 4
@@ -52,14 +52,14 @@ class RunTable:
             tags[start : start + len(high)] = _tags(high, bits)
         return cls(run, bits, np.cumsum(counts), tags)
 
-    def entries(self, high: Words) -> Words:
-        """Return the entries of all rows that begin as one of these tokens does, and perhaps of few others."""
+    def candidates(self, high: Words) -> tuple[Places, Places]:
+        """Return rows that may begin as one of these tokens does, and the place of that token; few of them do not."""
         buckets = _buckets(high, self.bits)
         starts, lengths = self.starts[buckets], self.starts[buckets + 1] - self.starts[buckets]
         before = np.cumsum(lengths) - lengths
         rows = np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
-        rows = rows[self.tags[rows] == np.repeat(_tags(high, self.bits), lengths)]
-        return self.run.read_rows("entry", rows)
+        like = self.tags[rows] == np.repeat(_tags(high, self.bits), lengths)
+        return rows[like], np.repeat(np.arange(len(high)), lengths)[like]
 
 
 def _buckets(high: Words, bits: int) -> npt.NDArray[np.int64]:

@@ -21,6 +21,7 @@ _LOOKUP_CHUNK: Final = 500
 _STATEMENT_SIZES: Final = (1, 8, 64, _LOOKUP_CHUNK)
 _FOUND: Final = "SELECT t.token, v.id, v.reference, t.secret, v.grade, v.namespace, v.kept, v.domain"
 _HELD: Final = "t.epoch = ? AND t.sequence IS NOT NULL AND v.kept = 1"
+CHANGED: Final = "(SELECT DISTINCT value_id FROM index_changed) c"
 _Value: TypeAlias = tuple[int, bytes, bytes, int, str, int, str]
 
 
@@ -61,10 +62,14 @@ def tokens_after(db: sqlite3.Connection, epochs: Sequence[int], sequence: int) -
     return _kept_tokens(db, "token t INDEXED BY token_by_sequence", f"t.sequence > {int(sequence)}", epochs)
 
 
-def tokens_again(db: sqlite3.Connection, epochs: Sequence[int]) -> bytes:
-    """Return, packed, all kept, numbered tokens of values whose id had another token before."""
-    gone = "(SELECT DISTINCT epoch, value_id FROM index_gone) g CROSS JOIN token t ON t.epoch = g.epoch"
-    return _kept_tokens(db, f"{gone} AND t.value_id = g.value_id", "t.sequence IS NOT NULL", epochs)
+def tokens_again(db: sqlite3.Connection, epochs: Sequence[int], sequence: int) -> bytes:
+    """Return, packed, the kept tokens that were numbered up to a sequence of values that changed."""
+    return _kept_tokens(
+        db,
+        f"{CHANGED} CROSS JOIN token t INDEXED BY token_by_value ON t.value_id = c.value_id",
+        f"t.sequence <= {int(sequence)}",
+        epochs,
+    )
 
 
 def _kept_tokens(db: sqlite3.Connection, source: str, which: str, epochs: Sequence[int]) -> bytes:

@@ -7,7 +7,7 @@ stay in `token` and leave the process in no other form than tokens and MACs (I1)
 
 from typing import Final
 
-VERSION: Final = 4
+VERSION: Final = 5
 
 SCHEMA: Final = """
 -- incarnation, published sequence, notice cursor, ledger incarnation, schema version
@@ -117,6 +117,7 @@ CREATE TABLE token (
 CREATE INDEX token_by_token ON token (token, epoch);
 CREATE INDEX token_unpublished ON token (epoch) WHERE sequence IS NULL;
 CREATE INDEX token_by_sequence ON token (sequence) WHERE sequence IS NOT NULL;
+CREATE INDEX token_by_value ON token (value_id);
 
 -- what a derived index must agree with (services.node.index): random stamps, so that a store that was restored from an
 -- older copy and numbered on never passes for the one that the index was made of; rows before the last that an index
@@ -125,10 +126,12 @@ CREATE TABLE numbered (
     sequence INTEGER PRIMARY KEY,
     stamp BLOB NOT NULL
 );
-CREATE TABLE index_gone (
+-- values with a numbered token of which something changed that a hit is made of: what an index wrote of them before is
+-- not to be believed any more. The triggers below write it, so that nothing that changes a value can forget to
+CREATE TABLE index_changed (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    epoch INTEGER NOT NULL,
-    value_id INTEGER NOT NULL,        -- no reference: the value is gone, and its id may be given again
+    value_id INTEGER NOT NULL,        -- no reference: the value may be gone, and its id may be given again
+    gone INTEGER NOT NULL,            -- 1: a token of it was deleted
     stamp BLOB NOT NULL
 );
 -- drawn anew whenever an operation's set may have changed: a sweep uses the set that it made before while this stays
@@ -164,7 +167,23 @@ BEGIN
 END;
 CREATE TRIGGER token_gone AFTER DELETE ON token WHEN OLD.sequence IS NOT NULL
 BEGIN
-    INSERT INTO index_gone (epoch, value_id, stamp) VALUES (OLD.epoch, OLD.value_id, randomblob(8));
+    INSERT INTO index_changed (value_id, gone, stamp) VALUES (OLD.value_id, 1, randomblob(8));
+END;
+CREATE TRIGGER token_changed AFTER UPDATE ON token WHEN OLD.sequence IS NOT NULL
+BEGIN
+    INSERT INTO index_changed (value_id, gone, stamp) VALUES (OLD.value_id, 1, randomblob(8));
+    INSERT INTO index_changed (value_id, gone, stamp)
+    SELECT NEW.value_id, 0, randomblob(8) WHERE NEW.value_id <> OLD.value_id;
+END;
+CREATE TRIGGER value_changed AFTER UPDATE OF id, namespace, grade, reference, kept, domain ON value
+WHEN EXISTS (SELECT 1 FROM token WHERE value_id = OLD.id AND sequence IS NOT NULL)
+BEGIN
+    INSERT INTO index_changed (value_id, gone, stamp) VALUES (OLD.id, 0, randomblob(8));
+END;
+CREATE TRIGGER value_gone AFTER DELETE ON value
+WHEN EXISTS (SELECT 1 FROM token WHERE value_id = OLD.id AND sequence IS NOT NULL)
+BEGIN
+    INSERT INTO index_changed (value_id, gone, stamp) VALUES (OLD.id, 1, randomblob(8));
 END;
 
 -- to do: this value has no token of this epoch yet; deleted in the transaction that stores the token

@@ -121,7 +121,7 @@ def test_a_good_run_is_used_at_the_next_start_with_what_came_since(shelf: Shelf)
     shelf.number()
     assert shelf.reopen()
     assert shelf.index.state is not None
-    assert shelf.index.state.delta_rows == 1
+    assert shelf.index.state.beside_rows == 1
     assert shelf.found(A + B + C) == values
 
 
