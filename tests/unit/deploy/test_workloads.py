@@ -5,11 +5,15 @@ from __future__ import annotations
 import copy
 import json
 import re
+import tomllib
+from pathlib import Path
 from typing import Any, Final
 
 import kubernetes_validate
 import pytest
 
+from gateway.config import GatewaySettings
+from gateway.sweep.groups import ROW
 from tests.unit.deploy.rendered import (
     BASES,
     OVERLAYS,
@@ -30,6 +34,10 @@ _DIGEST: Final = re.compile(r"registry\.example/[a-z-]+@sha256:[0-9a-f]{64}")
 _VOLUMES: Final = {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
 _SECRET_ENV: Final = re.compile(r"PASSWORD|SECRET|TOKEN|KEY", re.IGNORECASE)
 _ROLES: Final = ("gateway", "console", "custodian", "node")
+
+
+def _has_gateway(folder: str) -> bool:
+    return any(one.name == "gateway" for one in workloads(folder))
 
 
 def _different() -> list[Manifest]:
@@ -100,6 +108,21 @@ def test_a_role_that_writes_alone_has_one_pod_and_a_claim_of_one_pod(folder: str
         claims = {claim["metadata"]["name"]: claim for claim in of_kind(folder, "PersistentVolumeClaim")}
         claim = home if "spec" in home else claims[home["persistentVolumeClaim"]["claimName"]]
         assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
+
+
+@pytest.mark.parametrize("folder", [folder for folder in FOLDERS if _has_gateway(folder)])
+def test_sweeps_have_a_volume_that_holds_two_of_the_largest(folder: str) -> None:
+    """Of 26 sets of ten million tokens, all of them shared, as the journal counts; and no other state fills it."""
+    (gateway,) = (one for one in workloads(folder) if one.name == "gateway")
+    (settings,) = (one["data"] for one in of_kind(folder, "ConfigMap") if "gateway.toml" in one["data"])
+    sweeps = GatewaySettings.model_validate(tomllib.loads(settings["gateway.toml"])).sweeps_folder(Path("/home"))
+    (mount,) = (one for one in gateway.containers[0]["volumeMounts"] if one["mountPath"] == str(sweeps))
+    claim = gateway.volume(mount["name"])["spec"]
+    size = re.fullmatch(r"(\d+)Gi", claim["resources"]["requests"]["storage"])
+    assert size is not None
+    assert int(size[1]) << 30 >= 2 * 26 * 10_000_000 * ROW.itemsize
+    assert claim["accessModes"] == ["ReadWriteOncePod"]
+    assert sum(str(sweeps).startswith(one["mountPath"] + "/") for one in gateway.containers[0]["volumeMounts"]) == 0
 
 
 def test_a_node_opens_no_port_and_has_no_service() -> None:
