@@ -17,6 +17,8 @@ from packaging.utils import canonicalize_name
 from tests.unit.deploy.rendered import ROOT
 
 ROLES: Final = ("custodian", "gateway", "node", "console", "partner")
+LOCKS: Final = (*ROLES, "fast")
+FAST: Final = {"custodian", "node"}
 DOCKERFILE: Final = (ROOT / "deploy/docker/Dockerfile").read_text(encoding="utf-8")
 
 
@@ -60,12 +62,12 @@ def closure(role: str) -> set[str]:
 HEALTHCHECK: Final = re.compile(r"^HEALTHCHECK (.*)", re.MULTILINE)
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", LOCKS)
 def test_a_roles_lock_is_what_its_extra_needs(role: str) -> None:
     assert named(role_lock(role)) == closure(role)
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", LOCKS)
 def test_every_package_is_held_to_a_hash_and_to_the_version_that_is_tested(role: str) -> None:
     lock = role_lock(role)
     blocks = re.split(r"\n(?=\w)", lock.strip())
@@ -106,4 +108,38 @@ def test_the_build_needs_no_frontend_and_no_network() -> None:
     assert "# syntax" not in DOCKERFILE
     assert "PIP_NO_INDEX=1" in DOCKERFILE
     assert "USER 10001:10001" in DOCKERFILE
-    assert DOCKERFILE.count("--require-hashes") == 2 + len(ROLES) - 1
+    assert DOCKERFILE.count("--require-hashes") == DOCKERFILE.count("-r /locks/") == 2 + len(ROLES) - 1 + len(FAST)
+    assert DOCKERFILE.count("pip install") == DOCKERFILE.count("--require-hashes") + 1
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_who_makes_or_evaluates_many_tokens_has_compiled_code_and_nobody_else(role: str) -> None:
+    stage = DOCKERFILE.partition(f"FROM build AS build-{role}\n")[2].partition("\nFROM ")[0]
+    assert stage
+    assert ("/locks/fast.txt" in stage) == (role in FAST)
+    assert ("numba" in named(role_lock(role))) is False
+
+
+def test_no_image_keeps_compiled_code_nor_loads_any(tmp_path: Path) -> None:
+    """Under the settings of the image, with a home that can be written, as in a container."""
+    settings = dict(re.findall(r"(NUMBA_\w+)=(\S+)", DOCKERFILE))
+    assert settings
+    program = "from small import add; print(add(1))"
+    (tmp_path / "small.py").write_text(
+        "from concordat.oprf.fast.compiler import kernel\n\n\n@kernel('int64(int64)')\ndef add(a):\n    return a + 1\n"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    where = {"PATH": "/usr/bin", "HOME": str(home), "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+
+    def kept(**more: str) -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", program], env={**where, **more}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "2\n"
+        return len([*tmp_path.rglob("*.nbi"), *tmp_path.rglob("*.nbc")])
+
+    assert kept(**settings) == 0
+    # Without them there would be something to load next time.
+    assert kept() > 0
