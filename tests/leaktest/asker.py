@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from concordat.clock import SystemClock
+from concordat.protocol import several
 from concordat.rpc.client import channel
 from concordat.wire.v1 import check_pb2, session_pb2
 from concordat.wire.v1.session_pb2_grpc import SessionServiceStub
@@ -70,6 +71,7 @@ async def measure(
         incarnation=rng.randbytes(16),
         rules_versions={name: window.current for name, window in home.manifest.rules_versions.items()},
         epochs=list(home.manifest.live_epochs),
+        takes_several=True,
     )
     outgoing.put_nowait(session_pb2.NodeFrame(hello=hello))
     measured, asked, begun = Measured(), dict[bytes, bool](), asyncio.Event()
@@ -99,22 +101,34 @@ async def _read(
     asked: dict[bytes, bool],
     begun: asyncio.Event,
 ) -> None:
-    async for frame in stream:
+    async for message in stream:
         at_ms = time.monotonic() * 1000
-        kind = frame.WhichOneof("frame")
-        if kind == "certificate":
-            body = check_pb2.CertificateBody.FromString(frame.certificate.body)
-            measured.held.append(asked[body.check_id])
-            measured.at_ms.append(at_ms)
-            measured.tick.append(body.tick)
-            measured.covered.append(body.holders[0].state == check_pb2.HOLDER_STATE_COVERED)
-        elif kind == "barrier":
-            reply = session_pb2.BarrierReply(tick=frame.barrier.tick, index_sequence=0, all_published=True)
-            outgoing.put_nowait(session_pb2.NodeFrame(barrier_reply=reply))
-        elif kind == "check_refused":
-            raise AssertionError(frame.check_refused.code)
-        elif kind == "welcome":
-            begun.set()
+        for frame in several.frames_of(message):
+            _take(frame, at_ms, outgoing, measured, asked, begun)
+
+
+def _take(
+    frame: session_pb2.HubFrame,
+    at_ms: float,
+    outgoing: asyncio.Queue[session_pb2.NodeFrame],
+    measured: Measured,
+    asked: dict[bytes, bool],
+    begun: asyncio.Event,
+) -> None:
+    kind = frame.WhichOneof("frame")
+    if kind == "certificate":
+        body = check_pb2.CertificateBody.FromString(frame.certificate.body)
+        measured.held.append(asked[body.check_id])
+        measured.at_ms.append(at_ms)
+        measured.tick.append(body.tick)
+        measured.covered.append(body.holders[0].state == check_pb2.HOLDER_STATE_COVERED)
+    elif kind == "barrier":
+        reply = session_pb2.BarrierReply(tick=frame.barrier.tick, index_sequence=0, all_published=True)
+        outgoing.put_nowait(session_pb2.NodeFrame(barrier_reply=reply))
+    elif kind == "check_refused":
+        raise AssertionError(frame.check_refused.code)
+    elif kind == "welcome":
+        begun.set()
 
 
 def _check(asker: AskerByHand, value: str, rng: random.Random) -> check_pb2.Check:

@@ -20,6 +20,7 @@ from concordat.identity.home import Home, load_home
 from concordat.identity.manifest import Manifest
 from concordat.identity.names import Role
 from concordat.identity.plan import ASKING_CLASSES, FederationPlan, NodePlan
+from concordat.protocol import several
 from concordat.protocol.check import parse_header
 from concordat.rpc.client import channel
 from concordat.rpc.methods import grpc_table
@@ -138,8 +139,9 @@ async def run_holder(directory: Path, address: str, values: int) -> None:
     outgoing.put_nowait(party.core.hello())
     loop, latest = asyncio.get_running_loop(), 0.0
     async with channel(address, home=home, server=home.manifest.gateways[0].spiffe) as to:
-        async for frame in SessionServiceStub(to).Attach(_queued(outgoing)):
-            for answer in party.core.step([frame], work=frame.HasField("welcome")):
+        async for message in SessionServiceStub(to).Attach(_queued(outgoing)):
+            frames = several.frames_of(message)
+            for answer in party.core.step(frames, work=message.HasField("welcome")):
                 if answer.HasField("answer") and answer.answer.positions:
                     at = loop.time() + rng.uniform(0, MOST_DELAY_S)
                     latest = max(latest, at)
@@ -149,7 +151,7 @@ async def run_holder(directory: Path, address: str, values: int) -> None:
                     loop.call_at(max(latest + 0.001, loop.time()), outgoing.put_nowait, answer)
                 else:
                     outgoing.put_nowait(answer)
-            if frame.HasField("snapshot_installed"):
+            if any(frame.HasField("snapshot_installed") for frame in frames):
                 print("attached", flush=True)  # noqa: T201 -- read by the test
 
 
