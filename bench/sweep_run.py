@@ -35,8 +35,10 @@ from concordat.rpc.server import ServerSettings, build_server
 from concordat.wire.v1.sweep_pb2_grpc import add_SweepServiceServicer_to_server
 from gateway.memory import share_heaps
 from gateway.sweep.effects import Conclude, SweepSettings
-from gateway.sweep.service import RunningSweep, SweepContext, SweepServicer
-from services.node.sweep import SweepParty, run_sweep
+from gateway.sweep.service import RunningSweep, SweepContext
+from gateway.sweep.streams import SweepServicer
+from services.node.sweep import SweepParty
+from services.node.sweep_lines import run_sweep
 from services.node.sweep_rows import SweepColumns
 
 if TYPE_CHECKING:
@@ -174,7 +176,7 @@ async def _serve(root: Path, names: tuple[str, ...], settings: SweepSettings, to
         settings=settings,
     )
     sweep = _Measured(_Operation(charter), SWEEP_ID, context)  # type: ignore[arg-type]  # as above
-    servicer = SweepServicer(_Runner(sweep), settings)  # type: ignore[arg-type]  # as above
+    servicer = SweepServicer(_Runner(sweep), settings)
     server = build_server(
         ServerSettings(address="127.0.0.1:0", drain_s=1),
         home=home,

@@ -24,6 +24,7 @@ from gateway.memory import share_heaps
 from gateway.metrics_server import metrics_at
 from gateway.postgres import Postgres
 from gateway.service import migrate_ledger, open_foundation, open_gateway
+from gateway.sweep.shard_server import open_shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -131,6 +132,53 @@ def _run(work: Coroutine[None, None, None]) -> None:
         import uvloop  # noqa: PLC0415 -- not made for every platform
 
         uvloop.run(work)
+
+
+@app.command
+def sweep_shard(
+    *,
+    home: Path,
+    index: Annotated[int, Parameter(env_var="JOB_COMPLETION_INDEX")],
+    listen: str | None = None,
+    config: Path | None = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a part of the windows of this gateway's sweeps, until SIGTERM or Ctrl-C.
+
+    The settings are the gateway's: they name all shards. The folder may be the gateway's own or one with its identity.
+
+    Example: concordat gateway sweep-shard --home federation/gateway/hub --index 0
+
+    Parameters
+    ----------
+    home
+        The gateway's folder.
+    index
+        Which of the shards of the settings this is, from 0; a Kubernetes Indexed Job says it by itself.
+    listen
+        HOST:PORT to listen on; by default as the settings say that nodes reach it.
+    config
+        Settings file; gateway.toml in the folder by default.
+    as_json
+        Print one JSON line on stdout when calls are accepted.
+    """
+    clock = SystemClock()
+    loaded, chosen = load_home(home, clock=clock), load_settings(home, config)
+    settings, folder = chosen.shard_server(loaded, index, listen), chosen.shard_folder(home, index)
+
+    def ready(port: int) -> None:
+        address = _address(settings.address, port)
+        if as_json:
+            print(json.dumps({"ready": True, "shard": index, "address": address, "port": port}), flush=True)
+        else:
+            Console(stderr=True).print(f"shard {index} of {loaded.identity} serves on {address}; Ctrl-C stops it")
+
+    async def work() -> None:
+        async with open_shard(loaded, folder, settings, chosen.sweep, clock=clock) as server:
+            await serve(server, settings, on_ready=ready)
+
+    with telemetry.setup(f"gateway-{loaded.identity.name}-shard-{index}", settings=chosen, home=home):
+        _run(work())
 
 
 @app.command

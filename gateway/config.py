@@ -16,6 +16,7 @@ from gateway.api.server import ApiSettings
 from gateway.planes import MEMORY_BYTES
 from gateway.postgres import Postgres, require_url
 from gateway.rules import Limits
+from gateway.sweep.effects import SweepSettings
 
 if TYPE_CHECKING:
     from concordat.identity.home import Home
@@ -60,6 +61,7 @@ class GatewaySettings(TelemetrySettings):
         le=1 << 42,
         description="Memory of the routing filter; with less, nodes are asked about more tokens that they do not hold.",
     )
+    sweep: SweepSettings = Field(default=SweepSettings(), description="Limits of a sweep, and who takes its windows.")
     limits: Limits = Field(default=Limits(), description="What one party may ask of the hub's memory and time.")
 
     def server(self, home: Home) -> ServerSettings:
@@ -96,6 +98,26 @@ class GatewaySettings(TelemetrySettings):
             except ConfigError as error:
                 raise ValueError(error.message) from None
         return ledger
+
+    def shard_server(self, home: Home, index: int, listen: str | None) -> ServerSettings:
+        """Return the settings of the gRPC server of a shard.
+
+        Args:
+            home: The gateway's folder.
+            index: Which of the shards, from 0.
+            listen: HOST:PORT; by default as nodes reach it.
+
+        Raises:
+            ConfigError: There is no such shard.
+            IdentityError: The folder is not a gateway's.
+        """
+        if not 0 <= index < len(self.sweep.shards):
+            raise ConfigError(f"the settings name {len(self.sweep.shards)} shards, and none with the index {index}")
+        return self.server(home).model_copy(update={"address": listen or self.sweep.shards[index]})
+
+    def shard_folder(self, home: Path, index: int) -> Path:
+        """Return where a shard keeps its parts."""
+        return self.sweeps_folder(home) / f"shard-{index}"
 
     def sweeps_folder(self, home: Path) -> Path:
         """Return where running sweeps are kept; what is relative lies in the folder."""

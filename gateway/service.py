@@ -12,6 +12,7 @@ from concordat.clock import MS
 from concordat.custodians import Direct
 from concordat.errors import ConfigError
 from concordat.identity.names import Role
+from concordat.rpc.client import channel
 from concordat.rpc.methods import grpc_table
 from concordat.rpc.server import BoundServer, ServerSettings, build_server
 from concordat.wire.v1.operations_pb2_grpc import add_OperationServiceServicer_to_server
@@ -35,7 +36,8 @@ from gateway.probes import CustodianProbes
 from gateway.registry import RegistryServicer
 from gateway.schema_versions import MIGRATION_S, migrate
 from gateway.session import SessionServicer
-from gateway.sweep.service import SweepContext, SweepRunner, SweepServicer
+from gateway.sweep.service import SweepContext, SweepRunner
+from gateway.sweep.streams import SweepServicer
 from gateway.view import OperatorView, Stored
 
 if TYPE_CHECKING:
@@ -148,7 +150,10 @@ async def open_gateway(
         identity=str(home.identity),
         key=home.signing_key,
         clock=clock,
+        settings=foundation.settings.sweep,
         folder=foundation.settings.sweeps_folder(home.path),
+        # Nobody but this gateway itself is taken for one of its shards.
+        dial=lambda address: channel(address, home=home, server=home.identity),
     )
     runner = SweepRunner(context)
     operations = OperationServicer(store, sweeps=runner, send_event=hub.send_event, random_bytes=secrets.token_bytes)
@@ -159,7 +164,7 @@ async def open_gateway(
         add_SessionServiceServicer_to_server(SessionServicer(hub), server)
         add_RegistryServiceServicer_to_server(RegistryServicer.of_home(home), server)
         add_OperationServiceServicer_to_server(operations, server)
-        add_SweepServiceServicer_to_server(SweepServicer(runner), server)
+        add_SweepServiceServicer_to_server(SweepServicer(runner, foundation.settings.sweep), server)
 
     server = build_server(settings, home=home, table=grpc_table(Role.GATEWAY), known=home.manifest.knows, add=add)
     view = _view(foundation, hub, store)

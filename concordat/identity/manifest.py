@@ -73,9 +73,14 @@ def _sealing_key(text: str) -> str:
     return text
 
 
-def _address(text: str) -> str:
+def is_address(text: str) -> bool:
+    """Tell whether a text has the form HOST:PORT."""
     found = _ADDRESS.fullmatch(text)
-    if not found or int(found[1]) > 65535:
+    return found is not None and int(found[1]) <= 65535
+
+
+def _address(text: str) -> str:
+    if not is_address(text):
         raise ValueError("an address has the form HOST:PORT")
     return text
 

@@ -31,6 +31,8 @@ MIN_PREFIX_BITS: Final = 32
 # Beyond what tells the tokens of the largest set apart: a token meets another's by chance in one of 2^12 a party.
 SPARE_BITS: Final = 12
 MAX_WINDOW_BITS: Final = 12
+# Processes of one gateway that share the windows of a sweep, each with a stream of each participant.
+MAX_SHARDS: Final = 64
 # So that a window has at most 2^36 / 65 535 escapes, two megabytes, whatever a gateway plans. Where a window has
 # `WINDOW_TOKENS`, 32 are enough.
 MAX_SPAN_BITS: Final = 36

@@ -34,6 +34,7 @@ class Condition(StrEnum):
     PARTICIPANT = "participant of the operation"
     OWN_LIST = "sees the operations in which it takes part, and no other"
     IN_SWEEP = "participant of the sweep that runs"
+    ITSELF = "the gateway's own identity, at a shard of its sweeps; a gateway serves it to nobody"
     SIGNER_PAYS = "signed by a party of the manifest, charged to the quota of who signed"
     PARTNER_SIGNED = "carries what a partner signed, charged to that partner's quota"
     OWN_QUOTA = "sees its own quota, and no other"
@@ -105,6 +106,8 @@ METHODS: Final[tuple[Method, ...]] = (
     _grpc(_GATEWAY, "OperationService/StartSweep", node=Condition.OPENER),
     _grpc(_GATEWAY, "OperationService/GetReport", node=Condition.PARTICIPANT),
     _grpc(_GATEWAY, "SweepService/Sweep", node=Condition.IN_SWEEP),
+    _grpc(_GATEWAY, "ShardService/TakePart", gateway=Condition.ITSELF),
+    _grpc(_GATEWAY, "ShardService/EndParts", gateway=Condition.ITSELF),
     # Who is charged is who signed, whoever of these dials.
     _grpc(
         _CUSTODIAN,

@@ -11,6 +11,7 @@ of a commitment is its participant's; so the state is sealed under a key that on
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
+    from concordat.identity.keys import SigningKey
+
 KEY_DOMAIN: Final = "sweep-state"
 STATE_NAME: Final = "state"
 JOURNAL_NAME: Final = "journal"
+SWEEP_ID_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
 _IS_SWEEP: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -62,10 +66,14 @@ class SweepState(_Strict):
 
     Attributes:
         first: The first window; not 0 in a part of a sweep.
+        end: In a part, the window behind its last.
         window: The next window.
         journal_rows: Rows in the journal that count; what stands behind them belongs to windows that come again.
         block: Of those, the first row whose pairs have not been made; None before all windows are in.
         pairs: Pairs that were made.
+        participants: In a part, those of the charter in order.
+        namespaces: In a part, those of the charter.
+        shards: Addresses of the shards to which the parts were given, in the order of the windows.
     """
 
     sweep_id: Base64Bytes
@@ -74,12 +82,16 @@ class SweepState(_Strict):
     window_bits: int
     credits: int = Field(ge=1)
     first: int = Field(default=0, ge=0)
+    end: int | None = Field(default=None, ge=1)
     window: int = Field(ge=0)
     journal_rows: int = Field(ge=0)
     block: int | None = Field(default=None, ge=0)
     pairs: int = Field(default=0, ge=0)
     members: tuple[MemberState, ...]
     dropped: dict[str, str]
+    participants: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
+    shards: tuple[str, ...] = ()
 
 
 class SweepFolder:
@@ -97,6 +109,7 @@ class SweepFolder:
             ConfigError: It cannot be made, or not be written.
         """
         self._path = path
+        self._key = key
         self._cipher = AESGCM(key)
         self._random_bytes = random_bytes
         try:
@@ -109,30 +122,30 @@ class SweepFolder:
         """Open the journal's file, as it is."""
         return os.fdopen(os.open(self._path / JOURNAL_NAME, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
 
-    def save(self, state: SweepState) -> None:
-        """Replace the state, durably and as a whole."""
+    def save(self, state: SweepState, name: str = STATE_NAME) -> None:
+        """Replace the state, or another of that name, durably and as a whole."""
         nonce = self._random_bytes(_NONCE_BYTES)
         sealed = nonce + self._cipher.encrypt(nonce, state.model_dump_json().encode(), None)
-        fresh = self._path / f"{STATE_NAME}.new"
+        fresh = self._path / f"{name}.new"
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(sealed)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(self._path / STATE_NAME)
+        fresh.replace(self._path / name)
         folder = os.open(self._path, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
 
-    def load(self) -> SweepState | None:
+    def load(self, name: str = STATE_NAME) -> SweepState | None:
         """Return the state; None where none was saved.
 
         Raises:
             ConfigError: The file is not what this gateway wrote.
         """
         try:
-            sealed = (self._path / STATE_NAME).read_bytes()
+            sealed = (self._path / name).read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -143,9 +156,34 @@ class SweepFolder:
         except (InvalidTag, ValueError, ValidationError) as error:
             raise ConfigError(f"{self._path}: is no state of a sweep that this gateway wrote") from error
 
+    def part(self, number: int) -> SweepFolder:
+        """Return the folder of what a shard has handed over.
+
+        Raises:
+            ConfigError: It cannot be made, or not be written.
+        """
+        return SweepFolder(self._path / f"part-{number}", self._key, random_bytes=self._random_bytes)
+
     def remove(self) -> None:
         """Delete all of it: the sweep is over."""
         shutil.rmtree(self._path, ignore_errors=True)
+
+
+def folder_of(sweeps: Path, sweep_id: bytes, key: SigningKey) -> SweepFolder:
+    """Return the folder of a sweep, sealed under a key that follows from its holder's signing key.
+
+    Raises:
+        ConfigError: It cannot be made, or not be written.
+    """
+    # Deterministic, so that a process that is started again has the same; nobody else can make it.
+    sealing = hashlib.sha256(key.sign(KEY_DOMAIN, sweep_id)).digest()
+    return SweepFolder(sweeps / sweep_id.hex(), sealing)
+
+
+def kept_sweeps(folder: Path) -> list[bytes]:
+    """Return the ids of the sweeps in a folder of sweeps."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(bytes.fromhex(path.name) for path in found if _IS_SWEEP.fullmatch(path.name))
 
 
 def remove_ended(folder: Path, running: Collection[bytes]) -> list[str]:

@@ -82,13 +82,14 @@ class Declaration:
 class Progress:
     """How far one participant's set has come, held to its declaration."""
 
-    def __init__(self, declaration: Declaration, cut: Cut) -> None:
-        self.next = 0
+    def __init__(self, declaration: Declaration, cut: Cut, first: int = 0) -> None:
+        self.next = first
         """The next window that may be sent."""
         self.rows = 0
         """Rows of the windows that were merged."""
         self._declaration = declaration
         self._cut = cut
+        self._first = first
         self._roots: list[bytes] = []
         self._sizes: list[int] = []
         self._left = declaration.counts.copy()
@@ -135,14 +136,14 @@ class Progress:
         if (self._left < 0).any():
             raise ProtocolError("candidates: more rows of a class than were declared")
 
-    def state(self, party: str, windows: int) -> MemberState:
-        """Return how far the set had come after so many windows, whose candidates were charged.
+    def state(self, party: str, window: int) -> MemberState:
+        """Return how far the set had come at a window; the candidates of those before it were charged.
 
         Args:
             party: SPIFFE id of the participant.
-            windows: At most those that were merged.
+            window: The next, at most behind those that were merged.
         """
-        declared = self._declaration
+        declared, windows = self._declaration, window - self._first
         return MemberState(
             party=party,
             size=declared.size,
@@ -155,18 +156,18 @@ class Progress:
         )
 
     @classmethod
-    def restored(cls, state: MemberState, cut: Cut, windows: int) -> tuple[Declaration, Self]:
-        """Return what was declared and how far it had come after so many windows.
+    def restored(cls, state: MemberState, cut: Cut, first: int, window: int) -> tuple[Declaration, Self]:
+        """Return what was declared and how far it had come from the first window to the next.
 
         Raises:
             ConfigError: The state contradicts itself.
         """
         declaration = Declaration(state.size, _dense(state.counts), state.set_root, state.salt)
-        progress = cls(declaration, cut)
+        progress, windows = cls(declaration, cut, first), window - first
         roots = [state.roots[at : at + ROOT_BYTES] for at in range(0, len(state.roots), ROOT_BYTES)]
         if len(roots) != windows or len(state.roots) != windows * ROOT_BYTES:
             raise ConfigError("the state of a sweep names another number of windows than it has")
-        progress.next, progress.rows = windows, state.rows
+        progress.next, progress.rows = window, state.rows
         # Of windows before the restart only their sum is needed.
         progress._sizes = [state.rows, *[0] * (windows - 1)] if windows else []
         progress._roots, progress._left = roots, _dense(state.left)

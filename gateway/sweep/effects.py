@@ -5,61 +5,88 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from concordat.protocol.sweep_frames import WINDOW_TOKENS
+from pydantic import Field, field_validator
+
+from concordat.config import Settings
+from concordat.identity.manifest import Address
+from concordat.protocol.sweep_frames import MAX_SHARDS, WINDOW_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from concordat.protocol.sweep_frames import Cut
     from concordat.wire.v1 import sweep_pb2 as wire
     from gateway.sweep.checkpoint import SweepState
     from gateway.sweep.jobs import Job
     from gateway.sweep.pairs import Pair, ProvenPair
 
 
-@dataclass(frozen=True, slots=True)
-class SweepSettings:
-    """Limits of a sweep.
+class SweepSettings(Settings):
+    """Limits of a sweep, and who takes its windows."""
 
-    Attributes:
-        join_s: How long the hub waits for attached participants to join.
-        prepare_s: How long it waits for those that say that they are preparing their sets, at least every `join_s`.
-        inactivity_s: How long a participant may owe a frame.
-        away_s: How long one whose stream broke may stay away while it owes something.
-        save_s: How often, at most, the state of a sweep is saved while windows are streamed; 0 is after each window.
-        total_s: How long a participant may owe frames in all: a little late each time is late too.
-        step_s: How much longer for each window that it has sent, and each block of pairs that was opened.
-        window_tokens: Tokens a participant and window to aim at.
-        credits: Windows that a participant may be ahead of the hub at first.
-        ahead_bytes: Windows in credit may hold so many bytes of all participants together: what bounds the credit that
-            grows on slow lines.
-        max_size: Largest set.
-        pair_rows: Rows of values whose holders prove themselves to each other at a time.
-        pairs: Whether holders are told of each other. Without, a sweep counts only: no pair is listed, no edge opens.
-    """
+    join_s: float = Field(default=10.0, gt=0, description="How long attached participants are waited for.")
+    prepare_s: float = Field(
+        default=900.0, gt=0, description="How long those are waited for that say that they prepare their sets."
+    )
+    inactivity_s: float = Field(default=10.0, gt=0, description="How long a participant may owe a frame.")
+    away_s: float = Field(
+        default=30.0, gt=0, description="How long one whose stream broke may stay away while it owes something."
+    )
+    save_s: float = Field(
+        default=1.0, ge=0, description="How often, at most, the state is saved while windows are streamed."
+    )
+    total_s: float = Field(
+        default=600.0, gt=0, description="How long a participant may owe frames in all: a little late is late too."
+    )
+    step_s: float = Field(
+        default=5.0, ge=0, description="How much longer for each window that it sent, and each block of pairs."
+    )
+    window_tokens: int = Field(
+        default=WINDOW_TOKENS, ge=1, le=1 << 24, description="Tokens a participant and window to aim at."
+    )
+    credits: int = Field(
+        default=2, ge=1, le=64, description="Windows that a participant may be ahead of the hub at first."
+    )
+    ahead_bytes: int = Field(
+        default=48 << 20, ge=1 << 12, description="Bytes of windows in credit, of all participants together."
+    )
+    max_size: int = Field(default=1 << 28, ge=1, le=1 << 32, description="Tokens of the largest set.")
+    pair_rows: int = Field(
+        default=1 << 13, ge=1, le=1 << 16, description="Rows whose holders prove themselves to each other at a time."
+    )
+    pairs: bool = Field(
+        default=True, description="Whether holders are told of each other; without, a sweep counts only."
+    )
+    shards: tuple[Address, ...] = Field(
+        default=(),
+        max_length=MAX_SHARDS,
+        description="HOST:PORT of the processes that share the windows, as nodes reach them; none by default.",
+    )
+    shard_s: float = Field(
+        default=300.0, gt=0, description="How long a shard may be out of reach before its sweep fails."
+    )
 
-    join_s: float = 10.0
-    prepare_s: float = 900.0
-    inactivity_s: float = 10.0
-    away_s: float = 30.0
-    save_s: float = 1.0
-    total_s: float = 600.0
-    step_s: float = 5.0
-    window_tokens: int = WINDOW_TOKENS
-    credits: int = 2
-    ahead_bytes: int = 48 << 20
-    max_size: int = 1 << 28
-    pair_rows: int = 1 << 13
-    pairs: bool = True
+    @field_validator("shards")
+    @classmethod
+    def _are_different(cls, shards: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(shards)) != len(shards):
+            raise ValueError("a shard is named twice")
+        return shards
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """The windows of a sweep that one hub takes, from `first` up to `end`, where several share them."""
 
-    cut: Cut
     first: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part and the shard that takes it."""
+
+    address: str
+    part: Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,4 +163,17 @@ class HandOver:
     state: SweepState = field(repr=False)
 
 
-Effect: TypeAlias = Send | Run | LookUp | OpenEdges | Conclude | Abandoned | HandOver
+@dataclass(frozen=True, slots=True)
+class GiveParts:
+    """Let shards take the parts; answer with `SweepHub.parts_begun`, then with a `JoinJob` of what they hand over.
+
+    Attributes:
+        shares: Who takes what, in the order of the windows.
+        orders: What each begins with.
+    """
+
+    shares: tuple[Share, ...]
+    orders: tuple[SweepState, ...] = field(repr=False)
+
+
+Effect: TypeAlias = Send | Run | LookUp | OpenEdges | Conclude | Abandoned | HandOver | GiveParts

@@ -22,10 +22,11 @@ from gateway.sweep.checkpoint import SweepState
 from gateway.sweep.declaration import Declaration, Progress
 from gateway.sweep.effects import Abandoned, Conclude, HandOver, Run, Send, SweepResult, SweepSettings
 from gateway.sweep.groups import Counts
-from gateway.sweep.jobs import CountJob, Merge, Paired, Resolved, SaveJob
+from gateway.sweep.jobs import CountJob, Joined, Merge, Paired, Resolved, SaveJob
 from gateway.sweep.journal import Journal
 from gateway.sweep.members import Member, Members
 from gateway.sweep.pairing import Pairing
+from gateway.sweep.sharing import Sharing, shares_of
 from gateway.sweep.windows import Windows
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Phase(Enum):
 
     JOINING = auto()
     STREAMING = auto()
+    SHARED = auto()
     PAIRING = auto()
     COUNTING = auto()
     CONCLUDING = auto()
@@ -75,6 +77,7 @@ class SweepHub:
         self.members = Members(tuple(participants))
         self.streaming = Windows(self.members, settings, self.journal, part)
         self.pairing = Pairing(self.members, settings, self.journal)
+        self.sharing = Sharing(self.members, namespaces)
         self._sweep_id = sweep_id
         self._operation = operation
         self._expected = set(attached) & set(participants)
@@ -98,13 +101,16 @@ class SweepHub:
         cut, members = Cut(state.prefix_bits, state.window_bits), self.members
         for one in state.members:
             index = members.participants.index(one.party)
-            declaration, progress = Progress.restored(one, cut, state.window)
+            declaration, progress = Progress.restored(one, cut, state.first, state.window)
             members.present[one.party] = Member(one.party, index, declaration, progress, here=False)
         members.dropped.update(state.dropped)
         self.journal.cut(state.journal_rows)
         self._journal_rows, self.pairing.made = state.journal_rows, state.pairs
         self.streaming.take_up(cut, state.window, state.credits)
         self.phase = Phase.STREAMING
+        if state.shards:
+            self.phase, self.sharing.shares = Phase.SHARED, shares_of(state.shards, cut)
+            return [self.sharing.give(state)]
         if state.block is None:
             return []
         self.phase, self.pairing.begins_at = Phase.PAIRING, state.block
@@ -170,6 +176,8 @@ class SweepHub:
             effects += self._drop_all(self.streaming.took(result))
             # Whoever is dropped must not come back as if nothing had been.
             effects += self._save(now, soon=bool(effects))
+        elif isinstance(result, Joined) and self.phase is Phase.SHARED:
+            effects += self._joined(result, now)
         elif isinstance(result, Paired) and self.phase is Phase.PAIRING:
             effects += self._paired(result)
         elif isinstance(result, Counts) and self.phase is Phase.COUNTING:
@@ -183,6 +191,13 @@ class SweepHub:
         if self.phase is not Phase.PAIRING:
             return []
         return [*self.pairing.live_known(live), *self._advance(now)]
+
+    def parts_begun(self, now: float) -> list[Effect]:
+        """Take the news that all shards have their parts: their participants may dial them."""
+        if self.phase is not Phase.SHARED or self.sharing.begun:
+            return []
+        self.sharing.begun = True
+        return [*self.sharing.plans(self.streaming.cut), *self._advance(now)]
 
     def edges_open(self, now: float) -> list[Effect]:
         """Take the news that the edges of a block are durable."""
@@ -203,7 +218,8 @@ class SweepHub:
     @property
     def windows(self) -> tuple[int, int]:
         """Return how many windows are done, and how many there are."""
-        return self.streaming.resolved, self.streaming.cut.windows
+        done = self.sharing.done if self.phase is Phase.SHARED else self.streaming.resolved
+        return done, self.streaming.cut.windows
 
     @property
     def progress(self) -> str:
@@ -212,6 +228,7 @@ class SweepHub:
         come = {
             Phase.JOINING: f"{len(self.members)} of {len(self._expected)} that are attached have joined",
             Phase.STREAMING: f"{done} of {windows} windows",
+            Phase.SHARED: f"{done} of {windows} windows at {len(self.sharing.shares)} shards",
             # In hundredths: the log says no figure of the report.
             Phase.PAIRING: f"{100 * self.pairing.begins_at // max(self.journal.rows, 1)} % of the pairs",
         }.get(self.phase, self.phase.name.lower())
@@ -274,6 +291,8 @@ class SweepHub:
         if member.joins > MOST_JOINS:
             raise ProtocolError("join: too often", code="unavailable")
         member.here = True
+        if self.phase is Phase.SHARED:
+            return [self.sharing.plan_for(member, self.streaming.cut)] if self.sharing.begun else []
         begun = self.streaming.wants_of if self.phase is Phase.STREAMING else self.pairing.relisted
         return [self.streaming.plan_for(member), *begun(member)]
 
@@ -312,7 +331,7 @@ class SweepHub:
         effects: list[Effect] = []
         if self.phase is Phase.JOINING:
             effects += self._plan_when_ready(now)
-        elif self.phase in (Phase.STREAMING, Phase.PAIRING) and len(self.members) < FEWEST:
+        elif self.phase in (Phase.STREAMING, Phase.SHARED, Phase.PAIRING) and len(self.members) < FEWEST:
             effects += self._abandon()
         if self.phase is Phase.STREAMING:
             effects += self.streaming.advance(now)
@@ -332,8 +351,10 @@ class SweepHub:
         if len(self.members) < FEWEST:
             return self._abandon()
         plans = self.streaming.plan()
-        self.phase = Phase.STREAMING
-        return [*self._save(now), *plans]
+        self.sharing.shares = shares_of(self._settings.shards, self.streaming.cut)
+        self.phase = Phase.SHARED if self.sharing.shares else Phase.STREAMING
+        saved = self._save(now)
+        return [*saved, self.sharing.give(self._state())] if self.sharing.shares else [*saved, *plans]
 
     def _waits_for_sets(self, now: float) -> bool:
         """Tell whether somebody prepares its set, has said so a moment ago, and may still take time over it."""
@@ -354,7 +375,7 @@ class SweepHub:
         return [Run(SaveJob(self._folder, self.journal, self._state()))]
 
     def _state(self) -> SweepState:
-        streaming, window = self.streaming, self.streaming.resolved
+        streaming, window, part = self.streaming, self.streaming.resolved, self._part
         return SweepState(
             sweep_id=b64encode(self._sweep_id),
             operation=self._operation,
@@ -362,18 +383,32 @@ class SweepHub:
             window_bits=streaming.cut.window_bits,
             credits=streaming.credits,
             first=streaming.first,
+            end=None if part is None else part.end,
             window=window,
             journal_rows=self._journal_rows,
-            block=None if self.phase is Phase.STREAMING else self.pairing.begins_at,
+            block=None if self.phase in (Phase.STREAMING, Phase.SHARED) else self.pairing.begins_at,
             pairs=self.pairing.made,
             members=tuple(member.progress.state(member.party, window) for member in self.members.all()),
             dropped=self.members.dropped,
+            participants=() if part is None else self.members.participants,
+            namespaces=() if part is None else tuple(sorted(self._namespaces)),
+            shards=self.sharing.addresses if self.phase is Phase.SHARED else (),
         )
 
     def _hand_over(self) -> list[Effect]:
         state = self._state()
         self.fail()
         return [HandOver(state), *self._farewell(wire.SweepDone())]
+
+    def _joined(self, result: Joined, now: float) -> list[Effect]:
+        """Go on with what the shards have streamed; whoever was dropped from a part is dropped from all."""
+        effects: list[Effect] = []
+        cut = self.streaming.cut
+        for party, code in self.sharing.take(result.state, cut).items():
+            effects += self._drop(party, code, "it was dropped from a part, or its parts are not the set it declared")
+        self.streaming.take_up(cut, cut.windows, self.streaming.credits)
+        self._journal_rows = result.state.journal_rows
+        return effects if len(self.members) < FEWEST else [*effects, *self._begin_pairs(now)]
 
     def _begin_pairs(self, now: float) -> list[Effect]:
         self.phase = Phase.PAIRING

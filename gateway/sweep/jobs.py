@@ -17,6 +17,7 @@ from concordat.protocol.sweep_frames import WORD_BYTES, decode, unpacked
 from gateway.sweep.finder import Finder
 from gateway.sweep.groups import Candidates, Counts, Wanted, confirmed, distinct_counts, of_two_or_more
 from gateway.sweep.pairs import PairBoard
+from gateway.sweep.parts import join_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -203,5 +204,35 @@ class Saved:
     """Result of a `SaveJob`."""
 
 
-Job: TypeAlias = MergeJob | ResolveJob | PairJob | CountJob | SaveJob
-Result: TypeAlias = Merge | Resolved | Paired | Counts | Saved
+@dataclass(frozen=True, slots=True)
+class JoinJob:
+    """Join the parts of a sweep that shards have handed over."""
+
+    states: Sequence[SweepState] = field(repr=False)
+    journals: Sequence[Journal] = field(repr=False)
+    participants: Sequence[str]
+    journal: Journal = field(repr=False)
+
+    def run(self) -> Joined:
+        """Return the sweep as one hub would have it; all rows are in the journal.
+
+        Raises:
+            ConfigError: The parts do not make up one sweep.
+        """
+        # Once more: a job before it may have been stopped on the way.
+        self.journal.cut(0)
+        state = join_parts(self.states, self.journals, self.participants, into=self.journal)
+        for one in self.journals:
+            one.close()
+        return Joined(state)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Result of a `JoinJob`."""
+
+    state: SweepState = field(repr=False)
+
+
+Job: TypeAlias = MergeJob | ResolveJob | PairJob | CountJob | SaveJob | JoinJob
+Result: TypeAlias = Merge | Resolved | Paired | Counts | Saved | Joined

@@ -1,8 +1,8 @@
 """A sweep in parts: ranges of windows that are streamed to hubs of their own, and joined to what one hub would have.
 
-hub = SweepHub(..., part=Part(cut, first, end), folder=folder)      # in any process; ends with HandOver
-state = join_parts(states, journals, participants, into=journal)    # where all have ended
-whole = SweepHub(..., journal=journal); whole.take_up(state)        # pairs, counts, report
+    hub = SweepHub(..., part=Part(first, end), folder=folder)       # in any process
+    hub.take_up(order)                                              # gateway.sweep.sharing; ends with HandOver
+    state = join_parts(states, journals, participants, into=journal)    # where all have ended
 
 What a part leaves for that is its state, as handed over, and its journal; no token is in either (I2).
 """
@@ -41,7 +41,7 @@ def join_parts(
         ConfigError: The parts do not make up one sweep.
     """
     _require_whole(states)
-    dropped = {party: code for state in states for party, code in state.dropped.items()}
+    dropped = _dropped(states)
     columns = [{one.party: one for one in state.members} for state in states]
     members = []
     for party in columns[0]:
@@ -69,6 +69,16 @@ def join_parts(
             "dropped": dropped,
         }
     )
+
+
+def _dropped(states: Sequence[SweepState]) -> dict[str, str]:
+    dropped: dict[str, str] = {}
+    for state in states:
+        for party, code in state.dropped.items():
+            # Who is dropped from one part leaves the others, which see no more than that.
+            if dropped.get(party, "unavailable") == "unavailable":
+                dropped[party] = code
+    return dropped
 
 
 def _require_whole(states: Sequence[SweepState]) -> None:

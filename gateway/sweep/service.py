@@ -8,45 +8,45 @@ half-way. Whatever fails in it ends that sweep for all its participants with a c
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
 
 from typing_extensions import override
 
-from concordat.errors import ConcordatError, ConfigError, ProtocolError, RefusedError, UnavailableError
-from concordat.rpc.server import current_peer
-from concordat.wire.v1 import sweep_pb2 as wire
+from concordat.errors import ConcordatError, ConfigError, ProtocolError, RefusedError
 from concordat.wire.v1.session_pb2 import OperationEvent
-from concordat.wire.v1.sweep_pb2_grpc import SweepServiceServicer
 from gateway.report import build_report, sign_report
-from gateway.sweep.checkpoint import KEY_DOMAIN, SweepFolder, remove_ended
-from gateway.sweep.effects import Abandoned, Conclude, LookUp, OpenEdges, Run, Send, SweepSettings
-from gateway.sweep.hub import Phase, SweepHub
+from gateway.sweep.checkpoint import folder_of, remove_ended
+from gateway.sweep.driver import Driver
+from gateway.sweep.effects import Abandoned, Conclude, GiveParts, LookUp, OpenEdges, SweepSettings
+from gateway.sweep.hub import SweepHub
+from gateway.sweep.jobs import JoinJob
 from gateway.sweep.journal import Journal
+from gateway.sweep.shards import ShardCalls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
+
+    import grpc.aio
 
     from concordat.clock import Clock
     from concordat.identity.keys import SigningKey
+    from concordat.wire.v1 import sweep_pb2 as wire
     from gateway.edges import EdgeCandidate
     from gateway.operations_rows import Operation
     from gateway.operations_store import OperationStore
+    from gateway.sweep.checkpoint import SweepFolder
     from gateway.sweep.effects import Effect
-    from gateway.sweep.jobs import Job, Result
     from gateway.sweep.pairs import Pair, ProvenPair
 
     End = tuple[str, bytes]
 
 EDGES_A_WRITE: Final = 1000
-TICK_S: Final = 0.25
-# How often the log says how far a sweep has come.
-TELL_S: Final = 30.0
+
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class SweepContext:
         clock: Wall clock and durations.
         settings: Limits.
         folder: Where running sweeps are kept, so that they go on after a restart; None keeps them in memory.
+        dial: Opens a channel to a shard, on which only this gateway's own identity is taken for an answer.
     """
 
     store: OperationStore
@@ -88,18 +89,27 @@ class SweepContext:
     clock: Clock
     settings: SweepSettings = field(default_factory=SweepSettings)
     folder: Path | None = None
+    dial: Callable[[str], grpc.aio.Channel] | None = None
 
     def keep(self, sweep_id: bytes) -> SweepFolder | None:
         """Return the folder of a sweep; None where it is not kept, or cannot be."""
         if self.folder is None:
             return None
-        # Deterministic, so that a restarted gateway has the same; nobody else can make it.
-        key = hashlib.sha256(self.key.sign(KEY_DOMAIN, sweep_id)).digest()
         try:
-            return SweepFolder(self.folder / sweep_id.hex(), key)
+            return folder_of(self.folder, sweep_id, self.key)
         except ConfigError as error:
             _log.warning("a sweep will not survive a restart: %s", error.message)
             return None
+
+    def dial_shard(self, address: str) -> grpc.aio.Channel:
+        """Open a channel to a shard.
+
+        Raises:
+            ConfigError: This gateway has no way to.
+        """
+        if self.dial is None:
+            raise ConfigError("a sweep with shards, and no way to dial them")
+        return self.dial(address)
 
     def tidy(self, running: Collection[bytes]) -> None:
         """Delete what a killed gateway has left of sweeps that do not run any more."""
@@ -114,45 +124,16 @@ class SweepContext:
         return self.folder is not None and (self.folder / sweep_id.hex()).is_dir()
 
 
-@dataclass(frozen=True, slots=True)
-class _Letter:
-    """A participant's frame, or None where its stream has ended; `read` lets it send the next."""
-
-    party: str
-    frame: wire.SweepUp | None = field(repr=False)
-    read: asyncio.Future[None]
-
-
-class RunningSweep:
-    """One sweep: its streams, and the task that drives it."""
+class RunningSweep(Driver):
+    """One sweep of this gateway."""
 
     def __init__(self, operation: Operation, sweep_id: bytes, context: SweepContext) -> None:
         self.operation = operation
-        self.sweep_id = sweep_id
         self._context = context
-        # At most one letter a stream, the outcome of one job, and a tick: None.
-        self._inbox: asyncio.Queue[_Letter | asyncio.Future[Result] | None] = asyncio.Queue()
-        # One thread: jobs use the same buffers and write the same journal, in order.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sweep")
-        self._queues: dict[str, asyncio.Queue[Send | None]] = {}
-        self._folder = context.keep(sweep_id)
-        self._hub = self._new_hub()
-        self._first: list[Effect] = []
-        self._told_at = context.clock.monotonic()
-
-    def _new_hub(self) -> SweepHub:
-        charter, folder, context = self.operation.charter, self._folder, self._context
-        return SweepHub(
-            self.sweep_id,
-            charter.operation,
-            charter.participants,
-            attached=context.attached(),
-            namespaces=charter.namespaces,
-            settings=context.settings,
-            now=context.clock.monotonic(),
-            journal=None if folder is None else Journal(folder.journal()),
-            folder=folder,
-        )
+        self._shards: ShardCalls | None = None
+        self._sharing: asyncio.Task[None] | None = None
+        folder = context.keep(sweep_id)
+        super().__init__(sweep_id, _new_hub(operation, sweep_id, context, folder), context.clock, folder)
 
     def take_up(self) -> None:
         """Go on where a gateway stopped; from the beginning where it had not come to the first window.
@@ -167,156 +148,67 @@ class RunningSweep:
         except (ConfigError, ProtocolError) as error:
             _log.warning("sweep %s begins anew: %s", self.sweep_id.hex(), error.message)
             self._hub.journal.close()
-            self._hub = self._new_hub()
+            self._hub = _new_hub(self.operation, self.sweep_id, self._context, self._folder)
 
-    @property
-    def over(self) -> bool:
-        """Tell whether the sweep has ended."""
-        return self._hub.phase is Phase.OVER
-
-    @property
-    def windows(self) -> tuple[int, int]:
-        """Return how many windows are done, and how many there are."""
-        return self._hub.windows
-
-    def open(self, party: str) -> asyncio.Queue[Send | None]:
-        """Bind a participant's stream; return the queue of frames for it, at whose end is None.
-
-        An earlier stream of the participant ends: the gateway may not have noticed yet that its line is dead.
-        """
-        earlier = self._queues.pop(party, None)
-        if earlier is not None:
-            earlier.put_nowait(None)
-            self._post(party, None)
-        queue: asyncio.Queue[Send | None] = asyncio.Queue()
-        self._queues[party] = queue
-        return queue
-
-    def close(self, party: str, queue: asyncio.Queue[Send | None]) -> None:
-        """Take a participant's stream away."""
-        if self._queues.get(party) is queue:
-            del self._queues[party]
-            self._post(party, None)
-
-    async def receive(self, party: str, frame: wire.SweepUp, queue: asyncio.Queue[Send | None]) -> None:
-        """Hand a frame to the hub; return when it has been taken, so that a participant holds one at a time."""
-        if self._queues.get(party) is queue:
-            await self._post(party, frame)
-
-    def _post(self, party: str, frame: wire.SweepUp | None) -> asyncio.Future[None]:
-        read: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self.over:
-            read.set_result(None)
-            self._end(party)
-        else:
-            self._inbox.put_nowait(_Letter(party, frame, read))
-        return read
-
-    async def run(self) -> None:
-        """Drive the sweep until it is over."""
-        ticking = asyncio.create_task(self._tick())
-        try:
-            await self._apply(self._first)
-            while not self.over:
-                await self._guarded(await self._inbox.get())
-        finally:
-            ticking.cancel()
-            while not self._inbox.empty():
-                self._release(self._inbox.get_nowait())
-            for party in self._queues:
-                self._end(party)
-            await self._let_go()
-
-    async def _let_go(self) -> None:
-        try:
-            # After whatever job still runs on it.
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._hub.journal.close)
-            if self.over and self._folder is not None:
-                self._folder.remove()
-        except OSError as error:
-            _log.warning("files of sweep %s stay behind: %s", self.sweep_id.hex(), error.strerror)
-        finally:
-            self._thread.shutdown(wait=False)
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_S)
-            self._inbox.put_nowait(None)
-
-    async def _guarded(self, letter: _Letter | asyncio.Future[Result] | None) -> None:
-        try:
-            await self._apply(self._step(letter))
-        except ConcordatError as error:
-            _log.warning("sweep %s fails: %s", self.sweep_id.hex(), error.message)
-            await self._fail(error.code)
-        except Exception:  # noqa: BLE001 -- participants must not wait for a sweep that nobody drives any more
-            _log.exception("sweep %s fails", self.sweep_id.hex())
-            await self._fail("internal")
-        finally:
-            self._release(letter)
-
-    def _step(self, letter: _Letter | asyncio.Future[Result] | None) -> list[Effect]:
-        now = self._context.clock.monotonic()
-        if letter is None:
-            if now - self._told_at >= TELL_S:
-                self._told_at = now
-                _log.info("sweep %s: %s", self.sweep_id.hex(), self._hub.progress)
-            return self._hub.tick(now)
-        if isinstance(letter, asyncio.Future):
-            return self._hub.ran(letter.result(), now)
-        if letter.frame is None:
-            return self._hub.gone(letter.party, now)
-        return self._hub.receive(letter.party, letter.frame, now)
-
-    @staticmethod
-    def _release(letter: _Letter | asyncio.Future[Result] | None) -> None:
-        if isinstance(letter, _Letter) and not letter.read.done():
-            letter.read.set_result(None)
-
-    def _start(self, job: Job) -> None:
-        done: asyncio.Future[Result] = asyncio.get_running_loop().run_in_executor(self._thread, job.run)
-        done.add_done_callback(self._inbox.put_nowait)
-
-    def _end(self, party: str) -> None:
-        queue = self._queues.get(party)
-        if queue is not None:
-            queue.put_nowait(None)
-
-    async def _fail(self, code: str) -> None:
-        self._hub.fail()
-        done = wire.SweepDown(done=wire.SweepDone(dropped=code))
-        for party in list(self._queues):
-            self._put(Send(party, done, last=True))
+    @override
+    async def _failed(self, code: str) -> None:
         try:
             # Or the next start of the gateway would take it up again.
-            await asyncio.to_thread(self._context.store.abandon_sweep, self.operation.charter.operation, self.sweep_id)
+            await self._abandon()
         except ConcordatError as error:
             _log.warning("sweep %s is not noted as ended: %s", self.sweep_id.hex(), error.message)
 
-    async def _apply(self, effects: Sequence[Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, Send):
-                self._put(effect)
-            elif isinstance(effect, Run):
-                self._start(effect.job)
-            elif isinstance(effect, LookUp):
-                live = await self._live(effect.pairs)
-                await self._apply(self._hub.live_known(live, self._context.clock.monotonic()))
-            elif isinstance(effect, OpenEdges):
-                # (5), (6): edges first, so that the report never names a value that its holders are not told of.
-                await self._open_edges(effect.edges)
-                await self._apply(self._hub.edges_open(self._context.clock.monotonic()))
-            elif isinstance(effect, Conclude):
-                await self._conclude(effect)
-            elif isinstance(effect, Abandoned):
-                name = self.operation.charter.operation
-                await asyncio.to_thread(self._context.store.abandon_sweep, name, self.sweep_id)
-                _log.warning("sweep %s ends without a report: fewer than two took part", self.sweep_id.hex())
+    @override
+    async def _do(self, effect: Effect) -> None:
+        if isinstance(effect, LookUp):
+            live = await self._live(effect.pairs)
+            await self._apply(self._hub.live_known(live, self._clock.monotonic()))
+        elif isinstance(effect, OpenEdges):
+            # (5), (6): edges first, so that the report never names a value that its holders are not told of.
+            await self._open_edges(effect.edges)
+            await self._apply(self._hub.edges_open(self._clock.monotonic()))
+        elif isinstance(effect, Conclude):
+            await self._conclude(effect)
+        elif isinstance(effect, Abandoned):
+            await self._abandon()
+            _log.warning("sweep %s ends without a report: fewer than two took part", self.sweep_id.hex())
+        elif isinstance(effect, GiveParts):
+            self._sharing = asyncio.create_task(self._share(effect))
 
-    def _put(self, send: Send) -> None:
-        queue = self._queues.get(send.party)
-        if queue is not None:
-            queue.put_nowait(send)
+    async def _share(self, give: GiveParts) -> None:
+        """Let the shards take their parts, and have what they hand over joined."""
+        try:
+            _log.info("sweep %s is shared by %d shards", self.sweep_id.hex(), len(give.shares))
+            calls = self._shards = ShardCalls(
+                self.sweep_id,
+                give,
+                self._context.dial_shard,
+                self._folder,
+                patience_s=self._context.settings.shard_s,
+                clock=self._clock,
+            )
+            states, journals = await calls.run(lambda: self._tell(self._hub.parts_begun), self._shared)
+        except Exception as error:  # noqa: BLE001 -- the task that drives the sweep ends it
+            self._tell(partial(_raise, error))
+        else:
+            participants = tuple(self.operation.charter.participants)
+            self._start(JoinJob(states, journals, participants, self._hub.journal))
+
+    def _shared(self, done: int) -> None:
+        self._hub.sharing.done = done
+
+    @override
+    async def _let_go(self) -> None:
+        if self._sharing is not None:
+            self._sharing.cancel()
+            await asyncio.gather(self._sharing, return_exceptions=True)
+        await super()._let_go()
+        if self.over and self._shards is not None:
+            await self._shards.end()
+
+    async def _abandon(self) -> None:
+        name = self.operation.charter.operation
+        await asyncio.to_thread(self._context.store.abandon_sweep, name, self.sweep_id)
 
     async def _live(self, pairs: Sequence[Pair]) -> list[bool]:
         ends = [tuple(zip(pair.parties, pair.references, strict=True)) for pair in pairs]
@@ -350,6 +242,25 @@ class RunningSweep:
         _log.info("sweep %s has ended: version %d of the report is frozen", self.sweep_id.hex(), version)
         for party in self.operation.charter.participants:
             context.send_event(party, OperationEvent(operation=name, kind=OperationEvent.KIND_REPORTED))
+
+
+def _raise(error: Exception, _now: float) -> list[Effect]:
+    raise error
+
+
+def _new_hub(operation: Operation, sweep_id: bytes, context: SweepContext, folder: SweepFolder | None) -> SweepHub:
+    charter = operation.charter
+    return SweepHub(
+        sweep_id,
+        charter.operation,
+        charter.participants,
+        attached=context.attached(),
+        namespaces=charter.namespaces,
+        settings=context.settings,
+        now=context.clock.monotonic(),
+        journal=None if folder is None else Journal(folder.journal()),
+        folder=folder,
+    )
 
 
 class SweepRunner:
@@ -415,53 +326,3 @@ class SweepRunner:
         await sweep.run()
         if self._running.get(name) is sweep:
             del self._running[name]
-
-
-class SweepServicer(SweepServiceServicer):
-    """Serves the streams of participants."""
-
-    def __init__(self, runner: SweepRunner, settings: SweepSettings | None = None) -> None:
-        self._runner = runner
-        self._first_s = (settings or SweepSettings()).join_s
-
-    @override
-    async def Sweep(self, requests: AsyncIterator[wire.SweepUp], context: Any) -> AsyncIterator[wire.SweepDown]:
-        """Take a participant's frames and send it those of the hub, until its last."""
-        party = str(current_peer())
-        try:
-            async with asyncio.timeout(self._first_s):
-                first = await anext(requests, None)
-        except TimeoutError as error:
-            raise UnavailableError("a sweep's stream began without a join", code="deadline") from error
-        if first is None:
-            return
-        sweep = self._runner.find(party, first)
-        queue = sweep.open(party)
-        reader = asyncio.create_task(_read(sweep, party, first, requests, queue))
-        try:
-            while True:
-                send = await queue.get()
-                if send is None:
-                    break
-                yield send.frame
-                if send.last:
-                    break
-        finally:
-            sweep.close(party, queue)
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
-
-
-async def _read(
-    sweep: RunningSweep,
-    party: str,
-    first: wire.SweepUp,
-    requests: AsyncIterator[wire.SweepUp],
-    queue: asyncio.Queue[Send | None],
-) -> None:
-    try:
-        await sweep.receive(party, first, queue)
-        async for frame in requests:
-            await sweep.receive(party, frame, queue)
-    finally:
-        queue.put_nowait(None)

@@ -84,14 +84,10 @@ class Windows:
 
     def plan(self) -> list[Effect]:
         """Cut the space of tokens for the sets of those that are here, and tell them."""
-        if self._part is None:
-            self.cut = Cut.for_sizes(self._members.sizes(), self._settings.window_tokens)
-        else:
-            self.cut = self._part.cut
-        self.next_merge, self._below = self.first, self.first + self.credits
+        self.cut = Cut.for_sizes(self._members.sizes(), self._settings.window_tokens)
+        self._below = self.credits
         for member in self._members.all():
             member.progress = Progress(member.declaration, self.cut)
-            member.progress.next = self.first
         return [self.plan_for(member) for member in self._members.all()]
 
     def take_up(self, cut: Cut, window: int, credits_: int) -> None:

@@ -8,14 +8,16 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from concordat.errors import IdentityError, RefusedError, UnavailableError
+from concordat.errors import IdentityError, ProtocolError, RefusedError, UnavailableError
+from concordat.rpc.client import channel as channel_to
 from services.node.held import HeldOperation, load_operation
 from services.node.index.keeper import FOLDER
 from services.node.index.operation_run import PROVED, build_operation_run, records_of
 from services.node.operations import fetch_operation
 from services.node.policy import About, Policy, may_tell
 from services.node.store.sweep_set import SetQuery, read_sweep_set, require_tokens, still_in_set
-from services.node.sweep import Preparation, SweepParty, run_sweep
+from services.node.sweep import SweepParty
+from services.node.sweep_lines import Preparation, run_sweep
 from services.node.sweep_rows import SweepColumns
 
 if TYPE_CHECKING:
@@ -94,8 +96,34 @@ async def join_sweep(
         with store.read() as db:
             return still_in_set(db, query, references)
 
-    preparation = Preparation(operation, sweep_id, build)
-    return await run_sweep(channel, preparation, store=store.verified_pairs, may_prove=may_prove)
+    preparation, dial = Preparation(operation, sweep_id, build), partial(dial_shard, home)
+    return await run_sweep(channel, preparation, store=store.verified_pairs, may_prove=may_prove, dial=dial)
+
+
+def dial_shard(home: Home, address: str) -> grpc.aio.Channel:
+    """Open a channel to a shard that the gateway has named; only the gateway's own identity is taken for an answer.
+
+    Raises:
+        ProtocolError: The address is not the gateway's: a hub must not make nodes knock at doors in their own network.
+    """
+    gateway = home.manifest.gateways[0]
+    if not is_of(gateway.address, address):
+        raise ProtocolError("the gateway names a shard that is not of its own host or domain")
+    return channel_to(address, home=home, server=gateway.spiffe)
+
+
+def is_of(gateway: str, address: str) -> bool:
+    """Tell whether an address is of the gateway's host, or of the domain in which that host is.
+
+    Args:
+        gateway: HOST:PORT, of the manifest.
+        address: HOST:PORT, as the gateway names it.
+    """
+    own, host = (one.rpartition(":")[0].lower().rstrip(".") for one in (gateway, address))
+    domain = own.partition(".")[2]
+    # A domain of one label, such as `eu`, is nobody's own; an IP address has none.
+    has_domain = "." in domain and not own.endswith("]") and not domain.rpartition(".")[2].isdigit()
+    return host == own or (has_domain and host.endswith(f".{domain}"))
 
 
 def set_query(home: Home, charter: wire.Charter, *, today: date) -> SetQuery:

@@ -25,6 +25,7 @@ SESSION: Final = "state of the recipient's own session, plane or list; says noth
 OPERATION: Final = "of a charter, to those whom it names; says nothing of any record"
 SWEEP: Final = "of candidate rows of a sweep, to participants whose sets are compared"
 QUOTA: Final = "the caller's own evaluations at one custodian; blinded elements, no identifier"
+SHARD: Final = "of a part of a sweep, to the gateway itself and to no other party (3.7); no token"
 PARENT: Final = "holds only what is listed under its own name"
 COUNT: Final = "statistics: numbers a pair, namespace or operation, of edges that both were told of (art. 72, LB-27)"
 
@@ -117,11 +118,13 @@ _WIRE: Final[dict[str, dict[str, str]]] = {
     },
     SWEEP: {
         "SweepPlan": "window_bits prefix_bits below first",
+        "SweepShard": "address first end",
         "SweepWant": "window positions below",
         "SweepDone": "dropped report_version",
         "PairList": "peer pairs own_references own_rows peer_references",
         "PairProofs": "peer pairs macs decisions",
     },
+    SHARD: {"PartNews": "windows state rows failed"},
     QUOTA: {
         "EvaluateResponse": "elements proof manifest_hash quota_left",
         "GetQuotaResponse": "epochs period_ends_at_ms manifest_hash",
@@ -140,6 +143,8 @@ _WIRE: Final[dict[str, dict[str, str]]] = {
         "GetOperationResponse": "signatures key",
         "ListOperationsResponse": "operations",
         "SweepDown": "plan want pairs pair_proofs done",
+        "SweepPlan": "shards",
+        "PartNews": "begun",
         "GetQuotaResponse": "classes",
     },
 }

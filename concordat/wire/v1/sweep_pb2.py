@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63oncordat/wire/v1/sweep.proto\x12\x11\x63oncordat.wire.v1\"\x88\x03\n\x07SweepUp\x12,\n\x04join\x18\x01 \x01(\x0b\x32\x1c.concordat.wire.v1.SweepJoinH\x00\x12\x30\n\x06window\x18\x02 \x01(\x0b\x32\x1e.concordat.wire.v1.SweepWindowH\x00\x12\x38\n\ncandidates\x18\x03 \x01(\x0b\x32\".concordat.wire.v1.SweepCandidatesH\x00\x12\x34\n\x0bpair_proofs\x18\x04 \x01(\x0b\x32\x1d.concordat.wire.v1.PairProofsH\x00\x12\x38\n\rpair_verdicts\x18\x05 \x01(\x0b\x32\x1f.concordat.wire.v1.PairVerdictsH\x00\x12\x36\n\tpreparing\x18\x06 \x01(\x0b\x32!.concordat.wire.v1.SweepPreparingH\x00\x12\x32\n\x07leaving\x18\x07 \x01(\x0b\x32\x1f.concordat.wire.v1.SweepLeavingH\x00\x42\x07\n\x05\x66rame\"\x0e\n\x0cSweepLeaving\"R\n\x0eSweepPreparing\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x10\n\x08sweep_id\x18\x02 \x01(\x0c\x12\x0c\n\x04\x64one\x18\x03 \x01(\x04\x12\r\n\x05total\x18\x04 \x01(\x04\"\x88\x02\n\tSweepDown\x12,\n\x04plan\x18\x01 \x01(\x0b\x32\x1c.concordat.wire.v1.SweepPlanH\x00\x12,\n\x04want\x18\x02 \x01(\x0b\x32\x1c.concordat.wire.v1.SweepWantH\x00\x12,\n\x05pairs\x18\x03 \x01(\x0b\x32\x1b.concordat.wire.v1.PairListH\x00\x12\x34\n\x0bpair_proofs\x18\x04 \x01(\x0b\x32\x1d.concordat.wire.v1.PairProofsH\x00\x12,\n\x04\x64one\x18\x05 \x01(\x0b\x32\x1c.concordat.wire.v1.SweepDoneH\x00\x42\x07\n\x05\x66rameJ\x04\x08\x06\x10\x07\"\x7f\n\tSweepJoin\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x10\n\x08sweep_id\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0f\n\x07\x63lasses\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63ounts\x18\x05 \x01(\x0c\x12\x10\n\x08set_root\x18\x06 \x01(\x0c\x12\x0c\n\x04salt\x18\x07 \x01(\x0c\"S\n\tSweepPlan\x12\x13\n\x0bwindow_bits\x18\x01 \x01(\r\x12\r\n\x05\x62\x65low\x18\x02 \x01(\r\x12\x13\n\x0bprefix_bits\x18\x03 \x01(\r\x12\r\n\x05\x66irst\x18\x04 \x01(\r\"k\n\x0bSweepWindow\x12\x0e\n\x06window\x18\x01 \x01(\r\x12\x0e\n\x06\x64\x65ltas\x18\x03 \x01(\x0c\x12\x36\n\ncandidates\x18\x04 \x01(\x0b\x32\".concordat.wire.v1.SweepCandidatesJ\x04\x08\x02\x10\x03\"=\n\tSweepWant\x12\x0e\n\x06window\x18\x01 \x01(\r\x12\x11\n\tpositions\x18\x02 \x01(\x0c\x12\r\n\x05\x62\x65low\x18\x03 \x01(\r\"5\n\x0fSweepCandidates\x12\x0e\n\x06window\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x06 \x01(\x0cJ\x04\x08\x02\x10\x06\"j\n\x08PairList\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\r\n\x05pairs\x18\x02 \x01(\x0c\x12\x16\n\x0eown_references\x18\x03 \x01(\x0c\x12\x17\n\x0fpeer_references\x18\x04 \x01(\x0c\x12\x10\n\x08own_rows\x18\x05 \x01(\x0c\"J\n\nPairProofs\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\r\n\x05pairs\x18\x02 \x01(\x0c\x12\x0c\n\x04macs\x18\x03 \x01(\x0c\x12\x11\n\tdecisions\x18\x04 \x01(\x0c\"=\n\x0cPairVerdicts\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\r\n\x05pairs\x18\x02 \x01(\x0c\x12\x10\n\x08verdicts\x18\x03 \x01(\x0c\"4\n\tSweepDone\x12\x0f\n\x07\x64ropped\x18\x01 \x01(\t\x12\x16\n\x0ereport_version\x18\x02 \x01(\r2U\n\x0cSweepService\x12\x45\n\x05Sweep\x12\x1a.concordat.wire.v1.SweepUp\x1a\x1c.concordat.wire.v1.SweepDown(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63oncordat/wire/v1/sweep.proto\x12\x11\x63oncordat.wire.v1\"\x88\x03\n\x07SweepUp\x12,\n\x04join\x18\x01 \x01(\x0b\x32\x1c.concordat.wire.v1.SweepJoinH\x00\x12\x30\n\x06window\x18\x02 \x01(\x0b\x32\x1e.concordat.wire.v1.SweepWindowH\x00\x12\x38\n\ncandidates\x18\x03 \x01(\x0b\x32\".concordat.wire.v1.SweepCandidatesH\x00\x12\x34\n\x0bpair_proofs\x18\x04 \x01(\x0b\x32\x1d.concordat.wire.v1.PairProofsH\x00\x12\x38\n\rpair_verdicts\x18\x05 \x01(\x0b\x32\x1f.concordat.wire.v1.PairVerdictsH\x00\x12\x36\n\tpreparing\x18\x06 \x01(\x0b\x32!.concordat.wire.v1.SweepPreparingH\x00\x12\x32\n\x07leaving\x18\x07 \x01(\x0b\x32\x1f.concordat.wire.v1.SweepLeavingH\x00\x42\x07\n\x05\x66rame\"\x0e\n\x0cSweepLeaving\"R\n\x0eSweepPreparing\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x10\n\x08sweep_id\x18\x02 \x01(\x0c\x12\x0c\n\x04\x64one\x18\x03 \x01(\x04\x12\r\n\x05total\x18\x04 \x01(\x04\"\x88\x02\n\tSweepDown\x12,\n\x04plan\x18\x01 \x01(\x0b\x32\x1c.concordat.wire.v1.SweepPlanH\x00\x12,\n\x04want\x18\x02 \x01(\x0b\x32\x1c.concordat.wire.v1.SweepWantH\x00\x12,\n\x05pairs\x18\x03 \x01(\x0b\x32\x1b.concordat.wire.v1.PairListH\x00\x12\x34\n\x0bpair_proofs\x18\x04 \x01(\x0b\x32\x1d.concordat.wire.v1.PairProofsH\x00\x12,\n\x04\x64one\x18\x05 \x01(\x0b\x32\x1c.concordat.wire.v1.SweepDoneH\x00\x42\x07\n\x05\x66rameJ\x04\x08\x06\x10\x07\"\x7f\n\tSweepJoin\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x10\n\x08sweep_id\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0f\n\x07\x63lasses\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63ounts\x18\x05 \x01(\x0c\x12\x10\n\x08set_root\x18\x06 \x01(\x0c\x12\x0c\n\x04salt\x18\x07 \x01(\x0c\"\x82\x01\n\tSweepPlan\x12\x13\n\x0bwindow_bits\x18\x01 \x01(\r\x12\r\n\x05\x62\x65low\x18\x02 \x01(\r\x12\x13\n\x0bprefix_bits\x18\x03 \x01(\r\x12\r\n\x05\x66irst\x18\x04 \x01(\r\x12-\n\x06shards\x18\x05 \x03(\x0b\x32\x1d.concordat.wire.v1.SweepShard\"9\n\nSweepShard\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\r\n\x05\x66irst\x18\x02 \x01(\r\x12\x0b\n\x03\x65nd\x18\x03 \x01(\r\"k\n\x0bSweepWindow\x12\x0e\n\x06window\x18\x01 \x01(\r\x12\x0e\n\x06\x64\x65ltas\x18\x03 \x01(\x0c\x12\x36\n\ncandidates\x18\x04 \x01(\x0b\x32\".concordat.wire.v1.SweepCandidatesJ\x04\x08\x02\x10\x03\"=\n\tSweepWant\x12\x0e\n\x06window\x18\x01 \x01(\r\x12\x11\n\tpositions\x18\x02 \x01(\x0c\x12\r\n\x05\x62\x65low\x18\x03 \x01(\r\"5\n\x0fSweepCandidates\x12\x0e\n\x06window\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x06 \x01(\x0cJ\x04\x08\x02\x10\x06\"j\n\x08PairList\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\r\n\x05pairs\x18\x02 \x01(\x0c\x12\x16\n\x0eown_references\x18\x03 \x01(\x0c\x12\x17\n\x0fpeer_references\x18\x04 \x01(\x0c\x12\x10\n\x08own_rows\x18\x05 \x01(\x0c\"J\n\nPairProofs\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\r\n\x05pairs\x18\x02 \x01(\x0c\x12\x0c\n\x04macs\x18\x03 \x01(\x0c\x12\x11\n\tdecisions\x18\x04 \x01(\x0c\"=\n\x0cPairVerdicts\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\r\n\x05pairs\x18\x02 \x01(\x0c\x12\x10\n\x08verdicts\x18\x03 \x01(\x0c\"4\n\tSweepDone\x12\x0f\n\x07\x64ropped\x18\x01 \x01(\t\x12\x16\n\x0ereport_version\x18\x02 \x01(\r2U\n\x0cSweepService\x12\x45\n\x05Sweep\x12\x1a.concordat.wire.v1.SweepUp\x1a\x1c.concordat.wire.v1.SweepDown(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,22 +41,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SWEEPDOWN']._serialized_end=812
   _globals['_SWEEPJOIN']._serialized_start=814
   _globals['_SWEEPJOIN']._serialized_end=941
-  _globals['_SWEEPPLAN']._serialized_start=943
-  _globals['_SWEEPPLAN']._serialized_end=1026
-  _globals['_SWEEPWINDOW']._serialized_start=1028
-  _globals['_SWEEPWINDOW']._serialized_end=1135
-  _globals['_SWEEPWANT']._serialized_start=1137
-  _globals['_SWEEPWANT']._serialized_end=1198
-  _globals['_SWEEPCANDIDATES']._serialized_start=1200
-  _globals['_SWEEPCANDIDATES']._serialized_end=1253
-  _globals['_PAIRLIST']._serialized_start=1255
-  _globals['_PAIRLIST']._serialized_end=1361
-  _globals['_PAIRPROOFS']._serialized_start=1363
-  _globals['_PAIRPROOFS']._serialized_end=1437
-  _globals['_PAIRVERDICTS']._serialized_start=1439
-  _globals['_PAIRVERDICTS']._serialized_end=1500
-  _globals['_SWEEPDONE']._serialized_start=1502
-  _globals['_SWEEPDONE']._serialized_end=1554
-  _globals['_SWEEPSERVICE']._serialized_start=1556
-  _globals['_SWEEPSERVICE']._serialized_end=1641
+  _globals['_SWEEPPLAN']._serialized_start=944
+  _globals['_SWEEPPLAN']._serialized_end=1074
+  _globals['_SWEEPSHARD']._serialized_start=1076
+  _globals['_SWEEPSHARD']._serialized_end=1133
+  _globals['_SWEEPWINDOW']._serialized_start=1135
+  _globals['_SWEEPWINDOW']._serialized_end=1242
+  _globals['_SWEEPWANT']._serialized_start=1244
+  _globals['_SWEEPWANT']._serialized_end=1305
+  _globals['_SWEEPCANDIDATES']._serialized_start=1307
+  _globals['_SWEEPCANDIDATES']._serialized_end=1360
+  _globals['_PAIRLIST']._serialized_start=1362
+  _globals['_PAIRLIST']._serialized_end=1468
+  _globals['_PAIRPROOFS']._serialized_start=1470
+  _globals['_PAIRPROOFS']._serialized_end=1544
+  _globals['_PAIRVERDICTS']._serialized_start=1546
+  _globals['_PAIRVERDICTS']._serialized_end=1607
+  _globals['_SWEEPDONE']._serialized_start=1609
+  _globals['_SWEEPDONE']._serialized_end=1661
+  _globals['_SWEEPSERVICE']._serialized_start=1663
+  _globals['_SWEEPSERVICE']._serialized_end=1748
 # @@protoc_insertion_point(module_scope)

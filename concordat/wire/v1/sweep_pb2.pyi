@@ -3,8 +3,10 @@
 isort:skip_file
 The stream of one participant in a sweep (docs/protocol.md 3.6), dialled out by the node."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -207,7 +209,7 @@ Global___SweepJoin: _TypeAlias = SweepJoin  # noqa: Y015
 
 @_typing.final
 class SweepPlan(_message.Message):
-    """How the space of sweep tokens is cut, and where this participant goes on. Next free number: 5."""
+    """How the space of sweep tokens is cut, and where this participant goes on. Next free number: 6."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -215,6 +217,7 @@ class SweepPlan(_message.Message):
     BELOW_FIELD_NUMBER: _builtins.int
     PREFIX_BITS_FIELD_NUMBER: _builtins.int
     FIRST_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
     window_bits: _builtins.int
     """Windows are numbered by this many top bits, at most 12."""
     below: _builtins.int
@@ -223,6 +226,10 @@ class SweepPlan(_message.Message):
     """Top bits of a token that travel in a window, 32 to 48."""
     first: _builtins.int
     """The first window to send: 0, or where a join came again the next that the hub has not got."""
+    @_builtins.property
+    def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___SweepShard]:
+        """Where not empty: no window goes to this stream, but all to these processes of the gateway, which share them."""
+
     def __init__(
         self,
         *,
@@ -230,14 +237,47 @@ class SweepPlan(_message.Message):
         below: _builtins.int = ...,
         prefix_bits: _builtins.int = ...,
         first: _builtins.int = ...,
+        shards: _abc.Iterable[Global___SweepShard] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["below", b"below", "first", b"first", "prefix_bits", b"prefix_bits", "window_bits", b"window_bits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["below", b"below", "first", b"first", "prefix_bits", b"prefix_bits", "shards", b"shards", "window_bits", b"window_bits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SweepPlan: _TypeAlias = SweepPlan  # noqa: Y015
+
+@_typing.final
+class SweepShard(_message.Message):
+    """A process of the gateway that takes a part of the windows: the participant dials it, demands the gateway's own
+    identity, and opens a stream of the same sweep with the same join. Next free number: 4.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """HOST:PORT; the host is the gateway's, or of its domain."""
+    first: _builtins.int
+    """The first window of the part."""
+    end: _builtins.int
+    """The window behind its last; the part behind it begins there."""
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        first: _builtins.int = ...,
+        end: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "end", b"end", "first", b"first"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SweepShard: _TypeAlias = SweepShard  # noqa: Y015
 
 @_typing.final
 class SweepWindow(_message.Message):

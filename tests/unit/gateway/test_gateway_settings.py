@@ -15,6 +15,7 @@ from gateway.config import GatewaySettings, load_settings
 from gateway.postgres import Postgres
 from gateway.rules import Limits
 from gateway.sabotage import LossyTable, SilentLedger
+from gateway.sweep.effects import SweepSettings
 from tests.unit.gateway.world import told_once
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ def test_the_example_names_every_setting_with_its_default() -> None:
     written = load_settings(Path(), EXAMPLE)
     assert written == GatewaySettings(address="0.0.0.0:7400", ledger="ledger.db")
     text = EXAMPLE.read_text()
-    for name in (*GatewaySettings.model_fields, *Limits.model_fields):
+    for name in (*GatewaySettings.model_fields, *SweepSettings.model_fields, *Limits.model_fields):
         assert f"{name} =" in text or f"[{name}]" in text
 
 
 def test_every_setting_says_what_it_is() -> None:
-    fields = [*GatewaySettings.model_fields.values(), *Limits.model_fields.values()]
+    models = (GatewaySettings, SweepSettings, Limits)
+    fields = [field for model in models for field in model.model_fields.values()]
     assert all(field.description and not field.is_required() for field in fields)
 
 

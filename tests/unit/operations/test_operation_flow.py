@@ -32,7 +32,8 @@ from gateway.ledger import Ledger
 from gateway.operations import OperationServicer
 from gateway.operations_store import OperationStore
 from gateway.sweep.effects import SweepSettings
-from gateway.sweep.service import SweepContext, SweepRunner, SweepServicer
+from gateway.sweep.service import SweepContext, SweepRunner
+from gateway.sweep.streams import SweepServicer
 from services.node import operations
 from services.node.charter_view import render_charter
 from services.node.held import load_operation
@@ -113,6 +114,7 @@ async def running(
         clock=clock,
         settings=settings or SweepSettings(window_tokens=2, away_s=1.0),
         folder=folder,
+        dial=lambda address: channel(address, home=home, server=home.identity),
     )
     runner = SweepRunner(context)
     servicer = OperationServicer(store, sweeps=runner, send_event=send_event, random_bytes=secrets.token_bytes)

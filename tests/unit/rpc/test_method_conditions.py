@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from concordat.clock import SystemClock
-from concordat.errors import ConcordatError
+from concordat.errors import ConcordatError, RefusedError
 from concordat.identity.federation import init_federation
 from concordat.identity.home import load_home
-from concordat.identity.names import Role
+from concordat.identity.names import Role, SpiffeId
 from concordat.identity.plan import FederationPlan, NodePlan, PartnerPlan
 from concordat.rpc.client import call, channel, messages
 from concordat.rpc.methods import METHODS, Condition
-from concordat.wire.v1 import custodian_pb2, operations_pb2, session_pb2, sweep_pb2
+from concordat.rpc.server import ServerSettings
+from concordat.wire.v1 import custodian_pb2, operations_pb2, session_pb2, shard_pb2, sweep_pb2
 from concordat.wire.v1.custodian_pb2_grpc import CustodianServiceStub
 from concordat.wire.v1.operations_pb2_grpc import OperationServiceStub
 from concordat.wire.v1.session_pb2_grpc import SessionServiceStub
+from concordat.wire.v1.shard_pb2_grpc import ShardServiceStub
 from concordat.wire.v1.sweep_pb2_grpc import SweepServiceStub
 from gateway.config import GatewaySettings
 from gateway.service import open_foundation, open_gateway
+from gateway.sweep.effects import SweepSettings
+from gateway.sweep.shard_server import open_shard, shard_table
 from tests.unit.custodian.running import RunningCustodians, elements, free_ports, request_of
 from tests.unit.operations.charters import proposed, sign
 
@@ -230,6 +234,41 @@ async def sweep(bench: Bench) -> None:
     assert await code_of(join("BE")) != "operation_unknown"
 
 
+async def take_part(bench: Bench) -> None:
+    await _own_shard(bench, "TakePart")
+
+
+async def end_parts(bench: Bench) -> None:
+    await _own_shard(bench, "EndParts")
+
+
+async def _own_shard(bench: Bench, method: str) -> None:
+    """A gateway serves it to nobody, itself included; a shard to its own gateway, and to no other one."""
+    home = bench.homes["g1"]
+    end = shard_pb2.EndPartsRequest(sweep_id=bytes(16))
+
+    async def ask(address: str) -> None:
+        async with channel(address, home=home, server=home.identity) as opened:
+            stub = ShardServiceStub(opened)
+            if method == "EndParts":
+                await call(stub.EndParts, end, party="shard", timeout_s=10)
+                return
+            async for _ in messages(stub.TakePart(_one(shard_pb2.TakePartRequest(order=b"{}"))), party="shard"):
+                return
+
+    assert await code_of(ask(bench.address)) == "refused"
+    settings = ServerSettings(address="127.0.0.1:0", drain_s=0)
+    async with open_shard(home, home.path / "parts", settings, SweepSettings(), clock=SystemClock()) as shard:
+        await shard.start()
+        served = {"EndParts": OK, "TakePart": "protocol_violation"}[method]
+        assert await code_of(ask(f"127.0.0.1:{shard.port}")) == served
+        await shard.stop(0)
+    other, row = SpiffeId(home.identity.federation, Role.GATEWAY, "g2"), f"{_WIRE}ShardService/{method}"
+    shard_table(home).check(row, home.identity, lambda _: True)
+    with pytest.raises(RefusedError):
+        shard_table(home).check(row, other, lambda _: True)
+
+
 async def evaluate_of_a_node(bench: Bench) -> None:
     assert await code_of(bench.evaluate("AT", "AT")) == OK
     assert await code_of(bench.evaluate("AT", "BE", key="AT")) == "bad_signature"
@@ -265,6 +304,8 @@ CASES: Final[dict[tuple[str, Role], Callable[[Bench], Awaitable[None]]]] = {
     (f"{_WIRE}OperationService/StartSweep", Role.NODE): start_sweep,
     (f"{_WIRE}OperationService/GetReport", Role.NODE): get_report,
     (f"{_WIRE}SweepService/Sweep", Role.NODE): sweep,
+    (f"{_WIRE}ShardService/TakePart", Role.GATEWAY): take_part,
+    (f"{_WIRE}ShardService/EndParts", Role.GATEWAY): end_parts,
     (f"{_WIRE}CustodianService/Evaluate", Role.NODE): evaluate_of_a_node,
     (f"{_WIRE}CustodianService/Evaluate", Role.PARTNER): evaluate_of_a_partner,
     (f"{_WIRE}CustodianService/Evaluate", Role.GATEWAY): evaluate_of_a_gateway,

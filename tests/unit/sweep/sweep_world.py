@@ -9,7 +9,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from concordat.protocol.report import gravest
-from gateway.sweep.effects import Abandoned, Conclude, Effect, HandOver, LookUp, OpenEdges, Run, Send, SweepSettings
+from gateway.sweep.effects import (
+    Abandoned,
+    Conclude,
+    Effect,
+    GiveParts,
+    HandOver,
+    LookUp,
+    OpenEdges,
+    Run,
+    Send,
+    SweepSettings,
+)
 from gateway.sweep.hub import Phase, SweepHub
 from gateway.sweep.journal import Journal
 from services.node.sweep import SweepParty
@@ -118,6 +129,7 @@ class World:
         self.conclusion: Conclude | None = None
         self.abandoned: Abandoned | None = None
         self.handed: SweepState | None = None
+        self.given: GiveParts | None = None
 
     def new_hub(self) -> SweepHub:
         attached = self.participants if self.attached is None else self.attached
@@ -187,6 +199,8 @@ class World:
                 self.apply(self.hub.ran(effect.job.run(), self.now))
             elif isinstance(effect, HandOver):
                 self.handed = effect.state
+            elif isinstance(effect, GiveParts):
+                self.given = effect
             elif isinstance(effect, OpenEdges):
                 self.opened += effect.edges
                 self.durable |= {proven.pair for proven in effect.edges}

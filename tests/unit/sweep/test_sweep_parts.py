@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concordat.errors import ConfigError
-from concordat.protocol.sweep_frames import Cut
 from gateway.sweep.checkpoint import SweepFolder, SweepState
-from gateway.sweep.effects import Part, SweepSettings
+from gateway.sweep.effects import SweepSettings
+from gateway.sweep.jobs import JoinJob
 from gateway.sweep.journal import Journal
 from gateway.sweep.parts import join_parts
 from tests.unit.sweep.sweep_world import Entry, World, entry, name, oracle
@@ -26,7 +26,17 @@ HELD: dict[str, list[Entry]] = {
     BEN: [entry(value, 1 | 1 << 4) for value in range(100, 400)],
     CIA: [entry(value, 1 | 2 << 4) for value in range(200, 500)],
 }
-CUT, SETTINGS, KEY = Cut(32, 4), SweepSettings(window_tokens=20, pair_rows=64), bytes(32)
+SETTINGS, KEY, WINDOWS = SweepSettings(window_tokens=20, pair_rows=64), bytes(32), 16
+
+
+def given(shards: int) -> World:
+    """Return the gateway's side, as it stands when the parts are given away."""
+    addresses = tuple(f"hub.example:{7410 + at}" for at in range(shards))
+    world = World(HELD, settings=SETTINGS.model_copy(update={"shards": addresses}))
+    for party, one in world.parties.items():
+        world.apply(world.hub.receive(party, one.join(), world.now))
+    assert world.given is not None
+    return world
 
 
 def _without_last(frame: wire.SweepUp) -> list[wire.SweepUp]:
@@ -36,11 +46,14 @@ def _without_last(frame: wire.SweepUp) -> list[wire.SweepUp]:
     return [frame]
 
 
-def stream(path: str, first: int, end: int, *, lies: bool) -> int:
+def stream(path: str, number: int, shards: int, *, lies: bool) -> int:
     """Run one part, in whatever process; return how many tokens its participants streamed."""
+    give = given(shards).given
+    assert give is not None
     folder = SweepFolder(Path(path), KEY)
-    world = World(HELD, settings=SETTINGS, folder=folder, part=Part(CUT, first, end), seed=first)
+    world = World(HELD, settings=SETTINGS, folder=folder, part=give.shares[number].part, seed=number)
     world.tamper = {CIA: _without_last} if lies else {}
+    world.apply(world.hub.take_up(give.orders[number]))
     world.run()
     assert world.handed is not None
     world.hub.journal.sync()
@@ -50,13 +63,9 @@ def stream(path: str, first: int, end: int, *, lies: bool) -> int:
 
 
 def parts(tmp_path: Path, shards: int, *, lies: bool = False) -> tuple[list[SweepState], list[Journal]]:
-    borders = [CUT.windows * at // shards for at in range(shards + 1)]
     paths = [tmp_path / f"{shards}-{at}" for at in range(shards)]
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        jobs = [
-            pool.submit(stream, str(path), first, end, lies=lies)
-            for path, first, end in zip(paths, borders[:-1], borders[1:], strict=True)
-        ]
+        jobs = [pool.submit(stream, str(path), at, shards, lies=lies) for at, path in enumerate(paths)]
         assert all(job.result() for job in jobs)
     states, journals = [], []
     for path in paths:
@@ -70,11 +79,10 @@ def parts(tmp_path: Path, shards: int, *, lies: bool = False) -> tuple[list[Swee
 
 
 def joined(states: list[SweepState], journals: list[Journal]) -> World:
-    world = World(HELD, settings=SETTINGS)
-    state = join_parts(states, journals, world.participants, into=world.hub.journal)
-    world.apply(world.hub.take_up(state))
-    for party, one in world.parties.items():
-        world._post(party, one.join())
+    world = given(len(states))
+    world.apply(world.hub.parts_begun(world.now))
+    job = JoinJob(states, journals, world.participants, world.hub.journal)
+    world.apply(world.hub.ran(job.run(), world.now))
     return world.carry()
 
 
