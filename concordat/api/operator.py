@@ -77,6 +77,57 @@ class FrozenReport(Form):
     included: Count = Field(description="Participants whose values are in the counts.")
 
 
+class SweepPhase(StrEnum):
+    """Where a running sweep stands."""
+
+    JOINING = "joining"
+    WINDOWS = "windows"
+    PAIRS = "pairs"
+    """Holders of one value prove themselves to each other."""
+    COUNTING = "counting"
+
+
+class SweepStanding(StrEnum):
+    """How a participant stands in a running sweep."""
+
+    ABSENT = "absent"
+    """It was not attached when the sweep began, and has not joined."""
+    AWAITED = "awaited"
+    """It was attached, and has said nothing yet."""
+    PREPARING = "preparing"
+    """It makes its set."""
+    JOINED = "joined"
+    AWAY = "away"
+    """Its line broke; it may come back in time."""
+    DROPPED = "dropped"
+    """Left out, as the coverage of the report will say."""
+
+
+class SweepParty(Form):
+    """One participant of a running sweep."""
+
+    name: Name
+    standing: SweepStanding
+    owes: bool = Field(default=False, description="The sweep waits for it.")
+    prepared_percent: int | None = Field(
+        default=None, ge=0, le=100, description="Of its set, in tens, where it has said so."
+    )
+    code: str = Field(default="", max_length=64, description="Of the catalogue, where it was dropped.")
+
+
+class SweepProgress(Form):
+    """How far a running sweep is; nothing of what the participants hold, but that it is much or little."""
+
+    phase: SweepPhase
+    windows_done: Count
+    windows: Count = Field(description="In all; 0 before the participants have joined.")
+    pairs_percent: int = Field(ge=0, le=100, description="Of the shared rows whose holders were told, in tens.")
+    rows_about: Count = Field(
+        description="Rows of shared values so far, in thousands, less up to a thousand that are the gateway's secret."
+    )
+    parties: tuple[SweepParty, ...] = Field(max_length=MAX_PARTIES, description="The participants by name.")
+
+
 class OperationState(Form):
     """One operation."""
 
@@ -90,6 +141,7 @@ class OperationState(Form):
     participants: Count
     signed: Count
     report: FrozenReport | None = None
+    sweep: SweepProgress | None = Field(default=None, description="Where one runs in this gateway's process.")
 
 
 class OperatorState(Form):

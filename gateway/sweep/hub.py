@@ -80,11 +80,13 @@ class SweepHub:
         self.sharing = Sharing(self.members, namespaces)
         self._sweep_id = sweep_id
         self._operation = operation
-        self._expected = set(attached) & set(participants)
+        self.expected = set(attached) & set(participants)
+        """Who was attached when the sweep began, and is waited for."""
         self._namespaces = frozenset(namespaces)
         self._settings = settings
         self._started = now
-        self._preparing: dict[str, float] = {}
+        self.preparing: dict[str, tuple[float, int, int]] = {}
+        """Who makes its set: when it said so last, and how many rows of how many were ready."""
         self._folder = folder
         self._part = part
         self._saved_at = now
@@ -126,7 +128,7 @@ class SweepHub:
         late = self.phase in (Phase.COUNTING, Phase.CONCLUDING) and not frame.HasField("join")
         if late or self.phase is Phase.OVER:
             return []
-        if frame.HasField("preparing") and self._is_preparing(party, now):
+        if frame.HasField("preparing") and self._is_preparing(party, frame.preparing, now):
             return self._advance(now)
         effects: list[Effect] = []
         try:
@@ -143,7 +145,7 @@ class SweepHub:
         member = self.members.present.get(party)
         if self.phase is Phase.JOINING:
             self.members.present.pop(party, None)
-            self._preparing.pop(party, None)
+            self.preparing.pop(party, None)
             return []
         if member is None or self.phase is Phase.OVER:
             return []
@@ -226,7 +228,7 @@ class SweepHub:
         """Say for the log how far it has come, and on whom it waits."""
         done, windows = self.windows
         come = {
-            Phase.JOINING: f"{len(self.members)} of {len(self._expected)} that are attached have joined",
+            Phase.JOINING: f"{len(self.members)} of {len(self.expected)} that are attached have joined",
             Phase.STREAMING: f"{done} of {windows} windows",
             Phase.SHARED: f"{done} of {windows} windows at {len(self.sharing.shares)} shards",
             # In hundredths: the log says no figure of the report.
@@ -296,11 +298,11 @@ class SweepHub:
         begun = self.streaming.wants_of if self.phase is Phase.STREAMING else self.pairing.relisted
         return [self.streaming.plan_for(member), *begun(member)]
 
-    def _is_preparing(self, party: str, now: float) -> bool:
+    def _is_preparing(self, party: str, said: wire.SweepPreparing, now: float) -> bool:
         """Note that a participant makes its set, for the first time or once more."""
         member = self.members.present.get(party)
         if self.phase is Phase.JOINING:
-            self._preparing[party] = now
+            self.preparing[party] = (now, said.done, said.total)
         elif member is not None and not member.here:
             member.settle(now)
         else:
@@ -344,10 +346,10 @@ class SweepHub:
 
     def _plan_when_ready(self, now: float) -> list[Effect]:
         known = self.members.present.keys() | self.members.dropped.keys()
-        all_here = self._expected <= known and len(self.members) >= FEWEST
+        all_here = self.expected <= known and len(self.members) >= FEWEST
         if not all_here and (now - self._started < self._settings.join_s or self._waits_for_sets(now)):
             return []
-        self._preparing.clear()
+        self.preparing.clear()
         if len(self.members) < FEWEST:
             return self._abandon()
         plans = self.streaming.plan()
@@ -358,7 +360,7 @@ class SweepHub:
 
     def _waits_for_sets(self, now: float) -> bool:
         """Tell whether somebody prepares its set, has said so a moment ago, and may still take time over it."""
-        fresh = [said for party, said in self._preparing.items() if party not in self.members.present]
+        fresh = [said for party, (said, _, _) in self.preparing.items() if party not in self.members.present]
         recent = any(now - said < self._settings.join_s for said in fresh)
         return recent and now - self._started < self._settings.prepare_s
 

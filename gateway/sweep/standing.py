@@ -61,7 +61,7 @@ def _party(hub: SweepHub, party: str) -> SweepParty:
         return SweepParty(name=name, standing=here, owes=hub.owes(member))
     owes = hub.phase is Phase.JOINING
     if owes and party in hub.preparing:
-        done, total = hub.preparing[party]
+        _, done, total = hub.preparing[party]
         percent = _tens(done, total) if total else None
         return SweepParty(name=name, standing=SweepStanding.PREPARING, owes=True, prepared_percent=percent)
     if owes and party in hub.expected:
