@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 KIND: Final = "live"
 UNREAD: Final = ("record",)
-"""Not read at a start: each row of it has a check of its own."""
+"""Not read at a start but soon after it: each row of it has a check of its own."""
 # A scan needs no secret, and a third of what is there: what it reads is a second time beside the records.
 LAYOUT: Final = (Column("high", "<u8"), Column("low", "<u8"), Column("entry", "<u8"), Column("record", "<u8", WORDS))
 _FORMAT: Final = 2

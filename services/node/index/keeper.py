@@ -79,6 +79,7 @@ class Keeper:
         self._step = step
         self._cover: Cover | None = None
         self._gone_since: float | None = None
+        self._unread: Run | None = None
 
     def close(self) -> None:
         """Close the store; the index goes on without being looked after."""
@@ -103,6 +104,7 @@ class Keeper:
             self._path.unlink(missing_ok=True)
             return False
         self._use(run, cover)
+        self._unread = run
         return True
 
     def tend(self, progress: Callable[[int, int], None] = _unseen) -> bool:
@@ -115,6 +117,7 @@ class Keeper:
             UnavailableError: The disk is full, or the store cannot be read.
             ConfigError: What was written cannot be read back.
         """
+        self._read_all()
         with self._database.read() as db:
             # What was numbered since the last look-up counts as well.
             state = self._index.follow(db, settled=True)
@@ -132,6 +135,18 @@ class Keeper:
         with self._database.write() as db:
             cover.forget_older(db)
         return True
+
+    def _read_all(self) -> None:
+        """Read what a start left unread, so that a damaged run is made again, and look-ups find a whole one cached."""
+        run, self._unread = self._unread, None
+        if run is None:
+            return
+        try:
+            for name in UNREAD:
+                run.verify(name)
+        except ConfigError as error:
+            _LOG.warning("the index is made again: %s", error.message)
+            self._index.drop()
 
     def _compacted(self, run: Run) -> Cover:
         try:
@@ -166,6 +181,7 @@ class Keeper:
         return self._clock.now() - self._gone_since >= GONE_S
 
     def _forget_unneeded(self) -> None:
-        """Let what nobody reads not grow with the years."""
+        """Let what nobody reads not grow with the years, nor what it says lie on the disk."""
+        self._path.unlink(missing_ok=True)
         with self._database.write() as db:
             Cover.of_store(db).forget_older(db)

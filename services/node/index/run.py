@@ -160,11 +160,16 @@ class Run:
         flat = np.frombuffer(found, part.type)
         return flat if part.width == 1 else flat.reshape(-1, part.width)
 
-    def warm(self, name: str) -> None:
-        """Have the disk read a column ahead, without waiting for it; memory that is needed elsewhere takes it back."""
-        part = self._parts[name]
-        with suppress(OSError):
-            os.posix_fadvise(self._file.number, part.offset, self.rows * part.row_bytes, os.POSIX_FADV_WILLNEED)
+    def verify(self, name: str) -> None:
+        """Read a column and compare it with its checksum, as `open` does; its pages are cached then.
+
+        Raises:
+            ConfigError: It is damaged, or cannot be read.
+        """
+        try:
+            _verify(self._file.number, self._parts[name], self.rows, self.size_bytes, check=True)
+        except (ValueError, OSError) as error:
+            raise ConfigError(f"{self.path}: is damaged") from error
 
     def release(self) -> None:
         """Give the mapped pages back; they come again from the page cache where they are needed."""

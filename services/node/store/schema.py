@@ -169,13 +169,20 @@ CREATE TRIGGER token_gone AFTER DELETE ON token WHEN OLD.sequence IS NOT NULL
 BEGIN
     INSERT INTO index_changed (value_id, gone, stamp) VALUES (OLD.value_id, 1, randomblob(8));
 END;
-CREATE TRIGGER token_changed AFTER UPDATE ON token WHEN OLD.sequence IS NOT NULL
+-- nothing changes a token but the number that it gets once: whoever would, deletes it and writes another
+CREATE TRIGGER token_stays BEFORE UPDATE OF epoch, value_id, label, secret, token ON token
 BEGIN
-    INSERT INTO index_changed (value_id, gone, stamp) VALUES (OLD.value_id, 1, randomblob(8));
-    INSERT INTO index_changed (value_id, gone, stamp)
-    SELECT NEW.value_id, 0, randomblob(8) WHERE NEW.value_id <> OLD.value_id;
+    SELECT RAISE(ABORT, 'a token does not change');
 END;
-CREATE TRIGGER value_changed AFTER UPDATE OF id, namespace, grade, reference, kept, domain ON value
+CREATE TRIGGER token_number_stays BEFORE UPDATE OF sequence ON token WHEN OLD.sequence IS NOT NULL
+BEGIN
+    SELECT RAISE(ABORT, 'a numbered token keeps its number');
+END;
+CREATE TRIGGER value_id_stays BEFORE UPDATE OF id ON value
+BEGIN
+    SELECT RAISE(ABORT, 'a value keeps its id');
+END;
+CREATE TRIGGER value_changed AFTER UPDATE OF namespace, grade, reference, kept, domain ON value
 WHEN EXISTS (SELECT 1 FROM token WHERE value_id = OLD.id AND sequence IS NOT NULL)
 BEGIN
     INSERT INTO index_changed (value_id, gone, stamp) VALUES (OLD.id, 0, randomblob(8));

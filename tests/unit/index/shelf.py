@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 from concordat.clock import ManualClock
 from services.node.index.keeper import Keeper
 from services.node.index.live import LiveIndex
+from services.node.index.records import RECORD
 from services.node.store.store import FILE_NAME, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from services.node.index.run import Run
 
 NOON = 1_795_521_600.0
 
@@ -76,8 +79,8 @@ class Shelf:
                 ).lastrowid
             assert value_id is not None
             db.execute(
-                "INSERT INTO token (epoch, value_id, label, secret, token) VALUES (?, ?, ?, ?, ?)",
-                (epoch, value_id, b"l" * 16, b"s" * 32, packed),
+                "INSERT INTO token (epoch, value_id, label, secret, token) VALUES (?, ?, ?, randomblob(32), ?)",
+                (epoch, value_id, b"l" * 16, packed),
             )
         return value_id
 
@@ -90,6 +93,16 @@ class Shelf:
     def keep(self, value_id: int, kept: bool) -> None:
         with self.other.write() as db:
             db.execute("UPDATE value SET kept = ? WHERE id = ?", (kept, value_id))
+
+    def change(self, value_id: int, column: str, new: object) -> None:
+        """Set a column of a value."""
+        with self.other.write() as db:
+            db.execute(f"UPDATE value SET {column} = ? WHERE id = ?", (new, value_id))
+
+    def change_token(self, value_id: int, column: str, new: object) -> None:
+        """Set a column of all tokens of a value."""
+        with self.other.write() as db:
+            db.execute(f"UPDATE token SET {column} = ? WHERE value_id = ?", (new, value_id))
 
     def remove(self, value_id: int) -> None:
         with self.other.write() as db:
@@ -105,3 +118,13 @@ class Shelf:
 
 def split(packed: bytes) -> list[bytes]:
     return sorted(packed[at : at + 16] for at in range(0, len(packed), 16))
+
+
+def damage(run: Run, row: int, byte: int) -> None:
+    """Turn a bit of a record in a run's file."""
+    with run.path.open("r+b") as file:
+        at = run._parts["record"].offset + row * RECORD.itemsize + byte
+        file.seek(at)
+        was = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([was ^ 8]))

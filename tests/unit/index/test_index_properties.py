@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.unit.index.shelf import KilledError, Shelf, split, token
+from services.node.store import exercises
+from tests.unit.index.shelf import KilledError, Shelf, damage, split, token
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -20,6 +21,16 @@ TOP = 2**64 - 1
 WORDS: SearchStrategy[int] = st.sampled_from((0, 1, 2**63 - 1, 2**63, TOP - 1, TOP))
 TOKENS = st.builds(token, WORDS, st.integers(0, 2) | st.just(TOP))
 EPOCHS = st.sampled_from((1, 2))
+CHANGES = (
+    ("grade", 1),
+    ("grade", 2),
+    ("namespace", "email"),
+    ("namespace", "iban"),
+    ("namespace", "of a later version"),
+    ("domain", ""),
+    ("domain", "drill"),
+    ("rules_version", 2),
+)
 STEPS = ("spilled", "columns", "header", "synced", "renamed", "used")
 
 
@@ -37,6 +48,13 @@ class IndexMachine(RuleBasedStateMachine):
         self.tokens: dict[int, dict[int, bytes]] = {}
         self.numbered: set[tuple[int, int]] = set()
         self.unkept: set[int] = set()
+
+    @initialize(high=st.permutations((0, 2**63, TOP)), unkept=st.booleans())
+    def begin_with_a_run(self, high: list[int], unkept: bool) -> None:
+        for at, word in enumerate(high):
+            self.put(token(word, at), 1, kept=not (unkept and at == 1))
+        self.number(1, 10, same_process=False)
+        self.shelf.keeper.tend()
 
     def teardown(self) -> None:
         self.shelf.close()
@@ -80,9 +98,57 @@ class IndexMachine(RuleBasedStateMachine):
     def remove(self, data: st.DataObject) -> None:
         value_id = data.draw(st.sampled_from(sorted(self.tokens)))
         self.shelf.remove(value_id)
+        self.forget(value_id)
+
+    def forget(self, value_id: int) -> None:
         del self.tokens[value_id]
         self.unkept -= {value_id}
         self.numbered -= {(1, value_id), (2, value_id)}
+
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data(), change=st.sampled_from(CHANGES))
+    def change(self, data: st.DataObject, change: tuple[str, object]) -> None:
+        self.shelf.change(data.draw(st.sampled_from(sorted(self.tokens))), *change)
+
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data(), random=st.binary(min_size=14, max_size=14))
+    def give_another_reference(self, data: st.DataObject, random: bytes) -> None:
+        """As after a burial that the store had forgotten."""
+        value_id = data.draw(st.sampled_from(sorted(self.tokens)))
+        self.shelf.change(value_id, "reference", value_id.to_bytes(2, "big") + random)
+
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data(), epoch=EPOCHS)
+    def tokenise_again(self, data: st.DataObject, epoch: int) -> None:
+        value_id = data.draw(st.sampled_from(sorted(self.tokens)))
+        if epoch in self.tokens[value_id]:
+            with self.shelf.other.write() as db:
+                db.execute("DELETE FROM token WHERE epoch = ? AND value_id = ?", (epoch, value_id))
+            self.shelf.put(self.tokens[value_id][epoch], epoch=epoch, value_id=value_id)
+            self.numbered -= {(epoch, value_id)}
+
+    @rule()
+    def wipe_the_exercise(self) -> None:
+        with self.shelf.other.read() as db:
+            wiped = {row[0] for row in db.execute("SELECT id FROM value WHERE domain = 'drill'")}
+        with self.shelf.other.write() as db:
+            exercises.wipe_exercise(db, "drill")
+        for value_id in wiped:
+            self.forget(value_id)
+
+    @precondition(lambda self: self.shelf.index.state is not None and self.shelf.index.state.run.rows)
+    @rule(data=st.data())
+    def damage_the_run(self, data: st.DataObject) -> None:
+        """What a start does not read may be damaged: look-ups do without it, and it is made again."""
+        state = self.shelf.index.state
+        assert state is not None
+        row, byte = data.draw(st.integers(0, state.run.rows - 1)), data.draw(st.integers(0, 79))
+        damage(state.run, row, byte)
+        self.finds_what_is_there()
+        self.shelf.reopen()
+        self.finds_what_is_there()
+        self.shelf.keeper.tend()
+        assert self.shelf.index.state is not None
 
     @rule(later=st.sampled_from((0.0, 1000.0)))
     def tend(self, later: float) -> None:
@@ -105,11 +171,13 @@ class IndexMachine(RuleBasedStateMachine):
 
     @rule(packed=TOKENS)
     def take_back_a_group(self, packed: bytes) -> None:
-        """Numbers that a failed group gave out must not be taken for known."""
+        """Numbers that a failed group gave out, and changes that it made, must not be taken for known."""
         if not self.free(packed, 1):
             return
         with suppress(KilledError), self.shelf.store.group():
             self.shelf.store.take_unpublished(1, 100)
+            with self.shelf.store.write() as db:
+                db.execute("UPDATE value SET grade = 3 - grade")
             self.shelf.store.lookup(packed, 1)
             crash("in the group")
 
