@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 READ_ONLY: Final = {"read_only": True}
 _BUSY_MS: Final = 10_000
+# Edges have random keys, so that each group of answers changes some hundred pages all over the file. Most are changed
+# again soon: with a longer log (16 MiB) they go back into the file once for many groups.
+_LOG_PAGES: Final = 4096
+_CACHE_KIB: Final = 8 << 10
 
 
 def open_engine(path: Path | Postgres) -> Engine:
@@ -50,6 +54,8 @@ def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
         "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
+        f"wal_autocheckpoint = {_LOG_PAGES}",
+        f"cache_size = -{_CACHE_KIB}",
         f"busy_timeout = {_BUSY_MS}",
     ):
         connection.execute(f"PRAGMA {pragma}")

@@ -8,7 +8,7 @@ repeated answer changes nothing, a party that enters where it already is replace
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from concordat.errors import ProtocolError
 from concordat.wire.v1 import check_pb2 as wire
@@ -16,6 +16,7 @@ from concordat.wire.v1 import check_pb2 as wire
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+BOTH: Final = 2
 Side = tuple[str, bytes, str]
 """A party, its reference, and the other party."""
 
@@ -123,6 +124,18 @@ class EdgeBook:
         for edge_id in reversed(self.merged):
             root = self.merged[edge_id]
             self.merged[edge_id] = self.merged.get(root, root)
+
+    def alone(self) -> set[bytes]:
+        """Return the edges that the group opens and merges with no other: all that is told of them is told now."""
+        return self.opened.keys() - self.merged.keys() - set(self.merged.values())
+
+    def visible(self) -> set[bytes]:
+        """Return those of them of which both sides are told; an exercise's are in no view (I11)."""
+        recipients: dict[bytes, set[str]] = {edge_id: set() for edge_id in self.alone()}
+        for telling in self.tellings:
+            if telling.edge_id in recipients and not telling.exercise:
+                recipients[telling.edge_id].add(telling.recipient)
+        return {edge_id for edge_id, told in recipients.items() if len(told) == BOTH}
 
     def _edge(self, candidate: EdgeCandidate) -> Edge:
         side_a = (candidate.party_a, candidate.reference_a, candidate.party_b)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hmac
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, Engine, func, insert, select
@@ -85,6 +86,15 @@ _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _COUNTED: Final = (schema.check_log, schema.notice, schema.party_sequence)
 
 
+@dataclass(frozen=True, slots=True)
+class _Lists:
+    """Where recipients' lists end, as of a transaction of this process."""
+
+    position: int = 0
+    incarnation: bytes = b""
+    last: dict[str, int] = field(default_factory=dict)
+
+
 class Ledger:
     """A ledger in one database."""
 
@@ -107,6 +117,7 @@ class Ledger:
         self._now_ms = now_ms
         self._random_bytes = random_bytes
         self._rules = rules or Rules()
+        self._lists = _Lists()
         try:
             self.incarnation, self._secret = self._open()
         except SQLAlchemyError as error:
@@ -121,12 +132,14 @@ class Ledger:
         Raises:
             UnavailableError: Nothing of the group is known to be durable.
         """
+        last: dict[str, int] = {}
         try:
-            committed = transact(self._engine, lambda connection: self._write(connection, writes))
+            committed = transact(self._engine, lambda connection: self._write(connection, writes, last))
         except (SQLAlchemyError, OverflowError) as error:
             # SQLite's driver lets a number that is too large through as it is.
             raise unavailable(error, "the ledger did not take a group of writes") from error
         self.incarnation = committed.ledger_incarnation
+        self._lists = _Lists(committed.position, committed.ledger_incarnation, last)
         return committed
 
     def renew(self) -> bytes:
@@ -291,10 +304,14 @@ class Ledger:
             connection.execute(insert(schema.meta), [{"key": key, "value": value} for key, value in found.items()])
         return found
 
-    def _write(self, connection: Connection, writes: Sequence[LedgerWrite]) -> Committed:
+    def _write(self, connection: Connection, writes: Sequence[LedgerWrite], last: dict[str, int]) -> Committed:
         # A time, and not a count of transactions: how many there were would show what silent holders do (I11).
         now_ms = self._now_ms()
         before, incarnation = read_marks(connection)
+        last.clear()
+        if (before, incarnation) == (self._lists.position, self._lists.incarnation):
+            # Nobody has written since, so that the lists end where they did.
+            last.update(self._lists.last)
         position = max(before + 1, now_ms)
         set_position(connection, position)
         draft, by_kind = Draft(), Grouped(writes)
@@ -312,7 +329,7 @@ class Ledger:
             self._open_edges(connection, candidates, draft)
         return Committed(
             position,
-            append_notices(connection, draft.notices),
+            append_notices(connection, draft.notices, last),
             refused=tuple(draft.refused),
             visible=draft.visible,
             dead=draft.dead,

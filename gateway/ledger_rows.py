@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, func, insert, select, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, func, insert, select, union_all, update
 
 from concordat.errors import IdentityError
 from concordat.identity.names import Role, SpiffeId
@@ -24,9 +24,12 @@ _SOME: Final[BindParameter[bytes]] = bindparam("some", expanding=True)
 _MARKS: Final = select(schema.meta.c.key, schema.meta.c.value).where(schema.meta.c.key.in_(["position", "incarnation"]))
 _SET_POSITION: Final = update(schema.meta).where(schema.meta.c.key == "position").values(value=bindparam("at"))
 _SEQUENCES: Final = select(schema.party_sequence.c.party, schema.party_sequence.c.sequence)
-_LIVE_EDGES: Final = tuple(
-    select(schema.edge).where(column.in_(_SOME), schema.LIVE)
-    for column in (schema.edge.c.reference_a, schema.edge.c.reference_b)
+# No OR: SQLite would look through all edges.
+_LIVE_EDGES: Final = union_all(
+    *(
+        select(schema.edge).where(column.in_(_SOME), schema.LIVE)
+        for column in (schema.edge.c.reference_a, schema.edge.c.reference_b)
+    )
 )
 _TOLD: Final = select(schema.told.c.recipient, schema.told.c.reference, schema.told.c.other).where(
     schema.told.c.reference.in_(_SOME)
@@ -35,8 +38,8 @@ _DEAD: Final = select(schema.tombstone.c.party, schema.tombstone.c.reference).wh
     schema.tombstone.c.reference.in_(_SOME)
 )
 _LAST_CURSOR: Final = select(func.max(schema.notice.c.cursor)).where(schema.notice.c.recipient == bindparam("of"))
-_LOGGED: Final = select(schema.check_log.c.count).where(
-    schema.check_log.c.asker == bindparam("of"), schema.check_log.c.check_id == bindparam("id")
+_LOGGED: Final = select(schema.check_log.c.check_id).where(
+    schema.check_log.c.asker == bindparam("of"), schema.check_log.c.check_id.in_(_SOME)
 )
 _ADD_CHECKS: Final = insert(schema.check_log)
 _ADD_EDGES: Final = insert(schema.edge)
@@ -70,10 +73,9 @@ def live_edges(connection: Connection, references: Sequence[bytes]) -> Iterable[
     """Return the live edges in which one of the references stands."""
     found: dict[bytes, Edge] = {}
     for some in in_chunks(references):
-        for query in _LIVE_EDGES:
-            for row in connection.execute(query, {"some": some}):
-                references_of = {row.party_a: row.reference_a, row.party_b: row.reference_b}
-                found[row.edge_id] = Edge(row.edge_id, references_of, _origin(row))
+        for row in connection.execute(_LIVE_EDGES, {"some": some}):
+            references_of = {row.party_a: row.reference_a, row.party_b: row.reference_b}
+            found[row.edge_id] = Edge(row.edge_id, references_of, _origin(row))
     return found.values()
 
 
@@ -105,6 +107,7 @@ def know_told(connection: Connection, book: EdgeBook, references: Sequence[bytes
 
 def store_edges(connection: Connection, book: EdgeBook, now_ms: int) -> None:
     """Write what a group of candidates changes."""
+    visible = book.visible()
     edge = schema.edge
     # Keys move between rows, so all rows that give one up do so before any row takes one.
     for edge_id, root in book.merged.items():
@@ -114,7 +117,10 @@ def store_edges(connection: Connection, book: EdgeBook, now_ms: int) -> None:
         connection.execute(update(edge).where(_is(edge_id)).values(state="merged"))
     for changed in book.changed.values():
         connection.execute(update(edge).where(_is(changed.edge_id)).values(state="live", **_sides(changed)))
-    rows = [_row(opened, book.merged.get(opened.edge_id), now_ms) for opened in book.opened.values()]
+    rows = [
+        _row(opened, book.merged.get(opened.edge_id), now_ms, visible=opened.edge_id in visible)
+        for opened in book.opened.values()
+    ]
     if rows:
         connection.execute(_ADD_EDGES, rows)
     tellings = [
@@ -139,7 +145,7 @@ def _sides(edge: Edge) -> dict[str, Any]:
     return {"party_a": party_a, "reference_a": reference_a, "party_b": party_b, "reference_b": reference_b}
 
 
-def _row(edge: Edge, merged_into: bytes | None, now_ms: int) -> dict[str, Any]:
+def _row(edge: Edge, merged_into: bytes | None, now_ms: int, *, visible: bool) -> dict[str, Any]:
     origin = edge.origin
     return {
         "edge_id": edge.edge_id,
@@ -152,7 +158,7 @@ def _row(edge: Edge, merged_into: bytes | None, now_ms: int) -> dict[str, Any]:
         "merged_into": merged_into,
         "opened_at_ms": now_ms,
         "exercise": origin.exercise,
-        "visible": False,
+        "visible": visible,
     }
 
 
@@ -182,9 +188,16 @@ def has_list(party: str) -> bool:
         return True
 
 
-def append_notices(connection: Connection, drafts: list[tuple[str, wire.Notice, str]]) -> tuple[LedgerNotice, ...]:
-    """Append to recipients' lists, each without gaps; who has no list is told in another way."""
-    last: dict[str, int] = {}
+def append_notices(
+    connection: Connection, drafts: list[tuple[str, wire.Notice, str]], last: dict[str, int]
+) -> tuple[LedgerNotice, ...]:
+    """Append to recipients' lists, each without gaps; who has no list is told in another way.
+
+    Args:
+        connection: Of the transaction.
+        drafts: Recipient, content, and the operation of an exercise or nothing.
+        last: The highest notices of lists, as far as they are known; what is appended is added.
+    """
     notices: list[LedgerNotice] = []
     rows: list[dict[str, Any]] = []
     for recipient, notice, exercise in drafts:
@@ -209,17 +222,25 @@ def last_cursor(connection: Connection, recipient: str) -> int:
 
 def log_checks(connection: Connection, checks: Iterable[LoggedCheck], now_ms: int) -> None:
     """Log who asked for what; a check that is there stays as it is (I5)."""
-    fresh: dict[tuple[str, bytes], dict[str, Any]] = {}
+    of_asker: dict[str, dict[bytes, LoggedCheck]] = {}
     for check in checks:
-        if connection.execute(_LOGGED, {"of": check.asker, "id": check.check_id}).first() is None:
-            fresh[check.asker, check.check_id] = {
-                "asker": check.asker,
-                "check_id": check.check_id,
-                "purpose": check.purpose,
-                "operation": check.operation,
-                "justification_hash": check.justification_hash,
-                "count": check.count,
-                "received_at_ms": now_ms,
-            }
-    if fresh:
-        connection.execute(_ADD_CHECKS, list(fresh.values()))
+        of_asker.setdefault(check.asker, {})[check.check_id] = check
+    for asker, fresh in of_asker.items():
+        for some in in_chunks(sorted(fresh)):
+            for (check_id,) in connection.execute(_LOGGED, {"of": asker, "some": some}).all():
+                del fresh[check_id]
+    rows = [_logged(check, now_ms) for fresh in of_asker.values() for check in fresh.values()]
+    if rows:
+        connection.execute(_ADD_CHECKS, rows)
+
+
+def _logged(check: LoggedCheck, now_ms: int) -> dict[str, Any]:
+    return {
+        "asker": check.asker,
+        "check_id": check.check_id,
+        "purpose": check.purpose,
+        "operation": check.operation,
+        "justification_hash": check.justification_hash,
+        "count": check.count,
+        "received_at_ms": now_ms,
+    }

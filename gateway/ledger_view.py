@@ -39,12 +39,18 @@ def is_visible(connection: Connection, edge_id: bytes) -> bool:
 
 
 def show_edges(connection: Connection, book: EdgeBook) -> bool:
-    """Note which edges both sides know now; return whether there are more or fewer of them than before."""
+    """Note which edges both sides know now; return whether there are more or fewer of them than before.
+
+    Those that were opened and told now, and merged with no other, are stored as they are to be.
+    """
     roots = {book.merged.get(telling.edge_id, telling.edge_id) for telling in book.tellings}
     roots.update(book.merged.values())
+    roots -= book.alone()
     shown = sum(connection.execute(_SHOW, {"some": some}).rowcount for some in in_chunks(sorted(roots)))
+    if shown or book.visible():
+        return True
     merged = sorted(book.merged)
-    return bool(shown) or (bool(merged) and connection.execute(_COUNTED, {"some": merged}).first() is not None)
+    return bool(merged) and connection.execute(_COUNTED, {"some": merged}).first() is not None
 
 
 def _both_told() -> ColumnElement[bool]:
