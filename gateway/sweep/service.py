@@ -26,6 +26,7 @@ from gateway.sweep.hub import SweepHub
 from gateway.sweep.jobs import JoinJob
 from gateway.sweep.journal import Journal
 from gateway.sweep.shards import ShardCalls
+from gateway.sweep.standing import rows_offset, standing_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
+    from concordat.api.operator import SweepProgress
     from concordat.clock import Clock
     from concordat.identity.keys import SigningKey
     from concordat.wire.v1 import sweep_pb2 as wire
@@ -149,6 +151,10 @@ class RunningSweep(Driver):
             _log.warning("sweep %s begins anew: %s", self.sweep_id.hex(), error.message)
             self._hub.journal.close()
             self._hub = _new_hub(self.operation, self.sweep_id, self._context, self._folder)
+
+    def standing(self, offset: int) -> SweepProgress:
+        """Return how far it is, as the operator may see it; so many rows are left out."""
+        return standing_of(self._hub, offset)
 
     @override
     async def _failed(self, code: str) -> None:
@@ -269,12 +275,18 @@ class SweepRunner:
     def __init__(self, context: SweepContext) -> None:
         self._context = context
         self._running: dict[str, RunningSweep] = {}
+        self._offset = rows_offset(context.key)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def running(self, operation: str) -> bytes | None:
         """Return the id of an operation's sweep that runs."""
         sweep = self._running.get(operation)
         return None if sweep is None or sweep.over else sweep.sweep_id
+
+    def standings(self) -> dict[bytes, tuple[str, SweepProgress]]:
+        """Return by sweep its operation, and how far it is."""
+        running = {name: sweep for name, sweep in self._running.items() if not sweep.over}
+        return {sweep.sweep_id: (name, sweep.standing(self._offset)) for name, sweep in running.items()}
 
     def start(self, operation: Operation, sweep_id: bytes) -> None:
         """Start a sweep and tell its participants."""

@@ -72,6 +72,7 @@ class RunningPart(Driver):
         )
         super().__init__(order.sweep_id, hub, clock, folder)
         self._kept = folder
+        self._windows = order.end - order.first
         self._state: SweepState | None = None
         self._first = hub.take_up(folder.load() or order)
 
@@ -79,6 +80,11 @@ class RunningPart(Driver):
     def done(self) -> int:
         """Return how many of its windows are done."""
         return self.windows[0] - self.order.first
+
+    @property
+    def progress(self) -> str:
+        """Say for the log how far it has come."""
+        return f"{self.done} of its {self._windows} windows"
 
     def result(self) -> tuple[SweepState, Journal]:
         """Return what is handed over, once it has ended well; the journal is the caller's to close."""
@@ -136,7 +142,9 @@ class ShardParts:
         for sweep_id in kept_sweeps(self._folder):
             kept = folder_of(self._folder, sweep_id, self._home.signing_key)
             try:
-                self._drive(RunningPart(_kept_order(kept), kept, self._settings, self._clock))
+                part = RunningPart(_kept_order(kept), kept, self._settings, self._clock)
+                _log.info("a part of sweep %s goes on: %s", sweep_id.hex(), part.progress)
+                self._drive(part)
             except (ConfigError, ProtocolError) as error:
                 _log.warning("a part of sweep %s is given up: %s", sweep_id.hex(), error.message)
                 kept.remove()

@@ -180,6 +180,7 @@ class _Fetch:
                 self._heard(news.windows)
             case "state":
                 self._state = _read_state(news.state, self._name)
+                self._heard(self._state.window - self._state.first)
             case "rows" if self._state is not None:
                 await asyncio.to_thread(self._append, news.rows)
             case "failed":

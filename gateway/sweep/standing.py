@@ -1,8 +1,8 @@
 """How far a running sweep is, as the hub's operator may see it (docs/console.md).
 
-What participants hold shows in nothing but whether it is much or little: rows of shared values come in thousands, less a
-secret part of a thousand that is the same in every sweep, so that nobody who adds values of their own sees by a number
-that moves how many others hold; and what a node has prepared comes in tens of a hundred.
+What participants hold shows in nothing but whether it is much or little: rows of shared values come in thousands, less
+a secret part of a thousand that is the same in every sweep, so that nobody who adds values of their own sees by a
+number that moves how many others hold; and what a node has prepared comes in tens of a hundred.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 2.0
 PREPARING_EVERY_S: Final = 2.0
 LEAVE_S: Final = 5.0
+_LEAVING: Final = wire.SweepUp(leaving=wire.SweepLeaving())
 
 _log: Final = logging.getLogger(__name__)
 
@@ -193,7 +194,7 @@ class _Line:
 
     async def _leave(self, stream: grpc.aio.StreamStreamCall[wire.SweepUp, wire.SweepDown]) -> None:
         """Say so, and wait until it is heard: a line that only breaks is waited for."""
-        await stream.write(wire.SweepUp(leaving=wire.SweepLeaving()))
+        await stream.write(_LEAVING)
         with suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_S):
                 while isinstance(frame := await stream.read(), wire.SweepDown) and not frame.HasField("done"):
@@ -269,7 +270,7 @@ class _ShardLine:
     """One stream to a shard after the other."""
 
     def __init__(self, party: ShardParty, dial: Dial, lines: ShardLines) -> None:
-        self.heard = self.left = False
+        self.heard = self.left = self._joined = False
         self._party = party
         self._dial = dial
         self._lines = lines
@@ -283,6 +284,9 @@ class _ShardLine:
             try:
                 with translated(name):
                     await self._write(self._party.join())
+                    self._joined = True
+                    if self.left:
+                        await self._write(_LEAVING)
                     while isinstance(frame := await stream.read(), wire.SweepDown):
                         self.heard = True
                         self._lines.heard()
@@ -292,13 +296,14 @@ class _ShardLine:
                             await self._write(up)
                 raise UnavailableError(f"{name} ended the sweep without a word")
             finally:
-                self._stream = None
+                self._stream, self._joined = None, False
                 stream.cancel()
 
     async def leave(self) -> None:
         """Say that this node leaves; the shard's answer ends the stream."""
         self.left = True
-        await self._write(wire.SweepUp(leaving=wire.SweepLeaving()))
+        if self._joined:
+            await self._write(_LEAVING)
 
     async def _write(self, frame: wire.SweepUp) -> None:
         async with self._writing:

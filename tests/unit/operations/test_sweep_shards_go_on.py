@@ -1,0 +1,203 @@
+"""A shard, or the gateway, is stopped while shards take the windows: the sweep goes on, or fails by name (3.7)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from services.node import operations
+from services.node.joining import dial_shard
+from tests.unit.operations.shard_world import (
+    cleaned_up,
+    comparable,
+    fill,
+    free_ports,
+    honest,
+    otherwise,
+    shard,
+    shards,
+    sharing,
+    swept,
+    told,
+    word,
+)
+from tests.unit.operations.test_operation_flow import PARTICIPANTS, dialled, running, stores
+from tests.unit.operations.test_sweep_goes_on import party_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    import grpc.aio
+
+    from concordat.identity.home import Home
+    from concordat.wire.v1 import sweep_pb2
+    from services.node.store.store import Store
+    from services.node.sweep import Step, SweepParty
+    from services.node.sweep_windows import ShardParty
+    from tests.unit.operations.test_operation_flow import Homes, Hub
+
+    Answer = Callable[[sweep_pb2.SweepDown], list[sweep_pb2.SweepUp]]
+
+__all__ = ["stores"]
+
+
+@pytest.fixture
+async def filled(homes: Homes, stores: dict[str, Store]) -> dict[str, Store]:
+    await fill(homes, stores)
+    return stores
+
+
+@pytest.fixture
+async def alone(homes: Homes, filled: dict[str, Store], tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "alone").mkdir()
+    return await swept(homes, filled, tmp_path / "alone", sharing(()))
+
+
+class Hold:
+    """Lets a participant answer the second shard once and no more, until it is released."""
+
+    def __init__(self, party: SweepParty, home: Home) -> None:
+        self.party = party
+        self._home = home
+        self._released = False
+        self._channels: list[grpc.aio.Channel] = []
+        self._seen: set[ShardParty] = set()
+        self._receive = party.receive
+        party.receive = self._plan  # type: ignore[method-assign] # what stalls
+
+    def dial(self, address: str) -> grpc.aio.Channel:
+        self._channels.append(dial_shard(self._home, address))
+        return self._channels[-1]
+
+    async def release(self) -> None:
+        """Break its streams, so that it is asked again."""
+        self._released = True
+        for one in self._channels:
+            await one.close()
+
+    def _plan(self, frame: sweep_pb2.SweepDown) -> Step:
+        step = self._receive(frame)
+        for one in set(step.shards[1:]) - self._seen:
+            self._seen.add(one)
+            one.receive = partial(self._answer, one.part[2], one.receive)  # type: ignore[method-assign] # what stalls
+        return step
+
+    def _answer(self, first: int, whole: Answer, frame: sweep_pb2.SweepDown) -> list[sweep_pb2.SweepUp]:
+        held = frame.HasField("want") and frame.want.window > first and not self._released
+        return [] if held else whole(frame)
+
+
+async def interrupted(
+    homes: Homes,
+    held_by: dict[str, Store],
+    tmp_path: Path,
+    ports: list[int],
+    trouble: Callable[[AsyncExitStack], Awaitable[Hub | None]],
+    hub_port: int = 0,
+) -> dict[str, Any]:
+    """Run a sweep, with trouble when one window of the second shard is done."""
+    shutil.copy(homes["g1"].path / "gateway.sqlite", tmp_path)
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(AsyncExitStack())
+        hub = await first.enter_async_context(
+            running(homes, tmp_path, sharing(ports), port=hub_port, folder=tmp_path / "sweeps")
+        )
+        channels = await stack.enter_async_context(dialled(hub, homes, *PARTICIPANTS))
+        sweep_id = await operations.start_sweep(channels[0], "action-day")
+        hold = Hold(party_of(homes, held_by, "CZ", sweep_id), homes["CZ"])
+        ways = [
+            *(honest(homes, held_by, name, one, sweep_id) for name, one in zip(("AT", "BE"), channels, strict=False)),
+            otherwise(homes, held_by, channels[2], hold.party, hold.dial),
+        ]
+        tasks = [asyncio.create_task(one) for one in ways]
+        async with asyncio.timeout(20):
+            while hub.runner._running["action-day"].windows != (5, 8):  # noqa: ASYNC110 -- the sweep tells nobody
+                await asyncio.sleep(0.01)
+        hub = await trouble(first) or hub
+        await hold.release()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        report = await operations.fetch_report(homes["AT"], channels[0], "action-day")
+        notices = told(hub, homes)
+        await cleaned_up(hub)
+    return {"report": comparable(report), "notices": notices, "dropped": [word(one) for one in done]}
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+async def test_a_shard_that_is_started_again_goes_on_or_repeats_its_part(
+    homes: Homes,
+    filled: dict[str, Store],
+    alone: dict[str, Any],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    keeps: bool,
+) -> None:
+    caplog.set_level(logging.INFO, "gateway.sweep")
+    ports = free_ports(2)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(shard(homes, tmp_path / "shards", ports, 0))
+        second = await stack.enter_async_context(AsyncExitStack())
+        await second.enter_async_context(shard(homes, tmp_path / "shards", ports, 1))
+
+        async def trouble(_: AsyncExitStack) -> None:
+            await second.aclose()
+            if not keeps:
+                shutil.rmtree(tmp_path / "shards" / "1")
+            await stack.enter_async_context(shard(homes, tmp_path / "shards", ports, 1))
+
+        assert await interrupted(homes, filled, tmp_path, ports, trouble) == alone
+    assert caplog.text.count("windows 4 to 8 of sweep") == (1 if keeps else 2)
+    assert caplog.text.count("goes on: 1 of its 4 windows") == (1 if keeps else 0)
+    assert caplog.text.count("shard 1 at localhost") >= 1, "which shard was away is said"
+
+
+async def test_a_gateway_that_is_started_again_has_its_shards_go_on(
+    homes: Homes,
+    filled: dict[str, Store],
+    alone: dict[str, Any],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "gateway.sweep")
+    *ports, hub_port = free_ports(3)
+    async with shards(homes, tmp_path / "shards", ports), AsyncExitStack() as after:
+
+        async def trouble(gateway: AsyncExitStack) -> Hub:
+            await gateway.aclose()
+            return await after.enter_async_context(
+                running(homes, tmp_path, sharing(ports), port=hub_port, folder=tmp_path / "sweeps")
+            )
+
+        assert await interrupted(homes, filled, tmp_path, ports, trouble, hub_port) == alone
+    assert caplog.text.count("windows 0 to 4 of sweep") == caplog.text.count("windows 4 to 8 of sweep") == 1
+
+
+async def test_a_shard_that_stays_away_fails_the_sweep_by_name_and_it_may_be_started_again(
+    homes: Homes, filled: dict[str, Store], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ports = free_ports(2)
+    settings = sharing(ports).model_copy(update={"shard_s": 1.0})
+    shutil.copy(homes["g1"].path / "gateway.sqlite", tmp_path)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(shard(homes, tmp_path / "shards", ports, 0))
+        hub = await stack.enter_async_context(running(homes, tmp_path, settings))
+        channels = await stack.enter_async_context(dialled(hub, homes, *PARTICIPANTS))
+
+        async def sweep() -> list[str]:
+            sweep_id = await operations.start_sweep(channels[0], "action-day")
+            ways = (honest(homes, filled, *one, sweep_id) for one in zip(PARTICIPANTS, channels, strict=True))
+            done = [word(one) for one in await asyncio.gather(*ways, return_exceptions=True)]
+            await cleaned_up(hub)
+            return done
+
+        assert await sweep() == ["unavailable"] * 3
+        assert "shard 1 at localhost" in caplog.text
+        assert list((tmp_path / "shards").glob("*/*")) == [], "the shard that was there has forgotten its part"
+        async with shard(homes, tmp_path / "shards", ports, 1):
+            assert await sweep() == [""] * 3
