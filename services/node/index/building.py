@@ -57,7 +57,7 @@ _TYPES: Final = {
     "change": int,
     "change_stamp": str,
 }
-_READ_ROWS: Final = 50_000
+_READ_ROWS: Final = 10_000
 _MERGE_ROWS: Final = 1 << 16
 _RELEASE_BLOCKS: Final = 16
 _VALUE: Final = "CROSS JOIN value v ON v.id = t.value_id"
@@ -176,17 +176,17 @@ def _columns(records: Records) -> dict[str, npt.NDArray[Any]]:
 def _numbered(database: Database, sequence: int) -> Iterator[Records]:
     """Give all rows up to a sequence in the order of the primary key, each block in a transaction of its own."""
     query = (
-        f"SELECT {COLUMNS}, t.sequence FROM token t {_VALUE} WHERE (t.epoch, t.value_id) > (?, ?)"  # noqa: S608 -- constants
+        f"SELECT {COLUMNS} FROM token t {_VALUE} WHERE (t.epoch, t.value_id) > (?, ?) AND t.sequence <= ?"  # noqa: S608 -- constants
         " ORDER BY t.epoch, t.value_id LIMIT ?"
     )
     at = (-1, -1)
     while True:
         with database.read() as db:
-            found = db.execute(query, (*at, _READ_ROWS)).fetchall()
+            found = db.execute(query, (*at, sequence, _READ_ROWS)).fetchall()
         if not found:
             return
         at = found[-1][:2]
-        yield records_of([row[:-1] for row in found if row[-1] is not None and row[-1] <= sequence])
+        yield records_of(found)
 
 
 def compact(database: Database, run: Run, path: Path, step: Callable[[str], None]) -> Cover:

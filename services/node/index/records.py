@@ -53,11 +53,11 @@ _NO_SECRET: Final = bytes(SECRET_BYTES)
 _FETCH: Final = 20_000
 
 _NUMBERS: Final = " ".join(f"WHEN '{name}' THEN {number << _GRADE_BITS}" for name, number in NAMESPACE_NUMBERS.items())
+# Null where the namespace is another version's.
 _KIND: Final = (
-    f"CASE WHEN v.kept = 1 AND v.domain = '' AND v.grade BETWEEN 1 AND {_GRADE_MASK}"
-    f" AND v.namespace IN ({','.join(repr(name) for name in NAMESPACE_NUMBERS)})"
-    f" AND length(v.reference) = {REFERENCE_BYTES} AND length(t.secret) = {SECRET_BYTES}"
-    f" THEN v.grade + CASE v.namespace {_NUMBERS} END ELSE 0 END"
+    f"iif(v.kept = 1 AND v.domain = '' AND v.grade BETWEEN 1 AND {_GRADE_MASK}"
+    f" AND length(v.reference) = {REFERENCE_BYTES} AND length(t.secret) = {SECRET_BYTES},"
+    f" coalesce(CASE v.namespace {_NUMBERS} END + v.grade, 0), 0)"
 )
 COLUMNS: Final = f"t.epoch, t.value_id, t.token, {_KIND}, v.reference, t.secret"
 """Of `token t` and `value v`, for `records_of`."""
@@ -74,7 +74,7 @@ def records_of(found: Iterable[tuple[int, int, bytes, int, bytes, bytes]]) -> Re
     if not listed:
         return records
     epochs, values, tokens, kinds, references, secrets = zip(*listed, strict=True)
-    if max(values) > int(VALUE_MASK) or max(epochs) >= MAX_EPOCH or min(*values, *epochs) < 0:
+    if max(values) > int(VALUE_MASK) or max(epochs) >= MAX_EPOCH or min(values) < 0 or min(epochs) < 0:
         raise ConfigError("the store has more values or epochs than the index has room for")
     records["high"], records["low"] = words_of(b"".join(tokens))
     records["entry"] = np.array(epochs, np.uint64) << EPOCH_SHIFT | np.array(values, np.uint64)
