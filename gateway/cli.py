@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from concordat import telemetry
 from concordat.clock import SystemClock
@@ -18,6 +19,7 @@ from concordat.errors import ConfigError
 from concordat.identity.home import load_home
 from concordat.identity.names import Role
 from concordat.rpc.server import serve
+from gateway.cli_sweeps import running_sweeps, sweep_as_dict, sweep_as_lines
 from gateway.config import load_settings
 from gateway.database import open_engine
 from gateway.memory import share_heaps
@@ -287,7 +289,9 @@ def renew_ledger(
 
 @app.command
 def status(*, home: Path, config: Path | None = None, ledger: Path | None = None, as_json: AsJson = False) -> None:
-    """Show what the ledger holds: numbers only, whether or not the gateway runs.
+    """Show what the ledger holds, and how far the running sweeps are, whether or not the gateway runs.
+
+    Numbers only, and of a sweep who has joined, who is waited for, and who was dropped with what code.
 
     Example: concordat gateway status --home federation/gateway/hub
 
@@ -303,11 +307,15 @@ def status(*, home: Path, config: Path | None = None, ledger: Path | None = None
         Print one JSON object and nothing else.
     """
     with _foundation(home, config, ledger) as foundation:
-        found = foundation.ledger.figures()
+        found, sweeps = foundation.ledger.figures(), running_sweeps(foundation)
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps({**found, "sweeps": [sweep_as_dict(*one) for one in sweeps]}))
         return
     table = Table("what", "number", box=None)
     for name, value in found.items():
         table.add_row(name.replace("_", " "), f"{value:,}")
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for operation, standing in sweeps:
+        for line in sweep_as_lines(operation, standing):
+            console.print(Text(line), soft_wrap=True)

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Final
 from concordat import telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
+    from opentelemetry.metrics import Meter
+
+    from concordat.api.operator import SweepProgress
     from gateway.session import Channel
 
 LEDGER_WRITE: Final = telemetry.duration(
@@ -50,3 +53,24 @@ class HubMetrics:
         """Say how large the routing filter is: by the largest plane of all, whose party nobody is told."""
         self._planes.set(size)
         self._slots.set(log2_slots)
+
+
+class SweepMetrics:
+    """Instruments of all running sweeps together."""
+
+    def __init__(self, meter: Meter | None = None) -> None:
+        meter = meter or telemetry.meter()
+        self._running = meter.create_gauge("concordat.sweeps", description="Sweeps that run.")
+        self._done = meter.create_gauge("concordat.sweeps.windows.done", description="Windows that all have answered.")
+        self._windows = meter.create_gauge("concordat.sweeps.windows", description="Windows in all.")
+        self._owing = meter.create_gauge("concordat.sweeps.owing", description="Participants that are waited for.")
+        self._dropped = meter.create_gauge("concordat.sweeps.dropped", description="Participants that were left out.")
+
+    def show(self, sweeps: Collection[SweepProgress]) -> None:
+        """Say how things are."""
+        parties = [party for sweep in sweeps for party in sweep.parties]
+        self._running.set(len(sweeps))
+        self._done.set(sum(sweep.windows_done for sweep in sweeps))
+        self._windows.set(sum(sweep.windows for sweep in sweeps))
+        self._owing.set(sum(party.owes for party in parties))
+        self._dropped.set(sum(bool(party.code) for party in parties))

@@ -38,6 +38,7 @@ from gateway.schema_versions import MIGRATION_S, migrate
 from gateway.session import SessionServicer
 from gateway.sweep.service import SweepContext, SweepRunner
 from gateway.sweep.streams import SweepServicer
+from gateway.sweep.watch import SweepWatch
 from gateway.view import OperatorView, Stored
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ async def open_gateway(
         add_SweepServiceServicer_to_server(SweepServicer(runner, foundation.settings.sweep), server)
 
     server = build_server(settings, home=home, table=grpc_table(Role.GATEWAY), known=home.manifest.knows, add=add)
-    view = _view(foundation, hub, store)
+    view = _view(foundation, hub, store, runner)
+    watch = SweepWatch(runner.standings, context.folder, clock=clock, changed=view.changed)
     probes = CustodianProbes(home, tell=lambda index, serving: view.custodian(index, serving=serving))
     relay = Direct(home)
     served = _api(foundation, hub, store, view, relay, api) if api is not None else None
@@ -178,6 +180,7 @@ async def open_gateway(
     exercises.start()
     # Before the server: whoever joins again must find its sweep.
     runner.take_up(await asyncio.to_thread(store.sweeping))
+    watch.start()
     try:
         if gateway.api is not None:
             await gateway.api.start()
@@ -185,18 +188,26 @@ async def open_gateway(
     finally:
         await probes.stop()
         await exercises.stop()
+        await watch.stop()
         await runner.stop()
         await gateway.stop()
         await relay.close()
 
 
-def _view(foundation: Foundation, hub: Hub, store: OperationStore) -> OperatorView:
+def _view(foundation: Foundation, hub: Hub, store: OperationStore, runner: SweepRunner) -> OperatorView:
     home, reader = foundation.home, foundation.engine.execution_options(**READ_ONLY)
 
     def read() -> Stored:
         return Stored(foundation.ledger.visible_edges(), operation_states(reader))
 
-    view = OperatorView(home.manifest, gateway=home.identity, attached=hub.attached, read=read, clock=foundation.clock)
+    view = OperatorView(
+        home.manifest,
+        gateway=home.identity,
+        attached=hub.attached,
+        read=read,
+        sweeps=lambda: dict(runner.standings().values()),
+        clock=foundation.clock,
+    )
     hub.watch(view.changed)
     store.watch(view.changed)
     return view

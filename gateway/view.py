@@ -6,7 +6,8 @@
     with view.subscribe("console") as changes:
         state = await changes.next(HEARTBEAT_S)      # None: nothing new, still alive
 
-The state holds numbers of edges that both sides were told of, who is attached, which custodians serve, and operations.
+The state holds numbers of edges that both sides were told of, who is attached, which custodians serve, operations, and
+how far their sweeps are (gateway.sweep.standing).
 It has a new version where one of these differs, and only then: a silent or local-only holding, a question or a publish
 makes none. It is read again after such a change, at most every 200 ms and for at most a fifth of the time. Whoever
 reads slowly gets the newest state and misses those between.
@@ -26,9 +27,9 @@ from gateway.view_state import Standing, Stored, draw_state
 __all__ = ["OperatorView", "Stored", "Subscription"]
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 
-    from concordat.api.operator import OperatorState
+    from concordat.api.operator import OperatorState, SweepProgress
     from concordat.clock import Clock
     from concordat.identity.manifest import Manifest
     from concordat.identity.names import SpiffeId
@@ -54,6 +55,7 @@ class OperatorView:
         attached: Callable[[], Collection[str]],
         read: Callable[[], Stored],
         clock: Clock,
+        sweeps: Callable[[], Mapping[str, SweepProgress]] = dict,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """Prepare a view; nothing is read before `start`.
@@ -64,6 +66,7 @@ class OperatorView:
             attached: Returns the SPIFFE ids of the attached nodes.
             read: Reads the database; blocks, and is called from one thread of the view's own.
             clock: Of this process.
+            sweeps: Returns how far the running sweeps are, by operation.
             sleep: Waits for some seconds.
         """
         self._manifest = manifest
@@ -71,6 +74,7 @@ class OperatorView:
         self._attached = attached
         self._read = read
         self._clock = clock
+        self._sweeps = sweeps
         self._sleep = sleep
         self._nodes: dict[str, Standing[bool]] = {party.id: Standing(state=False) for party in manifest.nodes}
         self._custodians: dict[int, Standing[bool | None]] = {one.index: Standing(None) for one in manifest.custodians}
@@ -172,7 +176,12 @@ class OperatorView:
         for party, standing in self._nodes.items():
             standing.turn(party in present, now)
         drawn = draw_state(
-            self._manifest, stored, gateway=self._gateway.name, nodes=self._nodes, custodians=self._custodians
+            self._manifest,
+            stored,
+            gateway=self._gateway.name,
+            nodes=self._nodes,
+            custodians=self._custodians,
+            sweeps=self._sweeps(),
         )
         before = self._state
         if before is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from concordat.api.operator import (
     CustodianState,
     NodeState,
+    OperationPhase,
     OperationState,
     OperatorState,
     PairMatches,
@@ -20,6 +21,7 @@ from concordat.tokens import NAMESPACES_BY_NUMBER
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from concordat.api.operator import SweepProgress
     from concordat.identity.manifest import Manifest
     from gateway.ledger_view import VisibleEdges
 
@@ -57,6 +59,7 @@ def draw_state(
     gateway: str,
     nodes: Mapping[str, Standing[bool]],
     custodians: Mapping[int, Standing[bool | None]],
+    sweeps: Mapping[str, SweepProgress] | None = None,
 ) -> OperatorState:
     """Return the state, as its first version without a time.
 
@@ -66,6 +69,7 @@ def draw_state(
         gateway: Short name of this gateway.
         nodes: By SPIFFE id.
         custodians: By index.
+        sweeps: How far the running ones are, by operation.
     """
     pairs, partners = _grouped(stored.edges)
     return OperatorState(
@@ -90,8 +94,14 @@ def draw_state(
             PartnerMatches(partner=name, counts=dict(sorted(counts.items())))
             for name, counts in sorted(partners.items())
         ),
-        operations=stored.operations,
+        operations=tuple(_with_sweep(one, sweeps or {}) for one in stored.operations),
     )
+
+
+def _with_sweep(one: OperationState, sweeps: Mapping[str, SweepProgress]) -> OperationState:
+    if one.phase is not OperationPhase.SWEEPING or one.operation not in sweeps:
+        return one
+    return one.model_copy(update={"sweep": sweeps[one.operation]})
 
 
 def _grouped(edges: VisibleEdges) -> tuple[dict[tuple[str, str], Counter[str]], dict[str, Counter[str]]]:

@@ -75,6 +75,8 @@ def _operations(before: OperatorState, after: OperatorState) -> Iterator[str]:
         line = _operation(known.get(one.operation), one)
         if line:
             yield f"Operation {one.title}: {line}"
+        for name, code in _left_out(known.get(one.operation), one):
+            yield f"Operation {one.title}: {name} is left out of the sweep [{code}]"
 
 
 def _operation(before: OperationState | None, after: OperationState) -> str:
@@ -85,3 +87,10 @@ def _operation(before: OperationState | None, after: OperationState) -> str:
     if before.signed != after.signed:
         return f"{after.signed} of {after.participants} have signed"
     return ""
+
+
+def _left_out(before: OperationState | None, after: OperationState) -> Iterator[tuple[str, str]]:
+    known = set() if before is None or before.sweep is None else {one.name for one in before.sweep.parties if one.code}
+    for one in () if after.sweep is None else after.sweep.parties:
+        if one.code and one.name not in known:
+            yield one.name, one.code

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from concordat.api.operator import OperationPhase
+from concordat.api.sweep_words import sweep_facts
 from concordat.protocol.report import ROW_OF_NAMESPACE
 from services.console.scale import Scale
 
@@ -271,6 +272,8 @@ def _operation(one: OperationState, clockwork: Clockwork) -> Operation:
         f"{one.signed} of {one.participants} participants have signed",
         f"{clockwork.day(one.starts_at)} to {clockwork.day(one.ends_at)}",
     ]
+    if one.sweep is not None:
+        facts += sweep_facts(one.sweep)
     totals: tuple[tuple[str, str], ...] = ()
     if one.report is not None:
         facts.append(f"frozen at {clockwork.time(one.report.frozen_at)}, {clockwork.day(one.report.frozen_at)}")

@@ -30,7 +30,7 @@ from services.console.service import link_of
 from services.console.sessions import Sessions
 from tests.e2e.browser import browser, keep, needs_chromium, visit
 from tests.e2e.local import KillableFederation, mails, run_json, until
-from tests.unit.console.console_world import HandSource, action_day, operation
+from tests.unit.console.console_world import HandSource, action_day, operation, sweeping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -213,6 +213,20 @@ def test_the_page_of_an_action_day_is_fit_to_be_read(chromium: Browser, tmp_path
         visited.page.keyboard.press("Tab")
         assert visited.page.evaluate("document.activeElement.textContent") == "Skip to the matches"
         visited.page.goto(link.partition("?")[0])
+        assert visited.audit() == []
+
+
+def test_the_course_of_a_sweep_shows_in_its_operations_card(chromium: Browser, tmp_path: Path) -> None:
+    with action_day_console(tmp_path) as (link, show), visit(chromium) as visited:
+        visited.enter(link)
+        visited.wait_slot("now.title", "Global Chain")
+        card = visited.page.locator("#operations li")
+        for done, dropped in ((12, ""), (40, "deadline")):
+            show(action_day().model_copy(update={"operations": (sweeping(done, dropped=dropped),)}))
+            card.get_by_text(f"Sweep: {done} of 64 windows are done").wait_for()
+            assert card.get_by_text("It waits for NL").is_visible()
+            assert card.get_by_text("Left out: RO [deadline]").count() == bool(dropped)
+        assert "RO is left out of the sweep [deadline]" in visited.page.get_by_role("log").inner_text()
         assert visited.audit() == []
 
 

@@ -23,6 +23,10 @@ from concordat.api.operator import (
     OperatorState,
     PairMatches,
     PartnerMatches,
+    SweepParty,
+    SweepPhase,
+    SweepProgress,
+    SweepStanding,
 )
 from concordat.client.sse import ServerEvent
 from concordat.clock import ManualClock
@@ -119,6 +123,19 @@ def operation(
         signed=signed,
         report=report,
     )
+
+
+def sweeping(done: int, *, dropped: str = "deadline", title: str = "Chain") -> OperationState:
+    """Return an operation of three whose sweep runs: NL is waited for, and RO was left out."""
+    parties = (
+        SweepParty(name="DE", standing=SweepStanding.JOINED),
+        SweepParty(name="NL", standing=SweepStanding.JOINED, owes=True),
+        SweepParty(name="RO", standing=SweepStanding.DROPPED if dropped else SweepStanding.JOINED, code=dropped),
+    )
+    progress = SweepProgress(
+        phase=SweepPhase.WINDOWS, windows_done=done, windows=64, pairs_percent=0, rows_about=2000, parties=parties
+    )
+    return operation("op", title, OperationPhase.SWEEPING).model_copy(update={"sweep": progress})
 
 
 def small(version: int = 1, **changes: Any) -> OperatorState:

@@ -13,7 +13,17 @@ from concordat.client.sse import ServerEvent
 from concordat.errors import RefusedError, UnavailableError
 from services.console.app import BEAT_S, event_lines
 from services.console.news import MOST_PAIRS, news_between
-from tests.unit.console.console_world import START, WAIT_S, Console, make_console, matches, node, operation, small
+from tests.unit.console.console_world import (
+    START,
+    WAIT_S,
+    Console,
+    make_console,
+    matches,
+    node,
+    operation,
+    small,
+    sweeping,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -74,6 +84,13 @@ def test_a_sweep_s_course_is_told() -> None:
     assert lines(phases.ACTIVE, phases.SWEEPING) == ["Operation Chain: the sweep runs"]
     assert lines(phases.SWEEPING, phases.ACTIVE) == ["Operation Chain: the sweep ended without a report"]
     assert lines(phases.SWEEPING, phases.REPORTED) == ["Operation Chain: the report is frozen"]
+
+
+def test_who_is_left_out_of_a_sweep_is_told_once() -> None:
+    before, after = (small(operations=[sweeping(done, dropped=code)]) for done, code in ((8, ""), (9, "deadline")))
+    assert news_between(before, after) == ["Operation Chain: RO is left out of the sweep [deadline]"]
+    assert news_between(after, small(operations=[sweeping(10)])) == []
+    assert len(news_between(small(), after)) == 2
 
 
 def test_a_sweep_that_opens_hundreds_of_pairs_is_few_lines() -> None:

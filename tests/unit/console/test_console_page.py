@@ -23,6 +23,7 @@ from tests.unit.console.console_world import (
     node,
     operation,
     small,
+    sweeping,
 )
 
 if TYPE_CHECKING:
@@ -100,6 +101,19 @@ def test_without_the_gateway_no_number_is_left() -> None:
     assert {name: slot.text for name, slot in page.slots.items() if slot.text != NOTHING} == kept
     assert "does not answer since 08:00:00" in kept["away"]
     assert (page.operations, page.partners) == ((), ())
+
+
+def test_a_running_sweep_is_told_in_its_operations_card() -> None:
+    (card,) = page_of(small(operations=[sweeping(12)])).operations
+    assert card.phase == "Sweep running"
+    assert card.facts[2:] == (
+        "Sweep: 12 of 64 windows are done",
+        "It waits for NL",
+        "Left out: RO [deadline]",
+        "Rows of shared values so far: about 2,000",
+    )
+    (before,) = page_of(small(operations=[operation("op", "Chain", OperationPhase.ACTIVE)])).operations
+    assert len(before.facts) == 2
 
 
 def test_times_are_of_the_zone_and_old_ones_have_their_day() -> None:

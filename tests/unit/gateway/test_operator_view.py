@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from concordat.api.operator import OperatorState
+from concordat.api.operator import OperationPhase, OperationState, OperatorState, SweepPhase, SweepProgress
 from concordat.clock import ManualClock
 from concordat.errors import UnavailableError
 from concordat.protocol.macs import HOLDER_TOLD
@@ -122,6 +122,8 @@ class Running:
     def __init__(self, manifest: Manifest) -> None:
         self.clock = ManualClock(START)
         self.edges: VisibleEdges = {}
+        self.operations: tuple[OperationState, ...] = ()
+        self.sweeps: dict[str, SweepProgress] = {}
         self.reads = 0
         self.broken = False
         self.takes_s = 0.0
@@ -134,6 +136,7 @@ class Running:
             attached=lambda: (),
             read=self._read,
             clock=self.clock,
+            sweeps=lambda: self.sweeps,
             sleep=self._sleep,
         )
 
@@ -142,7 +145,7 @@ class Running:
         self.clock.advance(self.takes_s)
         if self.broken:
             raise UnavailableError("the ledger cannot be read")
-        return Stored(dict(self.edges), ())
+        return Stored(dict(self.edges), self.operations)
 
     async def _sleep(self, seconds: float) -> None:
         self.waits.put_nowait(seconds)
@@ -177,6 +180,42 @@ async def test_reading_is_at_most_every_200_ms_and_a_fifth_of_the_time(running: 
     running.go_on.release()
     assert await running.waited() == pytest.approx(4.0)
     assert running.reads == 2, "five changes, one reading"
+
+
+async def test_how_far_a_sweep_is_makes_a_version_while_it_runs(running: Running) -> None:
+    await running.waited()
+    view = running.view
+    running.operations = (operation("op", OperationPhase.SWEEPING), operation("other", OperationPhase.ACTIVE))
+    versions = []
+    for done in (None, 3, 3, 7):
+        # Of one that the database says is over nothing shows, whatever still runs.
+        running.sweeps = {} if done is None else {"op": progress(done), "other": progress(1)}
+        await view.refresh()
+        state = await view.state()
+        versions.append(state.version)
+        shown = {one.operation: one.sweep for one in state.operations}
+        assert shown == {"op": None if done is None else progress(done), "other": None}
+    assert versions == [2, 3, 3, 4]
+
+
+def operation(name: str, phase: OperationPhase) -> OperationState:
+    return OperationState(
+        operation=name,
+        title=name,
+        purpose="prevention",
+        exercise=False,
+        phase=phase,
+        starts_at=1,
+        ends_at=2,
+        participants=2,
+        signed=2,
+    )
+
+
+def progress(done: int) -> SweepProgress:
+    return SweepProgress(
+        phase=SweepPhase.WINDOWS, windows_done=done, windows=8, pairs_percent=0, rows_about=0, parties=()
+    )
 
 
 async def test_a_slow_reader_gets_the_newest_state_only(running: Running) -> None:
