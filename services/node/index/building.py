@@ -26,7 +26,8 @@ from services.node.index.records import (
     values_of,
 )
 from services.node.index.rows import among
-from services.node.index.run import Column, RunFacts, RunWriter
+from services.node.index.run import Column, RunFacts
+from services.node.index.run_writer import RunWriter
 from services.node.index.spill import Spill
 from services.node.store import meta, publishing
 

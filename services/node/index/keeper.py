@@ -4,7 +4,7 @@
     keeper.start()
     keeper.tend()        # now and then, in a thread
 
-Whatever happens to it, the store answers: without a run alone, and with one it has the last word.
+Whatever happens to it, the store answers: without a run alone, and with one for all that changed since it was made.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from concordat.errors import ConfigError
 from services.node.index.building import KIND, UNREAD, Cover, build, compact
-from services.node.index.run import Run, remove_leftovers
+from services.node.index.run import Run
+from services.node.index.run_writer import remove_leftovers
 from services.node.store.database import Database
 from services.node.store.store import FILE_NAME
 

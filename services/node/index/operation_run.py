@@ -23,7 +23,8 @@ from concordat.protocol.sweep_frames import ANSWER
 from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES
 from services.node.index.confirming import confirm_blocks
 from services.node.index.rows import order_of, words_of
-from services.node.index.run import Column, Run, RunFacts, RunWriter
+from services.node.index.run import Column, Run, RunFacts
+from services.node.index.run_writer import RunWriter
 from services.node.index.spill import Spill
 from services.node.store import meta
 from services.node.store.database import Database

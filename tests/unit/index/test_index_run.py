@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from concordat.errors import ConfigError
-from services.node.index.run import PAGE, Column, Run, RunFacts, RunWriter, remove_leftovers
+from services.node.index.run import PAGE, Column, Run, RunFacts
+from services.node.index.run_writer import RunWriter, remove_leftovers
 
 if TYPE_CHECKING:
     from pathlib import Path
