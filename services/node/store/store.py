@@ -99,7 +99,7 @@ class Store:
     def use_index(self, index: TokenIndex) -> None:
         """Let an index that follows this store answer look-ups and snapshots."""
         with self.read() as db:
-            # Hits are read from all over the file: the inner pages of its trees are to stay in memory.
+            # The policies of hits are read from all over the file: the inner pages of its trees are to stay in memory.
             db.execute(f"PRAGMA cache_size = -{_INDEXED_CACHE_KIB}")
         self._index = index
 
