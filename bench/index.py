@@ -111,12 +111,13 @@ def _build(folder: Path) -> dict[str, Any]:
     return {**meter.read(), "made": made, "file_mb": (folder / FOLDER / LIVE_NAME).stat().st_size / MB}
 
 
-def _opened(folder: Path) -> tuple[Store, LiveIndex, bool]:
+def _opened(folder: Path) -> tuple[Store, Keeper, bool]:
     index = LiveIndex()
-    good = Keeper(folder, index, clock=SystemClock(), min_rows=1).start()
+    keeper = Keeper(folder, index, clock=SystemClock(), min_rows=1)
+    good = keeper.start()
     store = Store.open(folder / FILE_NAME)
     store.use_index(index)
-    return store, index, good
+    return store, keeper, good
 
 
 def _start(folder: Path) -> dict[str, Any]:
@@ -164,7 +165,9 @@ def _forget(*paths: Path) -> None:
 
 
 def _lookup(folder: Path, tokens: int) -> dict[str, Any]:
-    store, _, good = _opened(folder)
+    store, keeper, good = _opened(folder)
+    # As a node does after a start; it reads the run once.
+    keeper.tend()
     alone = Store.open(folder / FILE_NAME)
     batches = _questions(alone, tokens)
     meter = _Meter()
