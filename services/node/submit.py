@@ -30,6 +30,7 @@ from services.node.store.values import Asking
 from services.node.worker_pool import WorkerPool, cores
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
@@ -148,7 +149,7 @@ class Submitter:
             format="typed",
             encoding="utf-8",
         )
-        return self._store(facts, rows, None)
+        return self._store_at_once(facts, rows) if len(rows) <= CHUNK_ROWS else self._store(facts, rows, None)
 
     def _store(
         self,
@@ -158,14 +159,38 @@ class Submitter:
         *,
         reading: str = "",
     ) -> SubmitReport:
+        with self.store.write() as db:
+            file, asking = self._begin(db, facts, reading)
+        if file.complete:
+            again = not self._keep(file, asking)
+        else:
+            again = False
+            self._store_rest(file, items, asking, progress, size_bytes=facts.size_bytes)
+        return self._done(file, facts, again=again)
+
+    def _store_at_once(self, facts: FileFacts, rows: Sequence[Row]) -> SubmitReport:
+        """Store a few rows in one transaction: somebody waits for what comes of them."""
+        chunk = RecordReader(self._desk(), self.reader).read_chunk(RowChunk(list(enumerate(rows, start=1)), 0))
+        with self.store.write() as db:
+            file, asking = self._begin(db, facts, "")
+            if file.complete:
+                again = self.look_once or not records.keep_file(db, file.id, asking, self.random_bytes)
+            else:
+                again = False
+                # What an earlier form of this program stored in parts may have been cut off between them.
+                rest = [one for one in chunk.records if one.item > file.items]
+                add_records(db, file.id, rest, asking=asking, random_bytes=self.random_bytes)
+                records.complete_file(db, file.id)
+        return self._done(file, facts, again=again)
+
+    def _begin(self, db: sqlite3.Connection, facts: FileFacts, reading: str) -> tuple[FileRow, Asking]:
         now = self.clock.now()
         require_running(self.home.path, self.operation, now=now)
         domain = exercise_of(self.home.path, self.operation)
-        with self.store.write() as db:
-            case_id = cases.put_case(db, self.case, now)
-            file = records.begin_file(
-                db, facts, case_id=case_id, operation=self.operation, at=now, reading=reading, domain=domain
-            )
+        case_id = cases.put_case(db, self.case, now)
+        file = records.begin_file(
+            db, facts, case_id=case_id, operation=self.operation, at=now, reading=reading, domain=domain
+        )
         epochs = self.home.manifest.epochs.in_force
         asking = Asking(
             case_id,
@@ -177,11 +202,9 @@ class Submitter:
             officer=self.case.officer,
             at_ms=int(now * MS),
         )
-        if file.complete:
-            again = not self._keep(file, asking)
-        else:
-            again = False
-            self._store_rest(file, items, asking, progress, size_bytes=facts.size_bytes)
+        return file, asking
+
+    def _done(self, file: FileRow, facts: FileFacts, *, again: bool) -> SubmitReport:
         wake(self.home.path)
         with self.store.read() as db:
             counts = records.file_counts(db, file.id)

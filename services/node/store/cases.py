@@ -13,15 +13,17 @@ if TYPE_CHECKING:
 
 def put_case(db: sqlite3.Connection, case: CaseProfile, at: float) -> int:
     """Write a profile under its reference, replacing an older form, which stays for audits, and return its row id."""
+    profile = case.model_dump_json()
     db.execute(
         "INSERT INTO case_profile (reference, purpose, profile, valid_until, added_at) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (reference) DO UPDATE SET purpose = excluded.purpose, profile = excluded.profile,"
-        " valid_until = excluded.valid_until",
-        (case.reference, case.purpose.value, case.model_dump_json(), case.valid_until.isoformat(), at),
+        # What is as it was writes no page.
+        " valid_until = excluded.valid_until WHERE profile <> excluded.profile",
+        (case.reference, case.purpose.value, profile, case.valid_until.isoformat(), at),
     )
     row = db.execute("SELECT id FROM case_profile WHERE reference = ?", (case.reference,)).fetchone()
     case_id: int = row[0]
-    db.execute("INSERT OR IGNORE INTO case_form VALUES (?, ?, ?)", (case_id, case.model_dump_json(), at))
+    db.execute("INSERT OR IGNORE INTO case_form VALUES (?, ?, ?)", (case_id, profile, at))
     return case_id
 
 

@@ -183,6 +183,19 @@ def test_what_is_typed_at_a_prompt_is_stored_like_a_file(submitter: Submitter) -
     assert (german.counts.accepted, german.counts.region_assumed) == (1, 0)
 
 
+def test_what_is_typed_is_stored_whole_in_one_transaction_or_not_at_all(submitter: Submitter) -> None:
+    def fail(_size: int) -> bytes:
+        raise OSError("no randomness")
+
+    with pytest.raises(OSError, match="no randomness"):
+        replace(submitter, random_bytes=fail).submit_values(["0610000001"], Kind.PHONE)
+    with submitter.store.read() as db:
+        before = db.execute("SELECT (SELECT count(*) FROM file), (SELECT count(*) FROM case_profile)").fetchone()
+    assert before == (0, 0)
+    assert not submitter.submit_values(["0610000001"], Kind.PHONE).again
+    assert state(submitter.store)["complete"] == [(1,)]
+
+
 def test_a_file_that_cannot_be_taken_is_refused_as_a_whole(submitter: Submitter, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         submitter.submit(tmp_path / "missing.csv")
