@@ -1,8 +1,9 @@
 """What a gateway keeps of a running sweep, so that it goes on at the next window after a restart (3.6 (4)).
 
 A folder a sweep: the journal of its confirmed rows, and the state of the hub as of the last window that is in the
-journal, replaced as a whole. No token is in either (I2). The roots of sparse windows could be guessed at, and the salt
-of a commitment is its participant's; so the state is sealed under a key that only this gateway has.
+journal, replaced as a whole. No token is in either (I2). But the journal says who shares a value with whom, also where
+no edge opens; the roots of sparse windows could be guessed at, and the salt of a commitment is its participant's. So
+both are sealed under a key that only this gateway has.
 
     folder = SweepFolder(path, key)
     folder.save(state)              # durable when it returns
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
 
 from concordat.errors import ConfigError
+from gateway.sweep.sealed import SealedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -114,12 +116,16 @@ class SweepFolder:
         self._random_bytes = random_bytes
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.journal().close()
+            self._open().close()
         except OSError as error:
             raise ConfigError(f"{path}: a running sweep cannot be kept here: {error.strerror}") from error
 
-    def journal(self) -> IO[bytes]:
+    def journal(self) -> SealedFile:
         """Open the journal's file, as it is."""
+        # Those of parts are under the same key.
+        return SealedFile(self._open(), self._key, self._path.name.encode(), random_bytes=self._random_bytes)
+
+    def _open(self) -> IO[bytes]:
         return os.fdopen(os.open(self._path / JOURNAL_NAME, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
 
     def save(self, state: SweepState, name: str = STATE_NAME) -> None:

@@ -1,19 +1,20 @@
 """The journal of a sweep: its confirmed rows, in a file, so that the hub's memory does not grow with the matches.
 
-It holds which participants share a value, under which references and classes: what the ledger is told of anyway. No
-token comes into it (I2).
+It holds which participants share a value, under which references and classes: what the ledger is told of, where an edge
+opens. No token comes into it (I2), and it is sealed.
 """
 
 from __future__ import annotations
 
-import os
+import secrets
 import tempfile
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from concordat.errors import ConfigError
 from gateway.sweep.groups import ROW
+from gateway.sweep.sealed import SealedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,19 +27,18 @@ BLOCK_ROWS: Final = 1 << 16
 class Journal:
     """Rows that are appended, and read back in blocks of whole groups."""
 
-    def __init__(self, file: IO[bytes] | None = None) -> None:
+    def __init__(self, file: SealedFile | None = None) -> None:
         """Begin without rows, whatever the file holds (`cut` says otherwise).
 
         Args:
-            file: Where to keep them; without one, a temporary file that has no name.
+            file: Where to keep them; without one, a temporary file that has no name, under a key that nobody keeps.
         """
-        self._file: IO[bytes] = tempfile.TemporaryFile() if file is None else file  # noqa: SIM115 -- close() is ours
+        self._file = SealedFile(tempfile.TemporaryFile(), secrets.token_bytes(32), b"") if file is None else file  # noqa: SIM115 -- close() is ours
         self.rows = 0
 
     def append(self, rows: Rows) -> None:
         """Add rows: whole groups."""
-        self._file.seek(self.rows * ROW.itemsize)
-        self._file.write(rows.tobytes())
+        self._file.write(self.rows * ROW.itemsize, rows.tobytes())
         self.rows += len(rows)
 
     def blocks(self, block_rows: int = BLOCK_ROWS) -> Iterator[Rows]:
@@ -57,8 +57,7 @@ class Journal:
         """
         while True:
             count = min(block_rows, self.rows - at)
-            self._file.seek(at * ROW.itemsize)
-            rows = np.frombuffer(self._file.read(count * ROW.itemsize), ROW)
+            rows = np.frombuffer(self._file.read(at * ROW.itemsize, count * ROW.itemsize), ROW)
             if at + len(rows) >= self.rows:
                 return rows, self.rows
             # The last group may go on behind the block; one that fills it needs a larger one.
@@ -73,15 +72,14 @@ class Journal:
         Raises:
             ConfigError: There are not so many.
         """
-        if self._file.seek(0, 2) < rows * ROW.itemsize:
+        if self._file.size < rows * ROW.itemsize:
             raise ConfigError("the journal of a sweep is shorter than its state says")
-        self._file.truncate(rows * ROW.itemsize)
+        self._file.cut(rows * ROW.itemsize)
         self.rows = rows
 
     def sync(self) -> None:
         """Make what was appended durable."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._file.sync()
 
     def close(self) -> None:
         """Let go of the file."""
