@@ -120,8 +120,9 @@ class Keeper:
         """
         self._read_all()
         with self._database.read() as db:
-            # What was numbered since the last look-up counts as well.
-            state = self._index.follow(db, settled=True)
+            # What was numbered since the last look-up counts as well. A look-up may have read on further by now.
+            self._index.follow(db, settled=True)
+        state = self._index.state
         if state is None:
             if not self._has_enough():
                 self._forget_unneeded()

@@ -64,14 +64,12 @@ class State:
 
     Attributes:
         table: Where tokens lie in the run.
-        since: From which on the run may be used: it may hold what was written while it was made.
-        known: Up to which numbers and changes were read.
+        known: Up to which numbers and changes were read. An older transaction may see what had gone by then.
         changed: Values of which the run is not to be believed, ascending.
         parts: What was numbered after the run, ascending by token each.
     """
 
     table: RunTable
-    since: Moment
     known: Moment
     changed: Words = field(repr=False)
     parts: tuple[Rows, ...] = field(default=(), repr=False)
@@ -137,10 +135,11 @@ class LiveIndex:
         Args:
             db: A connection inside a transaction that began after the run was made.
             run: The run.
-            covered: The moment of the store that the run is of; it may hold some of what came later.
+            covered: The moment of the store that the run is of; it may hold some of what came later, but not later than
+                now.
         """
         table, now = RunTable.of(run), Moment.of(db)
-        state = State(table, now, covered, changed_values(db, covered.change)).read_on(db, now)
+        state = State(table, covered, np.empty(0, np.uint64)).read_on(db, now)
         with self._lock:
             self._state = state
 
@@ -158,17 +157,17 @@ class LiveIndex:
         """
         now = Moment.of(db)
         state = self._state
-        if state is None or not now.reaches(state.since):
+        if state is None or not now.reaches(state.known):
             return None
-        if state.known.reaches(now):
+        if now == state.known:
             return state
         if not settled:
             return None
         with self._lock:
             state = self._state
-            if state is None or not now.reaches(state.since):
+            if state is None or not now.reaches(state.known):
                 return None
-            if not state.known.reaches(now):
+            if now != state.known:
                 state = self._state = state.read_on(db, now)
         return state
 
@@ -210,7 +209,7 @@ class LiveIndex:
         """
         now = Moment.of(db)
         state = self._state
-        if state is None or not now.reaches(state.since):
+        if state is None or not now.reaches(state.known):
             return None
         # Values that the run has heeded may still be listed: they come from the store then, too.
         without = _united(changed_values(db), _column(db, "SELECT id FROM value WHERE kept = 0 ORDER BY id"))

@@ -172,13 +172,27 @@ def test_a_transaction_that_began_before_the_run_was_made_is_answered_by_the_sto
         assert shelf.index.lookup(db, ALL, 1, settled=True) == before
         shelf.change(first, "grade", 2)
         assert shelf.store.lookup(ALL, 1) != before
-        assert shelf.index.lookup(db, ALL, 1, settled=True) == before
+        assert shelf.index.lookup(db, ALL, 1, settled=True) is None
         shelf.remove(second)
         made_anew(shelf)
         assert shelf.index.lookup(db, ALL, 1, settled=True) is None
         assert shelf.index.snapshot(db, (1,)) is None
     database.close()
     of_store(shelf)
+
+
+def test_a_transaction_sees_what_the_index_never_read_because_it_had_gone(shelf: Shelf) -> None:
+    filled(shelf, A, B)
+    value = shelf.put(C)
+    shelf.number()
+    database = Database.open(shelf.home / FILE_NAME)
+    with database.read() as db:
+        assert db.execute("SELECT count(*) FROM token").fetchone() == (3,)
+        shelf.remove(value)
+        of_store(shelf)
+        assert shelf.index.lookup(db, C, 1, settled=True) is None
+        assert shelf.index.snapshot(db, (1,)) is None
+    database.close()
 
 
 def test_what_changes_while_a_run_is_made_is_not_believed(shelf: Shelf) -> None:
