@@ -27,7 +27,7 @@ from concordat.identity.certificates import peer_of
 from concordat.identity.names import SpiffeId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
 
 LIMIT_BYTES: Final = 256 << 20
@@ -80,15 +80,19 @@ class Frames:
 
     def messages(self) -> Iterator[bytes]:
         """Return the gRPC messages of all streams; none is compressed, or the search would be blind."""
-        for content in self.data.values():
-            at = 0
-            while at < len(content):
-                assert content[at] == 0, "a compressed gRPC message"
-                end = at + _MESSAGE_HEAD_BYTES + int.from_bytes(content[at + 1 : at + _MESSAGE_HEAD_BYTES], "big")
-                if end > len(content):
-                    return
-                yield bytes(content[at + _MESSAGE_HEAD_BYTES : end])
-                at = end
+        for stream in self.data:
+            yield from self.messages_of(stream)
+
+    def messages_of(self, stream: int) -> Iterator[bytes]:
+        """Return the gRPC messages of one stream, as far as they have come."""
+        content, at = self.data[stream], 0
+        while at < len(content):
+            assert content[at] == 0, "a compressed gRPC message"
+            end = at + _MESSAGE_HEAD_BYTES + int.from_bytes(content[at + 1 : at + _MESSAGE_HEAD_BYTES], "big")
+            if end > len(content):
+                return
+            yield bytes(content[at + _MESSAGE_HEAD_BYTES : end])
+            at = end
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +164,14 @@ class _Route:
 class Tapping:
     """Relays of one test, run by a thread of their own; a context manager that stops them."""
 
-    def __init__(self) -> None:
+    def __init__(self, gate: Callable[[Conversation, Frames], Awaitable[None]] | None = None) -> None:
+        """Relay nothing yet.
+
+        Args:
+            gate: Awaited with what came, and with the direction that it came in, before it is carried on.
+        """
         self.wire = Wire()
+        self._gate = gate
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True, name="taps")
         self._servers: list[asyncio.Server] = []
@@ -222,16 +232,20 @@ class Tapping:
         said = self.wire.begin(client, server)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, onward[1], said.up))
-                group.create_task(self._pump(onward[0], writer, said.down))
+                group.create_task(self._pump(said, said.up, reader, onward[1]))
+                group.create_task(self._pump(said, said.down, onward[0], writer))
         finally:
             onward[1].transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, frames: Frames) -> None:
+    async def _pump(
+        self, said: Conversation, frames: Frames, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         # A party that was killed breaks its connection; that is what it is.
         with suppress(OSError, TimeoutError):
             while plain := await reader.read(_READ_BYTES):
                 self.wire.keep(frames, plain)
+                if self._gate is not None:
+                    await self._gate(said, frames)
                 writer.write(plain)
                 await writer.drain()
             writer.close()
