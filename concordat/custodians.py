@@ -17,7 +17,8 @@ import logging
 import secrets
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, TypeVar
 
 from concordat.clock import MS
 from concordat.errors import BadProofError, ConcordatError, RefusedError, UnavailableError
@@ -48,6 +49,10 @@ CALL_TIMEOUT_S: Final = 20.0
 # On top of it, for each element: custodians that serve many parties at once answer large batches late, not never.
 ELEMENT_TIMEOUT_S: Final = 0.02
 MAX_UNFINISHED: Final = 64
+# The arithmetic of so few elements takes less than a thread takes to begin and to be waited for on busy cores.
+FEW: Final = 4
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -232,7 +237,7 @@ class CustodianPool:
             tried.update(one.custodian.index for one in subset)
             job.verified.update({one.index: one for one in answers if one is not None})
         self._unfinished.pop((job.budget, job.inputs), None)
-        return await asyncio.to_thread(finalize, inputs, job.blinded, list(job.verified.values()), key)
+        return await _worked(len(inputs), partial(finalize, inputs, job.blinded, list(job.verified.values()), key))
 
     async def _job(
         self, inputs: tuple[bytes, ...], key_class: KeyClass, epoch: int, case: Justification, exercise: str
@@ -242,7 +247,7 @@ class CustodianPool:
         found = self._unfinished.get((budget, inputs))
         if found is not None and (found.case, found.exercise) == (case, exercise) and found.ends_at > now:
             return found
-        blinded = await asyncio.to_thread(blind, inputs)
+        blinded = await _worked(len(inputs), partial(blind, inputs))
         ends_at = self._clock.now() + self._manifest.max_header_age_s
         job = _Job(inputs, blinded, key_class, epoch, case, ends_at, exercise)
         # A batch that is never asked for again, as its values were withdrawn, must not stay for ever.
@@ -305,7 +310,7 @@ class CustodianPool:
             reply = await self._transport.evaluate(custodian, request, timeout_s=timeout_s)
             evaluation = Evaluation(custodian.index, reply.elements, reply.proof)
             share = custodian.public_share(job.key_class)
-            found = await asyncio.to_thread(verify, job.blinded, evaluation, share)
+            found = await _worked(len(job.blinded), partial(verify, job.blinded, evaluation, share))
         except BadEvaluationError as error:
             self._exclude(standing, error, request, evaluation)
             return None
@@ -382,3 +387,8 @@ class CustodianPool:
             )
             self._keys[key_class] = found
         return found
+
+
+async def _worked(elements: int, work: Callable[[], T]) -> T:
+    """Do arithmetic: here where it is short, else in a thread, as libsodium lets go of the interpreter."""
+    return work() if elements <= FEW else await asyncio.to_thread(work)

@@ -27,6 +27,7 @@ from concordat.oprf.server import MAX_BATCH
 from concordat.tokens import LABEL_BYTES, SECRET_BYTES, TOKEN_BYTES, MaskKey, column, split_outputs, token_input
 from services.node import pace
 from services.node.pace import Pace
+from services.node.store.rows import Wanted
 from services.node.traces import CaseTraces
 
 if TYPE_CHECKING:
@@ -101,15 +102,22 @@ class Tokeniser:
     async def _turn(self, *, batches: int) -> int:
         """Tokenise up to so many batches of what is most urgent; return how many tokens were made."""
         for epoch in self._manifest.epochs.in_force:
-            for budget in _BUDGETS:
-                if self._waits.get(budget, 0.0) > self._clock.monotonic():
-                    continue
-                name, size, exercise = budget.key_class.value, self._sizes[budget], budget.exercise
-                limit = size * (batches if self._at_once(budget) > 1 else 1) + self._failed_rows(budget)
-                lot = await asyncio.to_thread(self._store.untokenised, epoch, name, limit, exercise=exercise)
-                if lot is not None and (made := await self._lot(self._cut(lot, budget, size)[:batches], budget)):
+            budgets = list(_BUDGETS)
+            while budgets := [one for one in budgets if self._waits.get(one, 0.0) <= self._clock.monotonic()]:
+                wanted = [self._wanted(one, batches) for one in budgets]
+                # One look for all of them: a thread on busy cores takes longer than what is read there.
+                found = await asyncio.to_thread(self._store.first_untokenised, epoch, wanted)
+                if found is None:
+                    break
+                at, lot = found
+                budget, budgets = budgets[at], budgets[at + 1 :]
+                if made := await self._lot(self._cut(lot, budget, self._sizes[budget])[:batches], budget):
                     return made
         return 0
+
+    def _wanted(self, budget: Budget, batches: int) -> Wanted:
+        limit = self._sizes[budget] * (batches if self._at_once(budget) > 1 else 1) + self._failed_rows(budget)
+        return Wanted(budget.key_class.value, budget.exercise, limit)
 
     def _at_once(self, budget: Budget) -> int:
         """Return how many batches may be under way: one where a quota may end with it, which is then used up (I7)."""

@@ -183,6 +183,14 @@ class UntokenisedRow(NamedTuple):
         return f"UntokenisedRow(value_id={self.value_id}, namespace={self.namespace})"
 
 
+class Wanted(NamedTuple):
+    """Which values without a token are looked for: of a key class, real or of an exercise, so many at most."""
+
+    key_class: str
+    exercise: bool
+    limit: int
+
+
 @dataclass(frozen=True, slots=True)
 class Untokenised:
     """Values of one case and key class, to be tokenised in one request.

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         SentCheck,
         ToldRow,
         Untokenised,
+        Wanted,
         WitnessRow,
     )
 
@@ -176,6 +177,19 @@ class Store:
         """Return up to `limit` values, real or of an exercise, of an epoch, a class and one live case; or None."""
         with self.read() as db:
             return values.untokenised(db, epoch, key_class, limit, today=self._today(), exercise=exercise)
+
+    def first_untokenised(self, epoch: int, wanted: Sequence[Wanted]) -> tuple[int, Untokenised] | None:
+        """Return the first of these for which there is something, as its position, with what there is; or None."""
+        with self.read() as db:
+            if not values.any_untokenised(db, epoch):
+                return None
+            for at, one in enumerate(wanted):
+                found = values.untokenised(
+                    db, epoch, one.key_class, one.limit, today=self._today(), exercise=one.exercise
+                )
+                if found is not None:
+                    return at, found
+            return None
 
     def untokenised_count(self) -> int:
         """Return how many tokens are still to be made."""

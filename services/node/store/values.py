@@ -214,6 +214,11 @@ def untokenised(
     return Untokenised(epoch, key_class, case_id, cases.from_json(profile), found, domain)
 
 
+def any_untokenised(db: sqlite3.Connection, epoch: int) -> bool:
+    """Tell whether anything waits for a token of an epoch; mostly nothing does."""
+    return db.execute("SELECT 1 FROM to_tokenise WHERE epoch = ? LIMIT 1", (epoch,)).fetchone() is not None
+
+
 def untokenised_count(db: sqlite3.Connection) -> int:
     """Return how many tokens are still to be made."""
     count: int = db.execute("SELECT count(*) FROM to_tokenise").fetchone()[0]
