@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,15 +11,20 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from services.node.store import exercises
+from services.node.store import exercises, publishing
+from services.node.store.database import Database
+from services.node.store.store import FILE_NAME
 from tests.unit.index.shelf import KilledError, Shelf, damage, split, token
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from hypothesis.strategies import SearchStrategy
 
 TOP = 2**64 - 1
 WORDS: SearchStrategy[int] = st.sampled_from((0, 1, 2**63 - 1, 2**63, TOP - 1, TOP))
 TOKENS = st.builds(token, WORDS, st.integers(0, 2) | st.just(TOP))
+ASKED = b"".join(token(high, low) for high in (0, 1, 2**63 - 1, 2**63, TOP - 1, TOP) for low in (0, 1, 2, TOP))
 EPOCHS = st.sampled_from((1, 2))
 CHANGES = (
     ("grade", 1),
@@ -48,6 +53,9 @@ class IndexMachine(RuleBasedStateMachine):
         self.tokens: dict[int, dict[int, bytes]] = {}
         self.numbered: set[tuple[int, int]] = set()
         self.unkept: set[int] = set()
+        self.reader = Database.open(Path(self.folder.name) / FILE_NAME)
+        self.reading = ExitStack()
+        self.read: sqlite3.Connection | None = None
 
     @initialize(high=st.permutations((0, 2**63, TOP)), unkept=st.booleans())
     def begin_with_a_run(self, high: list[int], unkept: bool) -> None:
@@ -57,6 +65,8 @@ class IndexMachine(RuleBasedStateMachine):
         self.shelf.keeper.tend()
 
     def teardown(self) -> None:
+        self.reading.close()
+        self.reader.close()
         self.shelf.close()
         self.shelf.other.close()
         self.folder.cleanup()
@@ -166,6 +176,13 @@ class IndexMachine(RuleBasedStateMachine):
             self.shelf.step = lambda _: None
 
     @rule()
+    def begin_to_read(self) -> None:
+        """A transaction sees its own moment, however long it takes; another thread or process may have begun it."""
+        self.reading.close()
+        self.read = self.reading.enter_context(self.reader.read())
+        self.read.execute("SELECT max(sequence) FROM token").fetchone()
+
+    @rule()
     def restart(self) -> None:
         self.shelf.reopen()
 
@@ -182,19 +199,29 @@ class IndexMachine(RuleBasedStateMachine):
             crash("in the group")
 
     @invariant()
+    def finds_what_an_older_transaction_sees(self) -> None:
+        if self.read is not None:
+            found = self.shelf.index.lookup(self.read, ASKED, 1, settled=True)
+            assert found is None or found == publishing.lookup(self.read, ASKED, 1)
+            snapshot = self.shelf.index.snapshot(self.read, (1,))
+            if snapshot is not None:
+                sequence, tokens = publishing.snapshot(self.read, (1,))
+                assert snapshot[0] == sequence
+                assert split(b"".join(snapshot[1])) == split(tokens)
+
+    @invariant()
     def finds_what_is_there(self) -> None:
-        asked = b"".join(token(high, low) for high in (0, 1, 2**63 - 1, 2**63, TOP - 1, TOP) for low in (0, 1, 2, TOP))
         for epoch in (1, 2):
             there = {
                 held[epoch]: one
                 for one, held in self.tokens.items()
                 if (epoch, one) in self.numbered and one not in self.unkept
             }
-            expected = [there[asked[at : at + 16]] for at in range(0, len(asked), 16) if asked[at : at + 16] in there]
-            assert self.shelf.found(asked, epoch) == expected
+            expected = [there[ASKED[at : at + 16]] for at in range(0, len(ASKED), 16) if ASKED[at : at + 16] in there]
+            assert self.shelf.found(ASKED, epoch) == expected
             sequence, tokens = self.shelf.store.snapshot((epoch,))
             assert sequence == self.shelf.other.sequence()
-            assert set(split(tokens)) == set(there)
+            assert split(tokens) == sorted(there)
 
 
 TestIndexMachine = IndexMachine.TestCase
