@@ -143,6 +143,7 @@ def sweep_shard(
     index: Annotated[int, Parameter(env_var="JOB_COMPLETION_INDEX")],
     listen: str | None = None,
     config: Path | None = None,
+    once: bool = False,
     as_json: AsJson = False,
 ) -> None:
     """Take a part of the windows of this gateway's sweeps, until SIGTERM or Ctrl-C.
@@ -159,6 +160,8 @@ def sweep_shard(
         Which of the shards of the settings this is, from 0; a Kubernetes Indexed Job says it by itself.
     listen
         HOST:PORT to listen on; by default as the settings say that nodes reach it.
+    once
+        End by itself when the gateway has what it wants of a sweep, as a Kubernetes Job does.
     config
         Settings file; gateway.toml in the folder by default.
     as_json
@@ -176,8 +179,8 @@ def sweep_shard(
             Console(stderr=True).print(f"shard {index} of {loaded.identity} serves on {address}; Ctrl-C stops it")
 
     async def work() -> None:
-        async with open_shard(loaded, folder, settings, chosen.sweep, clock=clock) as server:
-            await serve(server, settings, on_ready=ready)
+        async with open_shard(loaded, folder, settings, chosen.sweep, clock=clock) as (server, over):
+            await serve(server, settings, on_ready=ready, stop=over if once else None)
 
     with telemetry.setup(f"gateway-{loaded.identity.name}-shard-{index}", settings=chosen, home=home):
         _run(work())

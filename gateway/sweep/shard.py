@@ -135,6 +135,8 @@ class ShardParts:
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
         self._looking: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
+        self.over = asyncio.Event()
+        """Set once a part was forgotten, and no other is left."""
 
     def start(self) -> None:
         """Go on with the parts that a stopped shard has kept."""
@@ -198,14 +200,16 @@ class ShardParts:
     async def end(self, sweep_id: bytes) -> None:
         """Forget a part."""
         async with self._changing:
-            await self._end(sweep_id)
+            if await self._end(sweep_id) and not self._parts:
+                self.over.set()
 
-    async def _end(self, sweep_id: bytes) -> None:
+    async def _end(self, sweep_id: bytes) -> bool:
         part, task = self._parts.pop(sweep_id, None), self._tasks.pop(sweep_id, None)
         if part is None or task is None:
-            return
+            return False
         await _cancelled(task)
         await asyncio.to_thread(part.forget)
+        return True
 
     async def stop(self) -> None:
         """Stop all parts; they go on after the next start."""

@@ -20,6 +20,7 @@ from gateway.sweep.shard import ShardParts, ShardServicer
 from gateway.sweep.streams import SweepServicer
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator
     from pathlib import Path
 
@@ -45,8 +46,8 @@ def shard_table(home: Home) -> AuthorisationTable:
 @asynccontextmanager
 async def open_shard(
     home: Home, folder: Path, settings: ServerSettings, sweep: SweepSettings, *, clock: Clock
-) -> AsyncIterator[BoundServer]:
-    """Go on with the parts of a folder, and give the server, which has its port and is not yet started.
+) -> AsyncIterator[tuple[BoundServer, asyncio.Event]]:
+    """Go on with the parts of a folder; give the server, not yet started, and what is set once a part is forgotten.
 
     Args:
         home: The gateway's folder, or one with the same identity.
@@ -70,6 +71,6 @@ async def open_shard(
     # Before the server starts: whoever comes again must find its part.
     parts.start()
     try:
-        yield server
+        yield server, parts.over
     finally:
         await parts.stop()

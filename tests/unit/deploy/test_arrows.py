@@ -19,6 +19,7 @@ Arrow = tuple[str, str, str, int]
 NODES: Final = ("concordat-nl/node", "concordat-de/node")
 CUSTODIANS: Final = ("concordat-c1/custodian", "concordat-c2/custodian", "concordat-c3/custodian")
 GATEWAY, CONSOLE, LEDGER = "concordat-hub/gateway", "concordat-hub/console", "concordat-hub/postgres"
+SHARD = "concordat-hub/sweep-shard"
 INGRESS, DNS = "ingress/controller", "kube-system/dns"
 COLLECTOR, PROMETHEUS = "telemetry/collector", "telemetry/prometheus"
 
@@ -178,6 +179,13 @@ def test_telemetry_adds_its_own_arrows_and_no_other() -> None:
     parties = [NODES[0], CUSTODIANS[0], GATEWAY, CONSOLE]
     added = {*_tcp(parties, [COLLECTOR], 4317), *_tcp([PROMETHEUS], [GATEWAY], 9464), *_dns(CUSTODIANS[0])}
     assert _found(folder) == plain | added
+
+
+def test_shards_add_the_arrows_of_nodes_and_gateway_to_them_and_no_other() -> None:
+    folder = "overlays/sharded"
+    names = {f"{one.namespace}/{one.name}" for one in workloads(folder)}
+    plain = {one for one in DESIGN if {one[0], one[1]} <= {*names, DNS, INGRESS}}
+    assert _found(folder, ports=(*_PORTS, ("TCP", 7410))) == plain | _tcp([*NODES, GATEWAY], [SHARD], 7410)
 
 
 HUB = Endpoint("hub", address="198.51.100.10")

@@ -14,6 +14,7 @@ import pytest
 
 from gateway.config import GatewaySettings
 from gateway.sweep.groups import ROW
+from services.node.joining import is_of
 from tests.unit.deploy.rendered import (
     BASES,
     OVERLAYS,
@@ -33,7 +34,7 @@ _DIGEST: Final = re.compile(r"registry\.example/[a-z-]+@sha256:[0-9a-f]{64}")
 # What the level 'restricted' of the pod security standards lets a volume be.
 _VOLUMES: Final = {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
 _SECRET_ENV: Final = re.compile(r"PASSWORD|SECRET|TOKEN|KEY", re.IGNORECASE)
-_ROLES: Final = ("gateway", "console", "custodian", "node")
+_ROLES: Final = ("gateway", "console", "custodian", "node", "sweep-shard")
 
 
 def _has_gateway(folder: str) -> bool:
@@ -88,7 +89,7 @@ def test_no_secret_stands_in_a_manifest_and_nobody_gets_rights_on_the_cluster(fo
     kinds = {one["kind"] for one in render(folder)}
     assert kinds <= {
         *("Namespace", "ServiceAccount", "Service", "ConfigMap", "PersistentVolumeClaim"),
-        *("StatefulSet", "Deployment", "NetworkPolicy"),
+        *("StatefulSet", "Deployment", "Job", "NetworkPolicy"),
     }
     for account in of_kind(folder, "ServiceAccount"):
         assert account["automountServiceAccountToken"] is False
@@ -99,7 +100,7 @@ def test_no_secret_stands_in_a_manifest_and_nobody_gets_rights_on_the_cluster(fo
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_role_that_writes_alone_has_one_pod_and_a_claim_of_one_pod(folder: str) -> None:
-    for one in workloads(folder):
+    for one in (one for one in workloads(folder) if one.kind != "Job"):
         spec = one.manifest["spec"]
         assert spec["replicas"] == 1
         if one.kind == "Deployment":
@@ -123,6 +124,24 @@ def test_sweeps_have_a_volume_that_holds_two_of_the_largest(folder: str) -> None
     assert int(size[1]) << 30 >= 2 * 26 * 10_000_000 * ROW.itemsize
     assert claim["accessModes"] == ["ReadWriteOncePod"]
     assert sum(str(sweeps).startswith(one["mountPath"] + "/") for one in gateway.containers[0]["volumeMounts"]) == 0
+
+
+def test_each_pod_of_the_shards_is_one_of_the_gateways_settings_and_nodes_may_dial_it() -> None:
+    """The gateway's manifest address is that of its Service, as the page makes it."""
+    folder = "overlays/sharded"
+    (job,) = (one for one in workloads(folder) if one.kind == "Job")
+    (settings,) = (one["data"] for one in of_kind(folder, "ConfigMap") if "gateway.toml" in one["data"])
+    named = GatewaySettings.model_validate(tomllib.loads(settings["gateway.toml"]))
+    spec, (port,) = job.manifest["spec"], job.containers[0]["ports"]
+    (service,) = (one for one in of_kind(folder, "Service") if one["metadata"]["name"] == job.pod["subdomain"])
+    assert service["spec"]["clusterIP"] == "None"
+    assert (spec["completionMode"], spec["parallelism"]) == ("Indexed", spec["completions"])
+    domain = f"{job.pod['subdomain']}.{job.namespace}.svc:{port['containerPort']}"
+    assert named.sweep.shards == tuple(f"{job.name}-{index}.{domain}" for index in range(spec["completions"]))
+    assert all(is_of(f"gateway.{job.namespace}.svc:7400", one) for one in named.sweep.shards)
+    mounts = {one["mountPath"]: one["name"] for one in job.containers[0]["volumeMounts"]}
+    assert "emptyDir" in job.volume(mounts[str(named.sweeps_folder(Path("/home")))])
+    assert "ledger" not in json.dumps(job.manifest), "a shard opens no ledger"
 
 
 def test_a_node_opens_no_port_and_has_no_service() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import socket
 import sys
@@ -61,7 +62,10 @@ def sharing(ports: Sequence[int]) -> SweepSettings:
 async def shard(homes: Homes, folder: Path, ports: Sequence[int], index: int) -> AsyncIterator[None]:
     """Run one shard in this process, with a server and a folder of its own."""
     settings = ServerSettings(address=f"127.0.0.1:{ports[index]}", drain_s=0)
-    async with open_shard(homes["g1"], folder / f"{index}", settings, sharing(ports), clock=SystemClock()) as server:
+    async with open_shard(homes["g1"], folder / f"{index}", settings, sharing(ports), clock=SystemClock()) as (
+        server,
+        _,
+    ):
         await server.start()
         try:
             yield
@@ -79,29 +83,39 @@ async def shards(homes: Homes, folder: Path, ports: Sequence[int]) -> AsyncItera
 
 
 @asynccontextmanager
-async def processes(homes: Homes, ports: Sequence[int]) -> AsyncIterator[None]:
-    """Run shards as the command line does."""
-    home = homes["g1"].path
+async def processes(
+    homes: Homes, ports: Sequence[int], *, once: bool = False
+) -> AsyncIterator[list[asyncio.subprocess.Process]]:
+    """Run shards as the command line does; which shard one is stands in its environment."""
+    home, pipe = homes["g1"].path, asyncio.subprocess.PIPE
     named = ", ".join(f'"localhost:{port}"' for port in ports)
     (home / "gateway.toml").write_text(f"[sweep]\nwindow_tokens = 8\nshards = [{named}]\n")
-    running = []
+    command = [
+        "-m",
+        "concordat",
+        "gateway",
+        "sweep-shard",
+        "--home",
+        str(home),
+        "--json",
+        *(["--once"] if once else []),
+    ]
+    running: list[asyncio.subprocess.Process] = []
     try:
         for index in range(len(ports)):
-            shard = ("gateway", "sweep-shard", "--home", str(home), "--index", str(index), "--json")
-            one = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "concordat", *shard),
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+            env = {**os.environ, "JOB_COMPLETION_INDEX": str(index)}
+            running.append(
+                await asyncio.create_subprocess_exec(sys.executable, *command, stdout=pipe, stderr=pipe, env=env)
             )
-            running.append(one)
         for index, one in enumerate(running):
             assert one.stdout is not None
             ready = json.loads(await one.stdout.readline())
             assert (ready["ready"], ready["shard"], ready["port"]) == (True, index, ports[index])
-        yield
+        yield running
     finally:
         for one in running:
-            one.terminate()
+            if one.returncode is None:
+                one.terminate()
         said = [await one.communicate() for one in running]
     assert [one.returncode for one in running] == [0] * len(ports), said
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -60,3 +61,14 @@ async def test_two_shards_in_processes_of_their_own_come_to_the_same(
     async with processes(homes, ports):
         assert await swept(homes, filled, tmp_path, sharing(ports)) == alone
     assert caplog.text.count("is shared by 2 shards") == 1
+
+
+async def test_a_shard_that_serves_one_sweep_ends_by_itself(
+    homes: Homes, filled: dict[str, Store], tmp_path: Path
+) -> None:
+    """As a Kubernetes Job does, which says by the environment which shard it is."""
+    ports = free_ports(1)
+    async with processes(homes, ports, once=True) as running:
+        await swept(homes, filled, tmp_path, sharing(ports))
+        async with asyncio.timeout(20):
+            assert [await one.wait() for one in running] == [0]

@@ -164,6 +164,12 @@ async def _one(frame: Any) -> AsyncIterator[Any]:
     await asyncio.Event().wait()
 
 
+async def _none() -> AsyncIterator[Any]:
+    """Say nothing: a call that is refused before its first frame has left reads as a broken line."""
+    await asyncio.Event().wait()
+    yield None
+
+
 async def attach(bench: Bench) -> None:
     assert await _attach(bench) == OK
     assert await _attach(bench, manifest_hash=bytes(32)) == "stale_manifest"
@@ -247,21 +253,22 @@ async def _own_shard(bench: Bench, method: str) -> None:
     home = bench.homes["g1"]
     end = shard_pb2.EndPartsRequest(sweep_id=bytes(16))
 
-    async def ask(address: str) -> None:
+    async def ask(address: str, order: AsyncIterator[Any]) -> None:
         async with channel(address, home=home, server=home.identity) as opened:
             stub = ShardServiceStub(opened)
             if method == "EndParts":
                 await call(stub.EndParts, end, party="shard", timeout_s=10)
                 return
-            async for _ in messages(stub.TakePart(_one(shard_pb2.TakePartRequest(order=b"{}"))), party="shard"):
+            async for _ in messages(stub.TakePart(order), party="shard"):
                 return
 
-    assert await code_of(ask(bench.address)) == "refused"
+    assert await code_of(ask(bench.address, _none())) == "refused"
     settings = ServerSettings(address="127.0.0.1:0", drain_s=0)
-    async with open_shard(home, home.path / "parts", settings, SweepSettings(), clock=SystemClock()) as shard:
+    async with open_shard(home, home.path / "parts", settings, SweepSettings(), clock=SystemClock()) as (shard, _):
         await shard.start()
         served = {"EndParts": OK, "TakePart": "protocol_violation"}[method]
-        assert await code_of(ask(f"127.0.0.1:{shard.port}")) == served
+        order = _one(shard_pb2.TakePartRequest(order=b"{}"))
+        assert await code_of(ask(f"127.0.0.1:{shard.port}", order)) == served
         await shard.stop(0)
     other, row = SpiffeId(home.identity.federation, Role.GATEWAY, "g2"), f"{_WIRE}ShardService/{method}"
     shard_table(home).check(row, home.identity, lambda _: True)
