@@ -24,6 +24,7 @@ QUESTION: Final = "the question itself, to holders whose plane says 'maybe'; tok
 SESSION: Final = "state of the recipient's own session, plane or list; says nothing of any record"
 OPERATION: Final = "of a charter, to those whom it names; says nothing of any record"
 SWEEP: Final = "of candidate rows of a sweep, to participants whose sets are compared"
+COURSE: Final = "how far a running sweep is, to the hub's operator; rows in thousands, sets in tens of a hundred (I11)"
 QUOTA: Final = "the caller's own evaluations at one custodian; blinded elements, no identifier"
 SHARD: Final = "of a part of a sweep, to the gateway itself and to no other party (3.7); no token"
 PARENT: Final = "holds only what is listed under its own name"
@@ -161,6 +162,10 @@ _BODIES: Final[dict[str, dict[str, str]]] = {
         "OperationState": "operation title purpose exercise phase starts_at ends_at participants signed",
         "FrozenReport": "frozen_at",
     },
+    COURSE: {
+        "SweepProgress": "phase windows_done windows pairs_percent rows_about",
+        "SweepParty": "name standing owes prepared_percent code",
+    },
     SESSION: {
         "OperatorState": "version changed_at federation gateway threshold",
         "NodeState": "name party_class attached since",
@@ -176,7 +181,8 @@ _BODIES: Final[dict[str, dict[str, str]]] = {
         "QueryResponse": "results coverage certificate",
         "ItemResult": "hits",
         "OperatorState": "nodes custodians matches partners operations",
-        "OperationState": "report",
+        "OperationState": "report sweep",
+        "SweepProgress": "parties",
     },
 }
 
