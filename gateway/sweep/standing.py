@@ -24,6 +24,7 @@ DOMAIN: Final = "sweep-standing"
 _PHASES: Final = {
     Phase.JOINING: SweepPhase.JOINING,
     Phase.STREAMING: SweepPhase.WINDOWS,
+    Phase.SHARED: SweepPhase.WINDOWS,
     Phase.PAIRING: SweepPhase.PAIRS,
 }
 
