@@ -169,7 +169,7 @@ async def open_gateway(
 
     server = build_server(settings, home=home, table=grpc_table(Role.GATEWAY), known=home.manifest.knows, add=add)
     view = _view(foundation, hub, store, runner)
-    watch = SweepWatch(runner.standings, context.folder, clock=clock, changed=view.changed)
+    watch = SweepWatch(runner.standings, context.folder, clock=clock, changed=view.redraw)
     probes = CustodianProbes(home, tell=lambda index, serving: view.custodian(index, serving=serving))
     relay = Direct(home)
     served = _api(foundation, hub, store, view, relay, api) if api is not None else None

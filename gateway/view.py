@@ -7,10 +7,10 @@
         state = await changes.next(HEARTBEAT_S)      # None: nothing new, still alive
 
 The state holds numbers of edges that both sides were told of, who is attached, which custodians serve, operations, and
-how far their sweeps are (gateway.sweep.standing).
-It has a new version where one of these differs, and only then: a silent or local-only holding, a question or a publish
-makes none. It is read again after such a change, at most every 200 ms and for at most a fifth of the time. Whoever
-reads slowly gets the newest state and misses those between.
+how far their sweeps are (gateway.sweep.standing). It has a new version where one of these differs, and only then: a
+silent or local-only holding, a question or a publish makes none. It is read again after such a change, at most every
+200 ms and for at most a fifth of the time; for probes and sweeps, which are not in the database, it is only drawn anew.
+Whoever reads slowly gets the newest state and misses those between.
 """
 
 from __future__ import annotations
@@ -82,6 +82,9 @@ class OperatorView:
         # Set while the state is what the database says.
         self._current = asyncio.Event()
         self._dirty = asyncio.Event()
+        # What was read last, and whether the database may say something else by now.
+        self._stored: Stored | None = None
+        self._unread = True
         self._subscriptions: list[Subscription] = []
         # Not the hub's reader: barriers wait for that one.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="operator-view")
@@ -112,12 +115,20 @@ class OperatorView:
         if self._loop is not None and not self._stopped:
             # The loop may end between the question and the call.
             with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._dirty.set)
+                self._loop.call_soon_threadsafe(self._note_unread)
+
+    def _note_unread(self) -> None:
+        self._unread = True
+        self._dirty.set()
+
+    def redraw(self) -> None:
+        """Note that something has changed that is not in the database, which is not read for it."""
+        self._dirty.set()
 
     def custodian(self, index: int, *, serving: bool) -> None:
         """Note what a probe of a custodian said."""
         if self._custodians[index].turn(serving, self._clock.now()):
-            self._dirty.set()
+            self.redraw()
 
     async def state(self) -> OperatorState:
         """Return the newest state.
@@ -155,7 +166,11 @@ class OperatorView:
             await self._dirty.wait()
             began = self._clock.monotonic()
             try:
-                await self.refresh()
+                if self._unread or self._stored is None:
+                    await self.refresh()
+                else:
+                    self._dirty.clear()
+                    self._draw(self._stored)
             except Exception:  # noqa: BLE001 -- a view that has died would show old numbers for ever
                 _log.exception("the operator's view could not be read")
                 self._fail()
@@ -171,7 +186,11 @@ class OperatorView:
             UnavailableError: The database cannot be read.
         """
         self._dirty.clear()
-        stored = await asyncio.get_running_loop().run_in_executor(self._thread, self._read)
+        self._unread = False
+        self._stored = await asyncio.get_running_loop().run_in_executor(self._thread, self._read)
+        self._draw(self._stored)
+
+    def _draw(self, stored: Stored) -> None:
         now, present = self._clock.now(), frozenset(self._attached())
         for party, standing in self._nodes.items():
             standing.turn(party in present, now)
@@ -197,7 +216,7 @@ class OperatorView:
         """Show no numbers that may be wrong: streams end, and there is no state until the database can be read."""
         self._current.clear()
         self._end_streams()
-        self._dirty.set()
+        self._note_unread()
 
     def _end_streams(self) -> None:
         for one in self._subscriptions:

@@ -198,6 +198,25 @@ async def test_how_far_a_sweep_is_makes_a_version_while_it_runs(running: Running
     assert versions == [2, 3, 3, 4]
 
 
+async def test_for_what_is_not_in_the_database_it_is_not_read_again(running: Running) -> None:
+    await running.waited()
+    running.operations = (operation("op", OperationPhase.SWEEPING),)
+    running.view.changed()
+    running.go_on.release()
+    await running.waited()
+    reads = running.reads
+    with running.view.subscribe("console") as changes:
+        for done in (1, 2):
+            running.sweeps = {"op": progress(done)}
+            running.view.redraw()
+            running.go_on.release()
+            await running.waited()
+            state = await changes.next(WAIT_S)
+            assert state is not None
+            assert [one.sweep for one in state.operations] == [progress(done)]
+    assert running.reads == reads
+
+
 def operation(name: str, phase: OperationPhase) -> OperationState:
     return OperationState(
         operation=name,
