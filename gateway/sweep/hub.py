@@ -239,6 +239,8 @@ class SweepHub:
 
     def owes(self, member: Member) -> bool:
         """Tell whether something is expected of a participant."""
+        if self.phase is Phase.SHARED:
+            return member.party in self.sharing.owing
         owes = {Phase.STREAMING: self.streaming.owes, Phase.PAIRING: self.pairing.owes}.get(self.phase)
         return owes is not None and owes(member)
 
@@ -442,7 +444,8 @@ class SweepHub:
 
     def _note_debts(self, now: float) -> None:
         for member in self.members.all():
-            if not self.owes(member):
+            # What is owed to a shard, the shard counts.
+            if self.phase is Phase.SHARED or not self.owes(member):
                 member.settle(now)
             elif member.owes_since is None:
                 member.owes_since = now

@@ -200,8 +200,8 @@ class RunningSweep(Driver):
             participants = tuple(self.operation.charter.participants)
             self._start(JoinJob(states, journals, participants, self._hub.journal))
 
-    def _shared(self, done: int) -> None:
-        self._hub.sharing.done = done
+    def _shared(self, done: int, owing: frozenset[str]) -> None:
+        self._hub.sharing.done, self._hub.sharing.owing = done, owing
 
     @override
     async def _let_go(self) -> None:

@@ -82,6 +82,11 @@ class RunningPart(Driver):
         return self.windows[0] - self.order.first
 
     @property
+    def owing(self) -> list[str]:
+        """Return the participants of whom something is awaited."""
+        return [one.party for one in self._hub.members.all() if self._hub.owes(one)]
+
+    @property
     def progress(self) -> str:
         """Say for the log how far it has come."""
         return f"{self.done} of its {self._windows} windows"
@@ -252,7 +257,7 @@ class ShardServicer(ShardServiceServicer):
         yield shard_pb2.PartNews(begun=shard_pb2.PartBegun())
         while not part.ended.is_set():
             part.asked_at = self._clock.monotonic()
-            yield shard_pb2.PartNews(windows=part.done)
+            yield shard_pb2.PartNews(progress=shard_pb2.PartProgress(windows=part.done, owing=part.owing))
             with suppress(TimeoutError):
                 async with asyncio.timeout(NEWS_S):
                     await part.ended.wait()

@@ -25,7 +25,7 @@ from gateway.sweep.groups import ROW
 from gateway.sweep.journal import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
 
     import grpc.aio
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     Dial = Callable[[str], grpc.aio.Channel]
     Part = tuple[SweepState, Journal]
+    Heard = Callable[[int, Collection[str]], None]
 
 # A shard says every second how far it is.
 SILENT_S: Final = 30.0
@@ -78,27 +79,28 @@ class ShardCalls:
         self._clock = clock
         self._begun: set[int] = set()
         self._done = [0] * len(give.shares)
+        self._owing: list[frozenset[str]] = [frozenset()] * len(give.shares)
 
     async def run(
-        self, begun: Callable[[], None], progress: Callable[[int], None]
+        self, begun: Callable[[], None], progress: Callable[[int, frozenset[str]], None]
     ) -> tuple[list[SweepState], list[Journal]]:
         """Let all parts be taken; return their states and journals, in the order of the windows.
 
         Args:
             begun: Called once all shards have their parts.
-            progress: Told how many windows are done, of all.
+            progress: Told how many windows are done, of all, and of whom something is awaited at a shard.
 
         Raises:
             UnavailableError: A shard was out of reach for too long.
             ConcordatError: A part failed; names the shard.
         """
 
-        def note(number: int, done: int) -> None:
+        def note(number: int, done: int, owing: Collection[str]) -> None:
             self._begun.add(number)
-            self._done[number] = done
+            self._done[number], self._owing[number] = done, frozenset(owing)
             if len(self._begun) == len(self._done):
                 begun()
-            progress(sum(self._done))
+            progress(sum(self._done), frozenset().union(*self._owing))
 
         parts = await _all([self._part(number, note) for number in range(len(self._done))])
         return [state for state, _ in parts], [journal for _, journal in parts]
@@ -116,18 +118,18 @@ class ShardCalls:
             if isinstance(result, ConcordatError):
                 _log.warning("a part of sweep %s stays behind: %s", self._sweep_id.hex(), result.message)
 
-    async def _part(self, number: int, note: Callable[[int, int], None]) -> Part:
+    async def _part(self, number: int, note: Callable[[int, int, Collection[str]], None]) -> Part:
         share, order = self._give.shares[number], self._give.orders[number]
         folder = None if self._folder is None else self._folder.part(number)
         if (kept := await asyncio.to_thread(_kept, folder, order)) is not None:
-            note(number, share.part.end - share.part.first)
+            note(number, share.part.end - share.part.first, ())
             return kept
         heard_at, name = self._clock.monotonic(), f"shard {number} at {share.address}"
 
-        def heard(done: int) -> None:
+        def heard(done: int, owing: Collection[str]) -> None:
             nonlocal heard_at
             heard_at = self._clock.monotonic()
-            note(number, done)
+            note(number, done, owing)
 
         while True:
             try:
@@ -143,7 +145,9 @@ class ShardCalls:
 class _Fetch:
     """One call to one shard."""
 
-    def __init__(self, name: str, order: SweepState, folder: SweepFolder | None, heard: Callable[[int], None]) -> None:
+    def __init__(
+        self, name: str, order: SweepState, folder: SweepFolder | None, heard: Callable[[int, Collection[str]], None]
+    ) -> None:
         self._name = name
         self._order = order
         self._folder = folder
@@ -175,12 +179,12 @@ class _Fetch:
     async def _take(self, news: wire.PartNews) -> None:
         match news.WhichOneof("news"):
             case "begun":
-                self._heard(0)
-            case "windows":
-                self._heard(news.windows)
+                self._heard(0, ())
+            case "progress":
+                self._heard(news.progress.windows, news.progress.owing)
             case "state":
                 self._state = _read_state(news.state, self._name)
-                self._heard(self._state.window - self._state.first)
+                self._heard(self._state.window - self._state.first, ())
             case "rows" if self._state is not None:
                 await asyncio.to_thread(self._append, news.rows)
             case "failed":

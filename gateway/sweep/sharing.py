@@ -35,6 +35,8 @@ class Sharing:
         self.begun = False
         self.done = 0
         """Windows that are done, at all shards."""
+        self.owing: frozenset[str] = frozenset()
+        """Participants that a shard waits for."""
         self._members = members
         self._namespaces = tuple(sorted(namespaces))
 

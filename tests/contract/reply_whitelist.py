@@ -125,7 +125,7 @@ _WIRE: Final[dict[str, dict[str, str]]] = {
         "PairList": "peer pairs own_references own_rows peer_references",
         "PairProofs": "peer pairs macs decisions",
     },
-    SHARD: {"PartNews": "windows state rows failed"},
+    SHARD: {"PartNews": "state rows failed", "PartProgress": "windows owing"},
     QUOTA: {
         "EvaluateResponse": "elements proof manifest_hash quota_left",
         "GetQuotaResponse": "epochs period_ends_at_ms manifest_hash",
@@ -145,7 +145,7 @@ _WIRE: Final[dict[str, dict[str, str]]] = {
         "ListOperationsResponse": "operations",
         "SweepDown": "plan want pairs pair_proofs done",
         "SweepPlan": "shards",
-        "PartNews": "begun",
+        "PartNews": "begun progress",
         "GetQuotaResponse": "classes",
     },
 }

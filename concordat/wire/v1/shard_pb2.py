@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63oncordat/wire/v1/shard.proto\x12\x11\x63oncordat.wire.v1\" \n\x0fTakePartRequest\x12\r\n\x05order\x18\x01 \x01(\x0c\"\x87\x01\n\x08PartNews\x12-\n\x05\x62\x65gun\x18\x01 \x01(\x0b\x32\x1c.concordat.wire.v1.PartBegunH\x00\x12\x11\n\x07windows\x18\x02 \x01(\rH\x00\x12\x0f\n\x05state\x18\x03 \x01(\x0cH\x00\x12\x0e\n\x04rows\x18\x04 \x01(\x0cH\x00\x12\x10\n\x06\x66\x61iled\x18\x05 \x01(\tH\x00\x42\x06\n\x04news\"\x0b\n\tPartBegun\"#\n\x0f\x45ndPartsRequest\x12\x10\n\x08sweep_id\x18\x01 \x01(\x0c\"\x12\n\x10\x45ndPartsResponse2\xb4\x01\n\x0cShardService\x12O\n\x08TakePart\x12\".concordat.wire.v1.TakePartRequest\x1a\x1b.concordat.wire.v1.PartNews(\x01\x30\x01\x12S\n\x08\x45ndParts\x12\".concordat.wire.v1.EndPartsRequest\x1a#.concordat.wire.v1.EndPartsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63oncordat/wire/v1/shard.proto\x12\x11\x63oncordat.wire.v1\" \n\x0fTakePartRequest\x12\r\n\x05order\x18\x01 \x01(\x0c\"\xa9\x01\n\x08PartNews\x12-\n\x05\x62\x65gun\x18\x01 \x01(\x0b\x32\x1c.concordat.wire.v1.PartBegunH\x00\x12\x33\n\x08progress\x18\x02 \x01(\x0b\x32\x1f.concordat.wire.v1.PartProgressH\x00\x12\x0f\n\x05state\x18\x03 \x01(\x0cH\x00\x12\x0e\n\x04rows\x18\x04 \x01(\x0cH\x00\x12\x10\n\x06\x66\x61iled\x18\x05 \x01(\tH\x00\x42\x06\n\x04news\"\x0b\n\tPartBegun\".\n\x0cPartProgress\x12\x0f\n\x07windows\x18\x01 \x01(\r\x12\r\n\x05owing\x18\x02 \x03(\t\"#\n\x0f\x45ndPartsRequest\x12\x10\n\x08sweep_id\x18\x01 \x01(\x0c\"\x12\n\x10\x45ndPartsResponse2\xb4\x01\n\x0cShardService\x12O\n\x08TakePart\x12\".concordat.wire.v1.TakePartRequest\x1a\x1b.concordat.wire.v1.PartNews(\x01\x30\x01\x12S\n\x08\x45ndParts\x12\".concordat.wire.v1.EndPartsRequest\x1a#.concordat.wire.v1.EndPartsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,13 +34,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TAKEPARTREQUEST']._serialized_start=52
   _globals['_TAKEPARTREQUEST']._serialized_end=84
   _globals['_PARTNEWS']._serialized_start=87
-  _globals['_PARTNEWS']._serialized_end=222
-  _globals['_PARTBEGUN']._serialized_start=224
-  _globals['_PARTBEGUN']._serialized_end=235
-  _globals['_ENDPARTSREQUEST']._serialized_start=237
-  _globals['_ENDPARTSREQUEST']._serialized_end=272
-  _globals['_ENDPARTSRESPONSE']._serialized_start=274
-  _globals['_ENDPARTSRESPONSE']._serialized_end=292
-  _globals['_SHARDSERVICE']._serialized_start=295
-  _globals['_SHARDSERVICE']._serialized_end=475
+  _globals['_PARTNEWS']._serialized_end=256
+  _globals['_PARTBEGUN']._serialized_start=258
+  _globals['_PARTBEGUN']._serialized_end=269
+  _globals['_PARTPROGRESS']._serialized_start=271
+  _globals['_PARTPROGRESS']._serialized_end=317
+  _globals['_ENDPARTSREQUEST']._serialized_start=319
+  _globals['_ENDPARTSREQUEST']._serialized_end=354
+  _globals['_ENDPARTSRESPONSE']._serialized_start=356
+  _globals['_ENDPARTSRESPONSE']._serialized_end=374
+  _globals['_SHARDSERVICE']._serialized_start=377
+  _globals['_SHARDSERVICE']._serialized_end=557
 # @@protoc_insertion_point(module_scope)

@@ -5,8 +5,10 @@ Between a gateway and the shards of its sweeps: processes of the same identity t
 (docs/protocol.md 3.7). Nobody else may call them.
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -49,12 +51,10 @@ class PartNews(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BEGUN_FIELD_NUMBER: _builtins.int
-    WINDOWS_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
-    windows: _builtins.int
-    """Windows of the part that are done."""
     state: _builtins.bytes
     """State of the part at its end, as JSON. No token is in it."""
     rows: _builtins.bytes
@@ -65,20 +65,24 @@ class PartNews(_message.Message):
     def begun(self) -> Global___PartBegun:
         """The part is there: its participants may dial the shard."""
 
+    @_builtins.property
+    def progress(self) -> Global___PartProgress:
+        """How far it is, every second."""
+
     def __init__(
         self,
         *,
         begun: Global___PartBegun | None = ...,
-        windows: _builtins.int = ...,
+        progress: Global___PartProgress | None = ...,
         state: _builtins.bytes = ...,
         rows: _builtins.bytes = ...,
         failed: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "failed", b"failed", "news", b"news", "rows", b"rows", "state", b"state", "windows", b"windows"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "failed", b"failed", "news", b"news", "progress", b"progress", "rows", b"rows", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "failed", b"failed", "news", b"news", "rows", b"rows", "state", b"state", "windows", b"windows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "failed", b"failed", "news", b"news", "progress", b"progress", "rows", b"rows", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_news: _TypeAlias = _typing.Literal["begun", "windows", "state", "rows", "failed"]  # noqa: Y015
+    _WhichOneofReturnType_news: _TypeAlias = _typing.Literal["begun", "progress", "state", "rows", "failed"]  # noqa: Y015
     _WhichOneofArgType_news: _TypeAlias = _typing.Literal["news", b"news"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_news) -> _WhichOneofReturnType_news | None: ...
 
@@ -98,6 +102,34 @@ class PartBegun(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PartBegun: _TypeAlias = PartBegun  # noqa: Y015
+
+@_typing.final
+class PartProgress(_message.Message):
+    """Next free number: 3."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    OWING_FIELD_NUMBER: _builtins.int
+    windows: _builtins.int
+    """Windows of the part that are done."""
+    @_builtins.property
+    def owing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """SPIFFE ids of the participants of whom something is awaited."""
+
+    def __init__(
+        self,
+        *,
+        windows: _builtins.int = ...,
+        owing: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owing", b"owing", "windows", b"windows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartProgress: _TypeAlias = PartProgress  # noqa: Y015
 
 @_typing.final
 class EndPartsRequest(_message.Message):

@@ -55,7 +55,9 @@ def free_ports(count: int) -> list[int]:
 
 def sharing(ports: Sequence[int]) -> SweepSettings:
     """Return settings that share even small sets."""
-    return SweepSettings(window_tokens=8, away_s=5.0, save_s=0.0, shards=tuple(f"localhost:{port}" for port in ports))
+    return SweepSettings(
+        window_tokens=8, away_s=30.0, inactivity_s=60.0, save_s=0.0, shards=tuple(f"localhost:{port}" for port in ports)
+    )
 
 
 @asynccontextmanager

@@ -117,8 +117,9 @@ async def interrupted(
             otherwise(homes, held_by, channels[2], hold.party, hold.dial),
         ]
         tasks = [asyncio.create_task(one) for one in ways]
+        sweep, waits = hub.runner._running["action-day"], f"waits for {homes['CZ'].identity}"
         async with asyncio.timeout(20):
-            while hub.runner._running["action-day"].windows != (5, 8):  # noqa: ASYNC110 -- the sweep tells nobody
+            while sweep.windows != (5, 8) or not sweep._hub.progress.endswith(waits):  # noqa: ASYNC110 -- tells nobody
                 await asyncio.sleep(0.01)
         hub = await trouble(first) or hub
         await hold.release()
