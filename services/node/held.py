@@ -39,12 +39,19 @@ class HeldOperation:
         return charter_hash(self.raw)
 
 
+class NotSignedError(ConfigError):
+    """This node has not signed such an operation; all else that is wrong with one that it has is another error."""
+
+
 def load_operation(home: Path, operation: str) -> HeldOperation:
     """Return an operation that this node has opened or signed.
 
     Raises:
-        ConfigError: There is none, or its key file is too open or another than the charter names.
+        NotSignedError: There is none.
+        ConfigError: Its files cannot be read, or its key file is too open or another than the charter names.
     """
+    if not charter_path(home, operation).exists():
+        raise NotSignedError(f"{charter_path(home, operation)}: no such operation was signed here")
     raw = read_public(charter_path(home, operation))
     charter = parse_charter(raw)
     key = read_private(_key_path(home, operation))

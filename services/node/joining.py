@@ -67,7 +67,8 @@ async def join_sweep(
         say: Hears, in a thread, how far the making of a large set is, as text for `status`; empty once that is over.
 
     Raises:
-        ConfigError: This node has not signed such an operation.
+        NotSignedError: This node has not signed such an operation.
+        ConfigError: What it keeps of the operation cannot be used.
         RefusedError: A participant has not signed; names it.
         IdentityError: The gateway shows another charter, or a signature that does not fit.
         UnavailableError: Values still wait for tokens, or the stream broke.

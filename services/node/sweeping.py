@@ -11,10 +11,11 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from concordat.errors import CATALOGUE, ConcordatError, ConfigError
+from concordat.errors import CATALOGUE, ConcordatError
 from concordat.protocol.charter import OPERATION_ID
 from concordat.wire.v1.session_pb2 import OperationEvent
 from services.node.events import SweepDone
+from services.node.held import NotSignedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -78,8 +79,8 @@ class Sweeps:
                 # The gateway's word, which people read.
                 code = code if code in CATALOGUE else "internal"
                 _LOG.warning("the gateway dropped this node from a sweep", extra={"code": code})
-        except ConfigError as error:
-            # Of operations that this node has not signed nothing is kept, however many the gateway names.
+        except NotSignedError as error:
+            # Nothing is kept of such operations, however many the gateway names.
             _LOG.warning("no part in a sweep: %s", error.message, extra={"code": error.code})
             self._emit(SweepDone(operation, error.code))
             return

@@ -11,6 +11,7 @@ from concordat.errors import ConfigError, UnavailableError
 from concordat.wire.v1 import sweep_pb2
 from concordat.wire.v1.session_pb2 import OperationEvent
 from services.node.events import SweepDone
+from services.node.held import NotSignedError
 from services.node.sweeping import MAX_SWEEPS, Sweeps
 
 SWEEP = OperationEvent(operation="op-1", kind=OperationEvent.KIND_SWEEP, sweep_id=b"s" * 16)
@@ -55,6 +56,7 @@ class Told:
         (sweep_pb2.SweepDone(dropped="deadline"), "deadline"),
         (sweep_pb2.SweepDone(dropped="\x1b[2J"), "internal"),
         (UnavailableError("gone", code="unavailable"), "unavailable"),
+        (ConfigError("the key file is too open"), "bad_config"),
         (RuntimeError("unforeseen"), "internal"),
     ],
 )
@@ -90,7 +92,7 @@ async def test_a_gateway_cannot_make_a_node_take_part_in_any_number_of_sweeps() 
 
 
 async def test_nothing_is_kept_of_operations_that_this_node_has_not_signed() -> None:
-    told = Told(ConfigError("no such file"))
+    told = Told(NotSignedError("no such file"))
     sweeps = told.sweeps()
     sweeps.on_event(SWEEP)
     told.go_on.set()
