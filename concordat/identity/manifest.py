@@ -260,8 +260,11 @@ class Manifest(Part):
         Raises:
             IdentityError: If the manifest names none, or the text is no name.
         """
-        parsed = SpiffeId.parse(spiffe) if isinstance(spiffe, str) else spiffe
-        return _found(self._parties_by_id.get(parsed), "no such party")
+        if isinstance(spiffe, str):
+            # A name is written in one way only, and this is asked several times for each question.
+            found = self._parties_by_text.get(spiffe)
+            return found or _found(self._parties_by_id.get(SpiffeId.parse(spiffe)), "no such party")
+        return _found(self._parties_by_id.get(spiffe), "no such party")
 
     def custodian(self, index: int) -> Custodian:
         """Return the custodian of a point 1..n.
@@ -357,6 +360,10 @@ class Manifest(Part):
     @cached_property
     def _parties_by_name(self) -> dict[str, Party]:
         return {party.name: party for party in self.parties}
+
+    @cached_property
+    def _parties_by_text(self) -> dict[str, Party]:
+        return {str(spiffe): party for spiffe, party in self._parties_by_id.items()}
 
     @cached_property
     def _parties_by_id(self) -> dict[SpiffeId, Party]:
