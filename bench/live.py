@@ -10,6 +10,9 @@ its window delay only certificates, which are awaited after the clock has stoppe
 Times are taken by the asker, so that its own work and its gRPC are in them; askers, gateway and holders share the
 cores.
 
+*The work of one check* (`live-work`): what gateway and holder do for a check of one value, one after the other in one
+process (`bench/live_check.py`).
+
 *Typed until told* (`typed-told`). An identifier is submitted at one node while another holds it: canonical form, store,
 OPRF at two of three custodians with proofs, publishing, question, answer, notice, until both nodes have stored it.
 """
@@ -31,9 +34,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
+from bench import live_check
 from bench.live_load import Asker, Question, Writer, certified, drive, missed, not_covered, wrong_answers
 from bench.live_world import ASKERS, CLOCK, World, some_case
-from bench.rows import Context, Row, table
+from bench.rows import Context, Row, percentile, table
 from concordat.canon import Kind
 from concordat.errors import UnavailableError
 from services.node.store.store import FILE_NAME, Store
@@ -103,12 +107,14 @@ class Events:
 
 def rows(context: Context, plan: Plan = Plan()) -> list[Row]:
     """Measure all of it in one federation."""
+    context.progress("live: the work of one check, without waiting")
+    found = [live_check.work_row()]
     events = Events()
     with tempfile.TemporaryDirectory(dir=context.folder) as folder:
         context.progress(f"live: writing the stores of the holders, {plan.tokens} values each")
         world = World(Path(folder), tokens=plan.tokens, custodians=plan.typed > 0, on_event=events.hear)
         with world:
-            found = uvloop.run(_checks(world, plan, context))
+            found += uvloop.run(_checks(world, plan, context))
             if plan.typed:
                 context.progress("live: typed until told")
                 found.append(_typed(world, events, plan.typed))
@@ -208,11 +214,7 @@ def _hits(size: int, at: int) -> int:
 def _latency(questions: Sequence[Question]) -> dict[str, float]:
     """Return percentiles of the checks that had hits."""
     times = sorted(1000 * (max(one.told_at) - one.sent_at) for one in questions if one.hits and one.told_at)
-    return {f"p{part}_ms": round(_percentile(times, part), 3) for part in (50, 95, 99)}
-
-
-def _percentile(ordered: Sequence[float], part: int) -> float:
-    return ordered[min(len(ordered) - 1, len(ordered) * part // 100)] if ordered else 0.0
+    return {f"p{part}_ms": round(percentile(times, part), 3) for part in (50, 95, 99)}
 
 
 def _typed(world: World, events: Events, rounds: int) -> Row:
@@ -241,7 +243,7 @@ def _typed(world: World, events: Events, rounds: int) -> Row:
         nodes_cpu_s=sum(after[name] - before[name] for name in after if name.startswith("nodes")),
         hub_rss_mb=world.rss_mb("gateway") * 1.048576,
         details={
-            **{f"p{part}_ms": round(_percentile(ordered, part), 2) for part in (50, 95, 99)},
+            **{f"p{part}_ms": round(percentile(ordered, part), 2) for part in (50, 95, 99)},
             "rounds": rounds,
             "cpu_ms_a_round": {name: round(one, 2) for name, one in spent.items()},
             "what": "submit at one node until it and the holder have stored the match; real custodians, mTLS",

@@ -71,6 +71,11 @@ def short(number: int) -> str:
 _ROWS: Final = TypeAdapter(list[Row])
 
 
+def percentile(ordered: Sequence[float], part: int) -> float:
+    """Return the value below which `part` of a hundred lie; 0 of nothing."""
+    return ordered[min(len(ordered) - 1, len(ordered) * part // 100)] if ordered else 0.0
+
+
 def save(path: Path, rows: Sequence[Row]) -> None:
     """Write rows as a JSON list, in one piece."""
     path.parent.mkdir(parents=True, exist_ok=True)
