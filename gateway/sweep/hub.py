@@ -234,8 +234,14 @@ class SweepHub:
             # In hundredths: the log says no figure of the report.
             Phase.PAIRING: f"{100 * self.pairing.begins_at // max(self.journal.rows, 1)} % of the pairs",
         }.get(self.phase, self.phase.name.lower())
-        waits = ", ".join(member.party for member in self.members.all() if self.owes(member))
+        waits = ", ".join(self._awaited())
         return f"{come}; waits for {waits or 'nobody'}"
+
+    def _awaited(self) -> list[str]:
+        if self.phase is not Phase.JOINING:
+            return [member.party for member in self.members.all() if self.owes(member)]
+        absent = (self.expected | self.preparing.keys()) - self.members.present.keys() - self.members.dropped.keys()
+        return [f"{one} (prepares its set)" if one in self.preparing else one for one in sorted(absent)]
 
     def owes(self, member: Member) -> bool:
         """Tell whether something is expected of a participant."""

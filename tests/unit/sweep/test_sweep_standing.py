@@ -49,6 +49,7 @@ def test_while_they_join_it_shows_who_is_waited_for_and_how_far_their_sets_are()
     assert (found.phase, found.windows, found.windows_done) == (SweepPhase.JOINING, 0, 0)
     assert standings(found) == {"ANN": "joined", "BEN": "preparing", "CIA": "awaited", "DAN": "absent"}
     assert [one.name for one in found.parties if one.owes] == ["BEN", "CIA"]
+    assert world.hub.progress.endswith(f"have joined; waits for {BEN} (prepares its set), {CIA}")
     assert sweep_facts(found) == [
         "Sweep: 1 of 4 participants have joined",
         "It waits for BEN (prepares its set), CIA",
