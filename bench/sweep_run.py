@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +25,7 @@ from typing_extensions import override
 
 from bench import data
 from bench.processes import cpu_s, peak_mb
+from bench.sweep_shards import shards
 from concordat.clock import SystemClock
 from concordat.errors import UnavailableError
 from concordat.identity.federation import init_federation
@@ -74,21 +77,25 @@ class Outcome:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-def run(sources: Sequence[Path], *, nodes: int = 2, settings: SweepSettings | None = None) -> Outcome:
+def run(sources: Sequence[Path], *, nodes: int = 2, settings: SweepSettings | None = None, shares: int = 0) -> Outcome:
     """Sweep the sources and return what was found.
 
     Args:
         sources: A folder of columns each (bench.data).
         nodes: Node processes; the sources are dealt out to them.
         settings: Of the sweep; edges are never opened here.
+        shares: Shards that share the windows; none by default.
     """
     names = COUNTRIES[: len(sources)]
-    with TemporaryDirectory(prefix="concordat-bench-") as folder:
+    with TemporaryDirectory(prefix="concordat-bench-") as folder, ExitStack() as stack:
         root = Path(folder) / "federation"
         plan = FederationPlan(name="bench.example", nodes=tuple(NodePlan.parse(name) for name in names))
         init_federation(root, plan, unsafe_dealer=True)
         up, down = _SPAWN.Pipe()
         chosen = settings or SweepSettings(pairs=False, join_s=END_S)
+        shards_spent: list[dict[str, float]] = []
+        addresses = stack.enter_context(shards(root, shares, chosen, shards_spent))
+        chosen = chosen.model_copy(update={"shards": addresses})
         hub = _SPAWN.Process(target=_hub, args=(root, tuple(names), chosen, down))
         hub.start()
         down.close()
@@ -106,7 +113,9 @@ def run(sources: Sequence[Path], *, nodes: int = 2, settings: SweepSettings | No
         spent = [_told(own, START_S) for own, _ in ends]
         for process in (*children, hub):
             process.join(START_S)
-    return Outcome(**found, nodes_cpu_s=sum(one["cpu_s"] for one in spent))
+        stack.close()
+    details = {"shards": shards_spent} if shards_spent else {}
+    return Outcome(**found, nodes_cpu_s=sum(one["cpu_s"] for one in spent), details=details)
 
 
 def _told(connection: Connection, seconds: float) -> Any:
@@ -174,6 +183,7 @@ async def _serve(root: Path, names: tuple[str, ...], settings: SweepSettings, to
         key=home.signing_key,
         clock=SystemClock(),
         settings=settings,
+        dial=partial(channel, home=home, server=home.identity),
     )
     sweep = _Measured(_Operation(charter), SWEEP_ID, context)  # type: ignore[arg-type]  # as above
     servicer = SweepServicer(_Runner(sweep), settings)
@@ -225,7 +235,7 @@ async def _take_part(
 ) -> None:
     gateway = load_home(next((root / "gateway").iterdir()), clock=SystemClock()).identity
     participants = [str(load_home(root / "node" / name, clock=SystemClock()).identity) for name in names]
-    parties, channels = [], []
+    parties, channels, dials = [], [], []
     for name, source in sources:
         home = load_home(root / "node" / name, clock=SystemClock())
         party = SweepParty(
@@ -239,11 +249,12 @@ async def _take_part(
         party.join()
         parties.append(party)
         channels.append(channel(f"127.0.0.1:{port}", home=home, server=gateway))
+        dials.append(partial(channel, home=home, server=gateway))
     began_cpu_s = cpu_s()
     done = await asyncio.gather(
         *(
-            run_sweep(one, party, store=lambda _rows: None, may_prove=lambda _references: True, idle_s=END_S)
-            for one, party in zip(channels, parties, strict=True)
+            run_sweep(one, party, store=lambda _rows: None, may_prove=lambda _references: True, dial=dial, idle_s=END_S)
+            for one, party, dial in zip(channels, parties, dials, strict=True)
         )
     )
     told.send({"cpu_s": cpu_s() - began_cpu_s, "dropped": [one.dropped for one in done]})

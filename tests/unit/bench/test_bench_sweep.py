@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bench import data, sweep, sweep_run
 from bench.central import Answer
 from bench.rows import Context
+from gateway.sweep.effects import SweepSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,14 @@ def test_a_tiny_sweep_is_exact_and_measured(tmp_path: Path) -> None:
     # Windows and answers are gone through; what this takes depends on the machine.
     assert min(row.seconds, row.hub_cpu_s or 0, row.nodes_cpu_s or 0, row.hub_rss_mb or 0) > 0
     assert any("run 1" in line for line in said)
+
+
+def test_shards_find_what_one_hub_finds(tmp_path: Path) -> None:
+    sources = data.sources(data.make(tmp_path, SHAPE))
+    settings = SweepSettings(pairs=False, window_tokens=300)
+    alone, shared = (sweep_run.run(sources, settings=settings, shares=shares) for shares in (0, 2))
+    assert (alone.counts, alone.shared, alone.states) == (shared.counts, shared.shared, shared.states)
+    assert [set(one) for one in shared.details["shards"]] == [{"cpu_s", "rss_mb"}] * 2
 
 
 def test_an_answer_that_is_not_the_oracles_is_not_exact() -> None:
