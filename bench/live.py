@@ -3,7 +3,8 @@
     python -m bench.live [--sizes 1,100,1000] [--concurrent 1,32,128] [--checks N] [--tokens N] [--json]
 
 *The hub and the holders* (`live-SIZE`, `live-SIZExCONCURRENT`). Four askers send checks that were signed before the
-clock starts. Of 100 values one is held by somebody, of checks of one value three in ten. A check with hits is over when
+clock starts. Of 100 values one is held by somebody, of 1000 in rows named `-few`, of checks of one value three in ten.
+What a check costs follows its hits: each is written down durably in three places. A check with hits is over when
 its asker has the last notice, durable in the ledger and sent; one without when the hub has routed it. Gateway, ledger,
 verification of headers and ask MACs, witnesses and the holders' own stores are what an installation runs; the tick and
 its window delay only certificates, which are awaited after the clock has stopped and must call every holder covered.
@@ -53,12 +54,16 @@ CONCURRENT: Final = (1, 32, 128)
 TOKENS: Final = 100_000
 HIT_OF: Final = 100
 """Of so many values of a check one is held by somebody."""
+FEW_HIT_OF: Final = 1000
+"""In the rows of few hits."""
 HITS_OF_ONE: Final = 0.3
 """Of checks of one value."""
 TYPED: Final = 60
 TYPIST, HOLDER = "NL", "DE"
 TOLD_S: Final = 20.0
 WARM: Final = 40
+FEW_TIMES: Final = 3
+"""So many more checks where there are few hits, which take less time."""
 # So that a measurement takes some seconds: checks by size, alone and many at once.
 _CHECKS: Final = {1: (600, 4000), 100: (300, 2500), 1000: (150, 900)}
 
@@ -73,6 +78,35 @@ class Plan:
     """Checks of each measurement; 0 for as many as usual."""
     tokens: int = TOKENS
     typed: int = TYPED
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """So many checks of a size, so many of them at once."""
+
+    size: int
+    concurrent: int
+    number: int
+    hit_of: int = HIT_OF
+
+    @property
+    def name(self) -> str:
+        """Return the name of its row."""
+        at_once = f"x{self.concurrent}" if self.concurrent > 1 else ""
+        return f"live-{self.size}{at_once}{'-few' if self.hit_of == FEW_HIT_OF else ''}"
+
+    def hits(self, at: int) -> int:
+        """Return how many values of the check of this number are held by somebody."""
+        if self.size < self.hit_of:
+            return int((at + 1) * HITS_OF_ONE * self.size) - int(at * HITS_OF_ONE * self.size)
+        return self.size // self.hit_of
+
+
+def _loads(size: int, concurrent: int, checks: int) -> list[Load]:
+    number = checks or _CHECKS.get(size, (200, 1000))[concurrent > 1]
+    # Few hits in many checks at once is what a whole index that is asked about looks like.
+    few = [Load(size, concurrent, FEW_TIMES * number, FEW_HIT_OF)] if size >= FEW_HIT_OF and concurrent > 1 else []
+    return [Load(size, concurrent, number), *few]
 
 
 class Events:
@@ -131,18 +165,18 @@ async def _checks(world: World, plan: Plan, context: Context) -> list[Row]:
     try:
         for size in plan.sizes:
             # What a process does only the first time is not measured: sessions, statements, caches.
-            await _asked(world, askers, writer, size=size, concurrent=8, number=WARM)
+            await _asked(world, askers, writer, Load(size, 8, WARM))
             for concurrent in plan.concurrent:
-                context.progress(f"live: {size} tokens, {concurrent} at once")
-                number = plan.checks or _CHECKS.get(size, (200, 1000))[concurrent > 1]
-                try:
-                    row = await _asked(world, askers, writer, size=size, concurrent=concurrent, number=number)
-                except UnavailableError as error:
-                    # The hub was so late with everything that it took its askers for absent.
-                    row = Row(name=_name(size, concurrent), exact=False, seconds=0, details={"failed": error.message})
-                    await _attach_anew(askers)
-                context.progress(f"live: {row.name}: {_flat(row.details)}")
-                found.append(row)
+                for load in _loads(size, concurrent, plan.checks):
+                    context.progress(f"live: {load.name}")
+                    try:
+                        row = await _asked(world, askers, writer, load)
+                    except UnavailableError as error:
+                        # The hub was so late with everything that it took its askers for absent.
+                        row = Row(name=load.name, exact=False, seconds=0, details={"failed": error.message})
+                        await _attach_anew(askers)
+                    context.progress(f"live: {row.name}: {_flat(row.details)}")
+                    found.append(row)
     finally:
         for asker in askers:
             await asker.stop()
@@ -156,15 +190,10 @@ async def _attach_anew(askers: list[Asker]) -> None:
         await askers[at].start()
 
 
-def _name(size: int, concurrent: int) -> str:
-    return f"live-{size}" if concurrent == 1 else f"live-{size}x{concurrent}"
-
-
-async def _asked(
-    world: World, askers: Sequence[Asker], writer: Writer, *, size: int, concurrent: int, number: int
-) -> Row:
+async def _asked(world: World, askers: Sequence[Asker], writer: Writer, load: Load) -> Row:
     """Measure so many checks of a size."""
-    hits = [_hits(size, at) for at in range(number)]
+    size, number = load.size, load.number
+    hits = [load.hits(at) for at in range(number)]
     questions = []
     for at, one in enumerate(hits):
         questions.append(writer.question(at % len(askers), size=size, hits=one))
@@ -172,7 +201,7 @@ async def _asked(
         await asyncio.sleep(0)
     told_before = await asyncio.to_thread(world.told)
     before, own = world.cpu(), time.process_time()
-    seconds = await drive(askers, questions, concurrent=concurrent)
+    seconds = await drive(askers, questions, concurrent=load.concurrent)
     after, own = world.cpu(), time.process_time() - own
     await certified(questions)
     told = await asyncio.to_thread(world.wait_told, lambda: told_before + sum(hits) - missed(questions))
@@ -183,7 +212,7 @@ async def _asked(
     hub = after["gateway"] - before["gateway"]
     nodes = sum(after[name] - before[name] for name in after if name.startswith("nodes"))
     return Row(
-        name=_name(size, concurrent),
+        name=load.name,
         exact=not (wrong or told != expected),
         seconds=_latency(questions)["p50_ms"] / 1000,
         hub_cpu_s=hub,
@@ -203,12 +232,6 @@ async def _asked(
             "what": "sent by the asker until it has the last notice; signed before the clock; 26 holders, mTLS",
         },
     )
-
-
-def _hits(size: int, at: int) -> int:
-    if size < HIT_OF:
-        return int((at + 1) * HITS_OF_ONE * size) - int(at * HITS_OF_ONE * size)
-    return size // HIT_OF
 
 
 def _latency(questions: Sequence[Question]) -> dict[str, float]:
