@@ -23,6 +23,7 @@ from gateway.sweep.declaration import Declaration, Progress
 from gateway.sweep.effects import Abandoned, Conclude, HandOver, Run, Send, SweepResult, SweepSettings
 from gateway.sweep.groups import Counts
 from gateway.sweep.jobs import CountJob, Joined, Merge, Paired, Resolved, SaveJob
+from gateway.sweep.joining import FEWEST, Joining
 from gateway.sweep.journal import Journal
 from gateway.sweep.members import Member, Members
 from gateway.sweep.pairing import Pairing
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from gateway.sweep.effects import Effect, Part
     from gateway.sweep.jobs import Result
 
-FEWEST: Final = 2
 # Whoever comes again more often has no line that a sweep could wait for.
 MOST_JOINS: Final = 64
 
@@ -75,18 +75,14 @@ class SweepHub:
         self.phase = Phase.JOINING
         self.journal = Journal() if journal is None else journal
         self.members = Members(tuple(participants))
+        self.joining = Joining(self.members, settings, attached, now)
         self.streaming = Windows(self.members, settings, self.journal, part)
         self.pairing = Pairing(self.members, settings, self.journal)
         self.sharing = Sharing(self.members, namespaces)
         self._sweep_id = sweep_id
         self._operation = operation
-        self.expected = set(attached) & set(participants)
-        """Who was attached when the sweep began, and is waited for."""
         self._namespaces = frozenset(namespaces)
         self._settings = settings
-        self._started = now
-        self.preparing: dict[str, tuple[float, int, int]] = {}
-        """Who makes its set: when it said so last, and how many rows of how many were ready."""
         self._folder = folder
         self._part = part
         self._saved_at = now
@@ -144,8 +140,7 @@ class SweepHub:
         """Note that a participant's stream has ended; it may come back in time."""
         member = self.members.present.get(party)
         if self.phase is Phase.JOINING:
-            self.members.present.pop(party, None)
-            self.preparing.pop(party, None)
+            self.joining.forget(party)
             return []
         if member is None or self.phase is Phase.OVER:
             return []
@@ -228,7 +223,7 @@ class SweepHub:
         """Say for the log how far it has come, and on whom it waits."""
         done, windows = self.windows
         come = {
-            Phase.JOINING: f"{len(self.members)} of {len(self.expected)} that are attached have joined",
+            Phase.JOINING: f"{len(self.members)} of {len(self.joining.expected)} that are attached have joined",
             Phase.STREAMING: f"{done} of {windows} windows",
             Phase.SHARED: f"{done} of {windows} windows at {len(self.sharing.shares)} shards",
             # In hundredths: the log says no figure of the report.
@@ -240,8 +235,7 @@ class SweepHub:
     def _awaited(self) -> list[str]:
         if self.phase is not Phase.JOINING:
             return [member.party for member in self.members.all() if self.owes(member)]
-        absent = (self.expected | self.preparing.keys()) - self.members.present.keys() - self.members.dropped.keys()
-        return [f"{one} (prepares its set)" if one in self.preparing else one for one in sorted(absent)]
+        return self.joining.absent()
 
     def owes(self, member: Member) -> bool:
         """Tell whether something is expected of a participant."""
@@ -310,7 +304,7 @@ class SweepHub:
         """Note that a participant makes its set, for the first time or once more."""
         member = self.members.present.get(party)
         if self.phase is Phase.JOINING:
-            self.preparing[party] = (now, said.done, said.total)
+            self.joining.note(party, said, now)
         elif member is not None and not member.here:
             member.settle(now)
         else:
@@ -353,11 +347,9 @@ class SweepHub:
         return effects
 
     def _plan_when_ready(self, now: float) -> list[Effect]:
-        known = self.members.present.keys() | self.members.dropped.keys()
-        all_here = self.expected <= known and len(self.members) >= FEWEST
-        if not all_here and (now - self._started < self._settings.join_s or self._waits_for_sets(now)):
+        if not self.joining.over(now):
             return []
-        self.preparing.clear()
+        self.joining.preparing.clear()
         if len(self.members) < FEWEST:
             return self._abandon()
         plans = self.streaming.plan()
@@ -365,12 +357,6 @@ class SweepHub:
         self.phase = Phase.SHARED if self.sharing.shares else Phase.STREAMING
         saved = self._save(now)
         return [*saved, self.sharing.give(self._state())] if self.sharing.shares else [*saved, *plans]
-
-    def _waits_for_sets(self, now: float) -> bool:
-        """Tell whether somebody prepares its set, has said so a moment ago, and may still take time over it."""
-        fresh = [said for party, (said, _, _) in self.preparing.items() if party not in self.members.present]
-        recent = any(now - said < self._settings.join_s for said in fresh)
-        return recent and now - self._started < self._settings.prepare_s
 
     def _limit_s(self, member: Member) -> float:
         """Return how long a participant may owe frames in all: by what was done, not by what was declared."""

@@ -61,11 +61,11 @@ def _party(hub: SweepHub, party: str) -> SweepParty:
         here = SweepStanding.JOINED if member.here else SweepStanding.AWAY
         return SweepParty(name=name, standing=here, owes=hub.owes(member))
     owes = hub.phase is Phase.JOINING
-    if owes and party in hub.preparing:
-        _, done, total = hub.preparing[party]
+    if owes and party in hub.joining.preparing:
+        _, done, total = hub.joining.preparing[party]
         percent = _tens(done, total) if total else None
         return SweepParty(name=name, standing=SweepStanding.PREPARING, owes=True, prepared_percent=percent)
-    if owes and party in hub.expected:
+    if owes and party in hub.joining.expected:
         return SweepParty(name=name, standing=SweepStanding.AWAITED, owes=True)
     return SweepParty(name=name, standing=SweepStanding.ABSENT)
 

@@ -379,7 +379,7 @@ def test_the_log_can_say_how_far_a_sweep_has_come_and_on_whom_it_waits() -> None
     for party, one in world.parties.items():
         world._post(party, one.join())
     world.carry(lambda world, _step: said.append(world.hub.progress))
-    assert said[0] == "0 of 4 that are attached have joined; waits for nobody"
+    assert said[0] == f"0 of 4 that are attached have joined; waits for {', '.join(sorted(world.parties))}"
     assert any(line.endswith(f" of 4 windows; waits for {CHEAT}") for line in said)
     assert any(line.startswith("0 % of the pairs; waits for ") for line in said)
 
