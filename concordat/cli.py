@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError
 
 from concordat import __version__
 from concordat.errors import ConcordatError, ConfigError, InputError
+from concordat.leaving import leave
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Keys, labels, match secrets and tokens are in this process's memory; none of them may end in a core file (I2).
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     given = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(run(given))
+    leave(run(given))
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from concordat.errors import ConcordatError
+from concordat.leaving import COMPILING
 from concordat.oprf import group
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class Later(Generic[T]):
         with self._starting:
             started, self._started = self._started, True
         if not started:
-            threading.Thread(target=self.wait, name="oprf-fast").start()
+            threading.Thread(target=self.wait, name=COMPILING).start()
 
     def wait(self) -> T:
         """Load it here and now, or wait until it is loaded."""

@@ -6,6 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
+from concordat.leaving import COMPILING
 from concordat.oprf import engine
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ def warm_up(
 ) -> threading.Thread:
     """Load what multiplies large batches in a thread of its own, and say what it is.
 
-    Until then, and where there is nothing to load or what was loaded is wrong, libsodium multiplies. The process does
-    not end before the thread does: a compiler that is cut off takes the process with it.
+    Until then, and where there is nothing to load or what was loaded is wrong, libsodium multiplies. A process that is
+    to end before the thread does leaves as concordat.leaving has it.
 
     Args:
         on_loaded: told the engine's name, in that thread.
@@ -33,6 +34,6 @@ def warm_up(
         _log.info("large batches are evaluated by: %s", found.name)
         on_loaded(found.name)
 
-    thread = threading.Thread(target=run, name="warm-up")
+    thread = threading.Thread(target=run, name=COMPILING)
     thread.start()
     return thread
