@@ -21,7 +21,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from concordat.clock import SystemClock
 from concordat.custodians import CustodianPool
@@ -42,7 +42,7 @@ from services.node.joining import join_sweep
 from services.node.journal import FILE_NAME as JOURNAL_NAME
 from services.node.journal import Journal
 from services.node.store.store import FILE_NAME, Store
-from services.node.submit import WAKE_SOCKET
+from services.node.submit import TOKENS_FIRST, WAKE_SOCKET
 from services.node.sweeping import Sweeps
 from services.node.tokenise import CONDITION, Tokeniser, keep_liar
 from services.node.traces import CaseTraces
@@ -64,6 +64,13 @@ INDEX_POLL_S: Final = 5.0
 # answer waiting that long for every one of them.
 SWITCH_INTERVAL_S: Final = 0.0001
 _LOG: Final = logging.getLogger(__name__)
+
+
+class Wake(Protocol):
+    """Takes a wake-up of whoever has put work into the store."""
+
+    def __call__(self, *, tokens_first: bool) -> None:
+        """Look for work; for tokens to make only, where all of it begins with them."""
 
 
 @contextlib.contextmanager
@@ -141,11 +148,13 @@ class Node:
                 traces=traces,
             )
 
-            def wake() -> None:
+            def wake(*, tokens_first: bool) -> None:
                 tokeniser.wake()
-                session.wake()
+                # Else the session would look for what is not there yet, while the tokens that it needs are made.
+                if not tokens_first:
+                    session.wake()
 
-            with _wake_socket(self.home.path, wake):
+            with wake_socket(self.home.path, wake):
                 try:
                     await _until_first_ends(
                         stop,
@@ -316,7 +325,7 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
 
 
 @contextlib.contextmanager
-def _wake_socket(home: Path, wake: Callable[[], None]) -> Iterator[None]:
+def wake_socket(home: Path, wake: Wake) -> Iterator[None]:
     """Listen for wake-ups at HOME/wake.sock; without it the node polls."""
     path = home / WAKE_SOCKET
     loop = asyncio.get_running_loop()
@@ -333,10 +342,11 @@ def _wake_socket(home: Path, wake: Callable[[], None]) -> Iterator[None]:
             return
 
         def heard() -> None:
+            said = set()
             with contextlib.suppress(BlockingIOError):
-                while listener.recv(64):
-                    pass
-            wake()
+                while work := listener.recv(64):
+                    said.add(work)
+            wake(tokens_first=said == {TOKENS_FIRST})
 
         loop.add_reader(listener, heard)
         try:

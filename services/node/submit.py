@@ -50,6 +50,9 @@ POOL_CHUNK_ROWS: Final = 1000
 POOL_FROM_BYTES: Final = 512 * 1024
 REFUSED_HELD: Final = 1000
 WAKE_SOCKET: Final = "wake.sock"
+# What a wake-up says: that there is any work, or only tokens to make, after which the node's session has work as well.
+ANY_WORK: Final = b"1"
+TOKENS_FIRST: Final = b"t"
 
 
 class SubmitProgress(NamedTuple):
@@ -166,22 +169,25 @@ class Submitter:
         else:
             again = False
             self._store_rest(file, items, asking, progress, size_bytes=facts.size_bytes)
-        return self._done(file, facts, again=again)
+        wake(self.home.path)
+        return self._report(file, facts, again=again)
 
     def _store_at_once(self, facts: FileFacts, rows: Sequence[Row]) -> SubmitReport:
         """Store a few rows in one transaction: somebody waits for what comes of them."""
         chunk = RecordReader(self._desk(), self.reader).read_chunk(RowChunk(list(enumerate(rows, start=1)), 0))
         with self.store.write() as db:
             file, asking = self._begin(db, facts, "")
+            again, work = False, ANY_WORK
             if file.complete:
                 again = self.look_once or not records.keep_file(db, file.id, asking, self.random_bytes)
             else:
-                again = False
                 # What an earlier form of this program stored in parts may have been cut off between them.
                 rest = [one for one in chunk.records if one.item > file.items]
-                add_records(db, file.id, rest, asking=asking, random_bytes=self.random_bytes)
+                if add_records(db, file.id, rest, asking=asking, random_bytes=self.random_bytes):
+                    work = TOKENS_FIRST
                 records.complete_file(db, file.id)
-        return self._done(file, facts, again=again)
+        wake(self.home.path, work)
+        return self._report(file, facts, again=again)
 
     def _begin(self, db: sqlite3.Connection, facts: FileFacts, reading: str) -> tuple[FileRow, Asking]:
         now = self.clock.now()
@@ -204,8 +210,7 @@ class Submitter:
         )
         return file, asking
 
-    def _done(self, file: FileRow, facts: FileFacts, *, again: bool) -> SubmitReport:
-        wake(self.home.path)
+    def _report(self, file: FileRow, facts: FileFacts, *, again: bool) -> SubmitReport:
         with self.store.read() as db:
             counts = records.file_counts(db, file.id)
             refused = tuple(records.refused_lines(db, file.id, limit=REFUSED_HELD))
@@ -265,11 +270,11 @@ def _cut(items: Iterable[Row | Refusal], behind: int, size: int) -> Generator[Ro
         yield RowChunk(rows, items.read_bytes if isinstance(items, ImportedFile) else 0)
 
 
-def wake(home: Path) -> None:
+def wake(home: Path, work: bytes = ANY_WORK) -> None:
     """Tell the running node that there is work; it looks by itself within a second where this is lost."""
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to_node:
         to_node.setblocking(False)
-        to_node.sendto(b"1", str(home / WAKE_SOCKET))
+        to_node.sendto(work, str(home / WAKE_SOCKET))
 
 
 def submit(  # noqa: PLR0913 -- the one call of a demo or script; the class has the parts

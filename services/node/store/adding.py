@@ -51,8 +51,12 @@ def add_records(
     *,
     asking: Asking,
     random_bytes: Callable[[int], bytes],
-) -> None:
-    """Write records with their values and all that is to be done for these."""
+) -> bool:
+    """Write records with their values and all that is to be done for these.
+
+    Returns:
+        Whether all of this begins with tokens: no value was there before, nothing waits for a second person.
+    """
     chunk = list(records)
     first_id: int = db.execute("SELECT coalesce(max(id), 0) + 1 FROM record").fetchone()[0]
     policies, known = _Policies({}, {}), _known(db, chunk, asking.domain)
@@ -66,6 +70,7 @@ def add_records(
     _add_fresh(db, file_id, fresh, asking=asking, random_bytes=random_bytes, policies=policies)
     for row_id, record in rest:
         _add_one(db, file_id, row_id, record, asking=asking, random_bytes=random_bytes, policies=policies)
+    return not rest and all(record.proposed is None for _, record in fresh)
 
 
 def _known(db: sqlite3.Connection, chunk: Sequence[NewRecord], domain: str) -> set[CanonicalValue]:

@@ -18,10 +18,10 @@ import pytest
 from concordat.errors import ConfigError
 from concordat.identity.federation import init_federation
 from concordat.identity.plan import FederationPlan, NodePlan
-from services.node.daemon import only_daemon, run_nodes
+from services.node.daemon import only_daemon, run_nodes, wake_socket
 from services.node.events import Attached, Detached, EventWriter, SweepDone, Told, Waiting
 from services.node.store.store import FILE_NAME, Store
-from services.node.submit import WAKE_SOCKET
+from services.node.submit import ANY_WORK, TOKENS_FIRST, WAKE_SOCKET, wake
 from tests.unit.exchange.running import Running, gateway, hold, told, until
 
 if TYPE_CHECKING:
@@ -93,6 +93,23 @@ async def test_the_wake_up_socket_is_the_owners_only_and_wakes(folder: Path, nod
     path = nl.folder / WAKE_SOCKET
     await nl.until(path.exists)
     await nl.until(lambda: stat.S_IMODE(path.stat().st_mode) == 0o600)
+
+
+async def test_only_wake_ups_that_all_speak_of_tokens_leave_the_session_alone(tmp_path: Path) -> None:
+    heard: list[bool] = []
+
+    async def woken_by(*said: bytes) -> bool:
+        for work in said:
+            wake(tmp_path, work)
+        await until(lambda: bool(heard))
+        return heard.pop()
+
+    with wake_socket(tmp_path, lambda *, tokens_first: heard.append(tokens_first)):
+        assert await woken_by(TOKENS_FIRST)
+        assert not await woken_by(ANY_WORK)
+        assert not await woken_by(TOKENS_FIRST, ANY_WORK)
+        assert not await woken_by(b"of a later version")
+        assert await woken_by(TOKENS_FIRST, TOKENS_FIRST)
 
 
 async def test_a_second_daemon_on_a_folder_is_refused(folder: Path, nodes: tuple[Running, Running]) -> None:

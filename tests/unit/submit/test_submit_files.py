@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -194,6 +195,19 @@ def test_what_is_typed_is_stored_whole_in_one_transaction_or_not_at_all(submitte
     assert before == (0, 0)
     assert not submitter.submit_values(["0610000001"], Kind.PHONE).again
     assert state(submitter.store)["complete"] == [(1,)]
+
+
+def test_the_node_hears_whether_there_is_more_to_do_than_tokens(submitter: Submitter) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as node:
+        node.bind(str(submitter.home.path / submitting.WAKE_SOCKET))
+        node.settimeout(10)
+        submitter.submit_values(["0610000001", "0610000002"], Kind.PHONE)
+        assert node.recv(64) == submitting.TOKENS_FIRST
+        # A value that is there has its token perhaps: its question, or who is told of it, may be due at once.
+        submitter.submit_values(["0610000003", "0610000002"], Kind.PHONE)
+        assert node.recv(64) == submitting.ANY_WORK
+        submitter.submit_values(["0610000001", "0610000002"], Kind.PHONE)
+        assert node.recv(64) == submitting.ANY_WORK
 
 
 def test_a_file_that_cannot_be_taken_is_refused_as_a_whole(submitter: Submitter, tmp_path: Path) -> None:
