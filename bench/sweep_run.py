@@ -37,8 +37,9 @@ from concordat.rpc.methods import grpc_table
 from concordat.rpc.server import ServerSettings, build_server
 from concordat.wire.v1.sweep_pb2_grpc import add_SweepServiceServicer_to_server
 from gateway.memory import share_heaps
+from gateway.sweep.context import SweepContext
 from gateway.sweep.effects import Conclude, SweepSettings
-from gateway.sweep.service import RunningSweep, SweepContext
+from gateway.sweep.service import RunningSweep
 from gateway.sweep.streams import SweepServicer
 from services.node.sweep import SweepParty
 from services.node.sweep_lines import run_sweep

@@ -36,7 +36,8 @@ from gateway.probes import CustodianProbes
 from gateway.registry import RegistryServicer
 from gateway.schema_versions import MIGRATION_S, migrate
 from gateway.session import SessionServicer
-from gateway.sweep.service import SweepContext, SweepRunner
+from gateway.sweep.context import SweepContext
+from gateway.sweep.service import SweepRunner
 from gateway.sweep.streams import SweepServicer
 from gateway.sweep.watch import SweepWatch
 from gateway.view import OperatorView, Stored

@@ -10,120 +10,36 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
 from concordat.errors import ConcordatError, ConfigError, ProtocolError, RefusedError
 from concordat.wire.v1.session_pb2 import OperationEvent
 from gateway.report import build_report, sign_report
-from gateway.sweep.checkpoint import folder_of, remove_ended
 from gateway.sweep.driver import Driver
-from gateway.sweep.effects import Abandoned, Conclude, GiveParts, LookUp, OpenEdges, SweepSettings
+from gateway.sweep.effects import Abandoned, Conclude, GiveParts, LookUp, OpenEdges
 from gateway.sweep.hub import SweepHub
 from gateway.sweep.jobs import JoinJob
 from gateway.sweep.journal import Journal
-from gateway.sweep.shards import ShardCalls
+from gateway.sweep.shards import ShardCalls, end_parts
 from gateway.sweep.standing import rows_offset, standing_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-    from pathlib import Path
-
-    import grpc.aio
+    from collections.abc import Sequence
 
     from concordat.api.operator import SweepProgress
-    from concordat.clock import Clock
-    from concordat.identity.keys import SigningKey
     from concordat.wire.v1 import sweep_pb2 as wire
-    from gateway.edges import EdgeCandidate
     from gateway.operations_rows import Operation
-    from gateway.operations_store import OperationStore
     from gateway.sweep.checkpoint import SweepFolder
+    from gateway.sweep.context import SweepContext
     from gateway.sweep.effects import Effect
     from gateway.sweep.pairs import Pair, ProvenPair
 
-    End = tuple[str, bytes]
-
 EDGES_A_WRITE: Final = 1000
 
-
 _log = logging.getLogger(__name__)
-
-
-class EdgeLedger(Protocol):
-    """What a sweep needs of the ledger."""
-
-    async def live_edges(self, pairs: Sequence[tuple[End, End]]) -> Sequence[bytes | None]:
-        """Return the live edge of each pair of (party, reference), or None."""
-        ...
-
-    async def open_edges(self, candidates: Sequence[EdgeCandidate]) -> None:
-        """Open edges; they are durable and their notices on the way when it returns."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SweepContext:
-    """What all sweeps of a gateway share.
-
-    Attributes:
-        store: Operations.
-        ledger: Edges.
-        attached: Returns the parties that are attached now.
-        send_event: Sends an event to a party where it is attached.
-        identity: SPIFFE id of this gateway.
-        key: Signs reports.
-        clock: Wall clock and durations.
-        settings: Limits.
-        folder: Where running sweeps are kept, so that they go on after a restart; None keeps them in memory.
-        dial: Opens a channel to a shard, on which only this gateway's own identity is taken for an answer.
-    """
-
-    store: OperationStore
-    ledger: EdgeLedger
-    attached: Callable[[], Collection[str]]
-    send_event: Callable[[str, OperationEvent], None]
-    identity: str
-    key: SigningKey
-    clock: Clock
-    settings: SweepSettings = field(default_factory=SweepSettings)
-    folder: Path | None = None
-    dial: Callable[[str], grpc.aio.Channel] | None = None
-
-    def keep(self, sweep_id: bytes) -> SweepFolder | None:
-        """Return the folder of a sweep; None where it is not kept, or cannot be."""
-        if self.folder is None:
-            return None
-        try:
-            return folder_of(self.folder, sweep_id, self.key)
-        except ConfigError as error:
-            _log.warning("a sweep will not survive a restart: %s", error.message)
-            return None
-
-    def dial_shard(self, address: str) -> grpc.aio.Channel:
-        """Open a channel to a shard.
-
-        Raises:
-            ConfigError: This gateway has no way to.
-        """
-        if self.dial is None:
-            raise ConfigError("a sweep with shards, and no way to dial them")
-        return self.dial(address)
-
-    def tidy(self, running: Collection[bytes]) -> None:
-        """Delete what a killed gateway has left of sweeps that do not run any more."""
-        try:
-            for ended in [] if self.folder is None else remove_ended(self.folder, running):
-                _log.warning("sweep %s has ended; what was left of it on disk is deleted", ended)
-        except OSError as error:
-            _log.warning("the folder of sweeps cannot be read: %s", error.strerror)
-
-    def is_kept(self, sweep_id: bytes) -> bool:
-        """Tell whether a sweep was under way when a gateway stopped."""
-        return self.folder is not None and (self.folder / sweep_id.hex()).is_dir()
 
 
 class RunningSweep(Driver):
@@ -132,7 +48,8 @@ class RunningSweep(Driver):
     def __init__(self, operation: Operation, sweep_id: bytes, context: SweepContext) -> None:
         self.operation = operation
         self._context = context
-        self._shards: ShardCalls | None = None
+        # Where parts of it may be; of a sweep that is taken up, wherever shards are.
+        self._shards: tuple[str, ...] = ()
         self._sharing: asyncio.Task[None] | None = None
         folder = context.keep(sweep_id)
         super().__init__(sweep_id, _new_hub(operation, sweep_id, context, folder), context.clock, folder)
@@ -146,6 +63,7 @@ class RunningSweep(Driver):
             state = None if self._folder is None else self._folder.load()
             if state is not None:
                 self._first = self._hub.take_up(state)
+                self._shards = self._context.settings.shards
                 _log.info("sweep %s goes on: %s", self.sweep_id.hex(), self._hub.progress)
         except (ConfigError, ProtocolError) as error:
             _log.warning("sweep %s begins anew: %s", self.sweep_id.hex(), error.message)
@@ -185,8 +103,8 @@ class RunningSweep(Driver):
         """Let the shards take their parts, and have what they hand over joined."""
         try:
             _log.info("sweep %s is shared by %d shards", self.sweep_id.hex(), len(give.shares))
-            calls = self._shards = ShardCalls(
-                self.sweep_id,
+            self._shards = tuple(share.address for share in give.shares)
+            calls = ShardCalls(
                 give,
                 self._context.dial_shard,
                 self._folder,
@@ -209,8 +127,8 @@ class RunningSweep(Driver):
             self._sharing.cancel()
             await asyncio.gather(self._sharing, return_exceptions=True)
         await super()._let_go()
-        if self.over and self._shards is not None:
-            await self._shards.end()
+        if self.over:
+            await end_parts(self.sweep_id, self._shards, self._context.dial_shard)
 
     async def _abandon(self) -> None:
         name = self.operation.charter.operation

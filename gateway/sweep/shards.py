@@ -1,6 +1,6 @@
 """A gateway's calls to the shards that take the parts of a sweep (docs/protocol.md 3.7).
 
-    states, journals = await ShardCalls(sweep_id, give, dial, folder, settings, clock).run(begun, progress)
+    states, journals = await ShardCalls(give, dial, folder, ...).run(begun, progress)
 
 A shard that cannot be reached is called again until it has been away for too long; it goes on where it stood, or takes
 its part from the beginning where it has lost it. What a shard has handed over is kept beside the sweep, so that a
@@ -53,7 +53,6 @@ class ShardCalls:
 
     def __init__(
         self,
-        sweep_id: bytes,
         give: GiveParts,
         dial: Dial,
         folder: SweepFolder | None,
@@ -64,14 +63,12 @@ class ShardCalls:
         """Prepare the calls.
 
         Args:
-            sweep_id: Of the sweep.
             give: Who takes what.
             dial: Opens a channel on which only this gateway's own identity is taken for an answer.
             folder: Of the sweep; None keeps in memory what is handed over.
             patience_s: How long a shard may be out of reach.
             clock: The time.
         """
-        self._sweep_id = sweep_id
         self._give = give
         self._dial = dial
         self._folder = folder
@@ -105,19 +102,6 @@ class ShardCalls:
         parts = await _all([self._part(number, note) for number in range(len(self._done))])
         return [state for state, _ in parts], [journal for _, journal in parts]
 
-    async def end(self) -> None:
-        """Let the shards forget their parts; one that is out of reach forgets them by itself, in time."""
-
-        async def end(address: str) -> None:
-            async with self._dial(address) as to_shard:
-                request = wire.EndPartsRequest(sweep_id=self._sweep_id)
-                await call(ShardServiceStub(to_shard).EndParts, request, party=f"shard {address}", timeout_s=END_S)
-
-        ends = (end(share.address) for share in self._give.shares)
-        for result in await asyncio.gather(*ends, return_exceptions=True):
-            if isinstance(result, ConcordatError):
-                _log.warning("a part of sweep %s stays behind: %s", self._sweep_id.hex(), result.message)
-
     async def _part(self, number: int, note: Callable[[int, int, Collection[str]], None]) -> Part:
         share, order = self._give.shares[number], self._give.orders[number]
         folder = None if self._folder is None else self._folder.part(number)
@@ -140,6 +124,19 @@ class ShardCalls:
                     raise
                 _log.warning("%s is called again: %s", name, error.message)
             await asyncio.sleep(PAUSE_S)
+
+
+async def end_parts(sweep_id: bytes, addresses: Sequence[str], dial: Dial) -> None:
+    """Let shards forget the parts of a sweep; one that is out of reach forgets them by itself, in time."""
+
+    async def end(address: str) -> None:
+        async with dial(address) as to_shard:
+            request = wire.EndPartsRequest(sweep_id=sweep_id)
+            await call(ShardServiceStub(to_shard).EndParts, request, party=f"shard {address}", timeout_s=END_S)
+
+    for result in await asyncio.gather(*map(end, addresses), return_exceptions=True):
+        if isinstance(result, ConcordatError):
+            _log.warning("a part of sweep %s stays behind: %s", sweep_id.hex(), result.message)
 
 
 class _Fetch:

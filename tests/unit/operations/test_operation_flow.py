@@ -31,8 +31,9 @@ from gateway.database import open_engine
 from gateway.ledger import Ledger
 from gateway.operations import OperationServicer
 from gateway.operations_store import OperationStore
+from gateway.sweep.context import SweepContext
 from gateway.sweep.effects import SweepSettings
-from gateway.sweep.service import SweepContext, SweepRunner
+from gateway.sweep.service import SweepRunner
 from gateway.sweep.streams import SweepServicer
 from services.node import operations
 from services.node.charter_view import render_charter

@@ -202,3 +202,35 @@ async def test_a_shard_that_stays_away_fails_the_sweep_by_name_and_it_may_be_sta
         assert list((tmp_path / "shards").glob("*/*")) == [], "the shard that was there has forgotten its part"
         async with shard(homes, tmp_path / "shards", ports, 1):
             assert await sweep() == [""] * 3
+
+
+async def test_a_gateway_that_was_stopped_after_its_shards_had_ended_has_them_forget(
+    homes: Homes, filled: dict[str, Store], alone: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its state says nothing of parts any more, and they must not lie at the shards (I2)."""
+    *ports, hub_port = free_ports(3)
+    shutil.copy(homes["g1"].path / "gateway.sqlite", tmp_path)
+    pairing = asyncio.Event()
+
+    async def full(candidates: object) -> None:
+        pairing.set()
+        await asyncio.Event().wait()
+
+    async with shards(homes, tmp_path / "shards", ports), AsyncExitStack() as stack:
+        gateway = partial(running, homes, tmp_path, sharing(ports), port=hub_port, folder=tmp_path / "sweeps")
+        async with gateway() as hub:
+            hub.ledger.open_edges = full  # type: ignore[method-assign] # what stalls
+            channels = await stack.enter_async_context(dialled(hub, homes, *PARTICIPANTS))
+            sweep_id = await operations.start_sweep(channels[0], "action-day")
+            ways = (honest(homes, filled, *one, sweep_id) for one in zip(PARTICIPANTS, channels, strict=True))
+            tasks = [asyncio.create_task(one) for one in ways]
+            async with asyncio.timeout(20):
+                await pairing.wait()
+            assert len(list((tmp_path / "shards").glob("*/*"))) == 2
+        async with gateway() as hub:
+            done = [word(one) for one in await asyncio.gather(*tasks)]
+            report = await operations.fetch_report(homes["AT"], channels[0], "action-day")
+            found = {"report": comparable(report), "notices": told(hub, homes), "dropped": done}
+            await cleaned_up(hub)
+    assert found == alone
+    assert list((tmp_path / "shards").glob("*/*")) == []
