@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from concordat.wire.v1.sweep_pb2 import SweepDone, SweepDown
+from concordat.wire.v1.sweep_pb2_grpc import SweepServiceStub
 from services.node import operations
 from services.node.joining import dial_shard
 from tests.unit.operations.shard_world import (
@@ -158,19 +160,28 @@ async def test_a_shard_that_is_started_again_goes_on_or_repeats_its_part(
     assert caplog.text.count("shard 1 at localhost") >= 1, "which shard was away is said"
 
 
+@pytest.mark.parametrize("gone", [False, True])
 async def test_a_gateway_that_is_started_again_has_its_shards_go_on(
     homes: Homes,
     filled: dict[str, Store],
     alone: dict[str, Any],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    *,
+    gone: bool,
 ) -> None:
+    """It asks only for what it has not got: the shard that had ended may be gone."""
     caplog.set_level(logging.INFO, "gateway.sweep")
     *ports, hub_port = free_ports(3)
-    async with shards(homes, tmp_path / "shards", ports), AsyncExitStack() as after:
+    async with AsyncExitStack() as after:
+        first = await after.enter_async_context(AsyncExitStack())
+        await first.enter_async_context(shard(homes, tmp_path / "shards", ports, 0))
+        await after.enter_async_context(shard(homes, tmp_path / "shards", ports, 1))
 
         async def trouble(gateway: AsyncExitStack) -> Hub:
             await gateway.aclose()
+            if gone:
+                await first.aclose()
             return await after.enter_async_context(
                 running(homes, tmp_path, sharing(ports), port=hub_port, folder=tmp_path / "sweeps")
             )
@@ -227,6 +238,12 @@ async def test_a_gateway_that_was_stopped_after_its_shards_had_ended_has_them_fo
             async with asyncio.timeout(20):
                 await pairing.wait()
             assert len(list((tmp_path / "shards").glob("*/*"))) == 2
+            # Whoever's line broke before it heard that a part is over hears it when it comes again.
+            late = party_of(homes, filled, "CZ", sweep_id).join()
+            async with dial_shard(homes["CZ"], f"localhost:{ports[0]}") as to_shard:
+                stream = SweepServiceStub(to_shard).Sweep()
+                await stream.write(late)
+                assert await stream.read() == SweepDown(done=SweepDone())
         async with gateway() as hub:
             done = [word(one) for one in await asyncio.gather(*tasks)]
             report = await operations.fetch_report(homes["AT"], channels[0], "action-day")

@@ -111,3 +111,23 @@ def test_parts_that_are_not_the_whole_are_not_joined(tmp_path: Path) -> None:
     for wrong in ([0], [1], [1, 0], [0, 0], [0, 1, 1]):
         with pytest.raises(ConfigError):
             join_parts([states[at] for at in wrong], [journals[at] for at in wrong], sorted(HELD), into=Journal())
+
+
+def test_whoever_was_dropped_from_a_part_is_named_with_what_it_did_and_not_with_its_leaving(tmp_path: Path) -> None:
+    states, journals = parts(tmp_path, 3)
+    codes = ("unavailable", "too_large", "unavailable")
+    for at, code in enumerate(codes):
+        left = tuple(one for one in states[at].members if one.party != CIA)
+        states[at] = states[at].model_copy(update={"members": left, "dropped": {CIA: code}})
+    shared = joined(states, journals)
+    assert shared.states == {ANN: "included", BEN: "included", CIA: "dropped:too_large"}
+    truth = oracle({party: HELD[party] for party in (ANN, BEN)})
+    assert (shared.counts, shared.edges) == (truth.counts, truth.edges)
+
+
+def test_parts_of_another_set_than_was_declared_to_the_gateway_are_not_taken(tmp_path: Path) -> None:
+    states, journals = parts(tmp_path, 2)
+    for at, state in enumerate(states):
+        members = (one.model_copy(update={"salt": bytes(32)}) if one.party == CIA else one for one in state.members)
+        states[at] = state.model_copy(update={"members": tuple(members)})
+    assert joined(states, journals).states == {ANN: "included", BEN: "included", CIA: "dropped:protocol_violation"}
