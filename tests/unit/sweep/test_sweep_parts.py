@@ -131,3 +131,17 @@ def test_parts_of_another_set_than_was_declared_to_the_gateway_are_not_taken(tmp
         members = (one.model_copy(update={"salt": bytes(32)}) if one.party == CIA else one for one in state.members)
         states[at] = state.model_copy(update={"members": tuple(members)})
     assert joined(states, journals).states == {ANN: "included", BEN: "included", CIA: "dropped:protocol_violation"}
+
+
+def test_i2_what_a_part_hands_over_holds_no_token_and_no_secret(tmp_path: Path) -> None:
+    states, journals = parts(tmp_path, 2)
+    roots = b"".join(member.roots for state in states for member in state.members)
+    rows = b"".join(block.tobytes() for journal in journals for block in journal.blocks())
+    handed = roots + rows + b"".join(state.model_dump_json().encode() for state in states)
+    shared = {one.token for one in HELD[ANN]} & {one.token for one in HELD[BEN]}
+    assert len(shared) == 200
+    assert len(rows) > 200 * 16, "the references of what is shared are there"
+    for one in {*HELD[ANN], *HELD[BEN], *HELD[CIA]}:
+        for secret in (one.token[:8], one.token[8:], one.secret):
+            assert secret not in handed
+            assert secret.hex().encode() not in handed
