@@ -95,10 +95,12 @@ class Custodian:
             expires_at_ms=fields.expires_at_ms,
             exercise=fields.exercise,
         )
-        # (b) Charged durably before anything is evaluated, or found to be a repeat.
+        # (b) Charged and noted durably before anything is evaluated, or found to be a repeat, which is noted as well.
         limit = self._limit(fields.requester, key_class, exercise=bool(fields.exercise))
-        charge = self.quotas.charge(charged, limit=limit, now=now)
-        self.journal.note(charged, repeat=charge.repeat, at=now)
+        charge = self.quotas.charge(
+            charged, limit=limit, now=now, beside=lambda repeat: self.journal.write(charged, repeat=repeat, at=now)
+        )
+        self.journal.flush()
         # (c) A repeat gets the same elements under another nonce.
         return Evaluated(evaluate(share, request.elements, random=self.random), charge.left)
 

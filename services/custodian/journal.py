@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -45,8 +47,8 @@ class Journal:
         """Close the file."""
         os.close(self._file)
 
-    def note(self, request: Request, *, repeat: bool, at: float) -> None:
-        """Append a request; on disk when this returns.
+    def write(self, request: Request, *, repeat: bool, at: float) -> None:
+        """Append a request, and let the disk begin with it; `flush` waits for it.
 
         Raises:
             UnavailableError: The line cannot be written; then nothing may be evaluated.
@@ -66,8 +68,22 @@ class Journal:
         try:
             written = os.write(self._file, data)
             self._torn = written != len(data)
-            os.fdatasync(self._file)
         except OSError as error:
             raise UnavailableError("the custodian's log cannot be written; nothing is evaluated") from error
         if written != len(data):
             raise UnavailableError("the custodian's log cannot be written in full; nothing is evaluated")
+        if sys.platform == "linux":
+            with suppress(OSError):
+                # Linux then begins to write at once what is not on disk yet.
+                os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def flush(self) -> None:
+        """Wait until what was appended is on disk.
+
+        Raises:
+            UnavailableError: It does not get there; then nothing may be evaluated.
+        """
+        try:
+            os.fdatasync(self._file)
+        except OSError as error:
+            raise UnavailableError("the custodian's log cannot be written; nothing is evaluated") from error

@@ -141,8 +141,17 @@ class QuotaStore:
             self._db.close()
             os.close(self._marker)
 
-    def charge(self, request: Request, *, limit: int, now: float) -> Charge:
+    def charge(
+        self, request: Request, *, limit: int, now: float, beside: Callable[[bool], None] | None = None
+    ) -> Charge:
         """Charge a request that is new, or find that it is a repeat; on disk when this returns.
+
+        Args:
+            request: What is charged.
+            limit: Of its budget in a period.
+            now: Unix seconds.
+            beside: Told whether it is a repeat, once the charge is committed and before the marker is: what it begins
+                to write goes to the disk together with the marker. It is not called for what is refused.
 
         Raises:
             RefusedError: `request_reused` for another body under a known id, `quota_exhausted` over the limit.
@@ -150,9 +159,11 @@ class QuotaStore:
         """
         with self._turn, _failing_closed():
             with self._transaction():
-                charge = self._charge(request, limit, self._period(now))
+                charge, position = self._charge(request, limit, now)
+            if beside is not None:
+                beside(charge.repeat)
             if not charge.repeat:
-                self._mark()
+                self._mark(position)
                 self._purge_sometimes(now)
             return charge
 
@@ -174,7 +185,7 @@ class QuotaStore:
         """Make the running period count as spent for every authority."""
         with self._turn, _failing_closed(), self._transaction():
             period = self._period(now)
-            self._enter(period)
+            self._put("period", period)
             self._put("spent_period", period)
             self._put("position", self._get("position") + 1)
 
@@ -184,22 +195,26 @@ class QuotaStore:
             query = "SELECT authority, key_class, used FROM charge WHERE period = ? ORDER BY authority, key_class"
             return self._db.execute(query, (self._period(now),)).fetchall()
 
-    def _charge(self, request: Request, limit: int, period: int) -> Charge:
+    def _charge(self, request: Request, limit: int, now: float) -> tuple[Charge, int]:
+        """Return what came of a request, and the position that the marker has to have then."""
         known = self._db.execute(
             "SELECT body_hash FROM request WHERE requester = ? AND request_id = ?",
             (request.requester, request.request_id),
         ).fetchone()
+        held: dict[str, int] = dict(self._db.execute("SELECT key, value FROM meta"))
+        period, position = _period(now, held.get("period", 0)), held.get("position", 0)
         used = self._used(request.requester, request.budget, period)
         if known is not None:
             if known[0] != request.body_hash:
                 raise RefusedError("a request id was used again with another body", code="request_reused")
-            return Charge(repeat=True, left=max(0, limit - used))
-        if self._get("spent_period") == period:
+            return Charge(repeat=True, left=max(0, limit - used)), position
+        if held.get("spent_period", 0) == period:
             raise RefusedError("the quotas were put back from a copy; the day counts as spent", code="quota_exhausted")
         if used + request.count > limit:
             detail = f"{request.budget}: {used} of {limit} used, {request.count} asked"
             raise RefusedError("the quota is used up", code="quota_exhausted", public_detail=detail)
-        self._enter(period)
+        if period != held.get("period", 0):
+            self._put("period", period)
         self._db.execute(
             "INSERT INTO charge VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET used = used + excluded.used",
             (request.requester, request.budget, period, request.count),
@@ -211,8 +226,8 @@ class QuotaStore:
                 *(request.justification_hash, request.expires_at_ms),
             ),
         )
-        self._put("position", self._get("position") + 1)
-        return Charge(repeat=False, left=limit - used - request.count)
+        self._put("position", position + 1)
+        return Charge(repeat=False, left=limit - used - request.count), position + 1
 
     def _used(self, authority: str, budget: str, period: int) -> int:
         row = self._db.execute(
@@ -224,14 +239,10 @@ class QuotaStore:
     def _period(self, now: float) -> int:
         """Return the UTC day; a clock that goes back does not bring a day back.
 
-        Only `_enter` moves the day on: a clock that is far ahead for a while must not cost the days up to then, and
+        Only a charge moves the day on: a clock that is far ahead for a while must not cost the days up to then, and
         nothing is charged meanwhile, as the requests of parties with right clocks are expired by it.
         """
-        return max(int(now // PERIOD_S), self._get("period"))
-
-    def _enter(self, period: int) -> None:
-        if period != self._get("period"):
-            self._put("period", period)
+        return _period(now, self._get("period"))
 
     def _get(self, key: str) -> int:
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
@@ -249,9 +260,9 @@ class QuotaStore:
             before = int((now - KEEP_REQUESTS_S) * MS)
             self._db.execute("DELETE FROM request WHERE expires_at_ms < ?", (before,))
 
-    def _mark(self) -> None:
+    def _mark(self, position: int) -> None:
         """Write the marker and wait for the disk; a charge counts as durable only then."""
-        text = _MARKER_FORM % (self._get("position"), self._wall_ns())
+        text = _MARKER_FORM % (position, self._wall_ns())
         os.pwrite(self._marker, text.encode(), 0)
         os.fsync(self._marker)
 
@@ -270,7 +281,7 @@ class QuotaStore:
                 # Above both, or a second old copy could pass for the first.
                 self._put("position", max(position, marked))
             self.spend(now)
-        self._mark()
+        self._mark(self._get("position"))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -290,3 +301,7 @@ def _failing_closed() -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         raise UnavailableError("the quota store does not work; nothing is evaluated") from error
+
+
+def _period(now: float, last: int) -> int:
+    return max(int(now // PERIOD_S), last)
