@@ -1,7 +1,7 @@
 """The file under the store: opening it, and transactions that threads and processes take in turn.
 
-WAL and synchronous=FULL: what a transaction has written is on disk when it ends. A group makes many transactions wait
-for the disk once.
+WAL and synchronous=FULL: what a transaction has written is on disk when it ends, unless it leaves that to the next one.
+A group makes many transactions wait for the disk once.
 """
 
 from __future__ import annotations
@@ -62,8 +62,13 @@ class Database:
             self._db.close()
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
+    def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """Give a connection inside a writing transaction: all of it is on disk afterwards, or nothing.
+
+        Args:
+            durable: Else it outlives the end of this process, but a machine that loses its power may lose it as long
+                as nothing else was written durably, by whatever connection: a flush of the log takes all before it
+                along. For what can be made again, and is followed by a durable write before anybody hears of it.
 
         Raises:
             UnavailableError: The disk is full, or another process holds the file for a minute.
@@ -73,7 +78,7 @@ class Database:
                 with self._part() as db:
                     yield db
             else:
-                with self._whole("BEGIN IMMEDIATE") as db:
+                with self._flushed(durable=durable), self._whole("BEGIN IMMEDIATE") as db:
                     yield db
 
     @contextmanager
@@ -128,6 +133,18 @@ class Database:
                 self._db.execute("RELEASE part")
             raise
         self._db.execute("RELEASE part")
+
+    @contextmanager
+    def _flushed(self, *, durable: bool) -> Iterator[None]:
+        """Let the transaction of the block wait for the disk, or not."""
+        if durable:
+            yield
+            return
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self._db.execute("PRAGMA synchronous = FULL")
 
     @contextmanager
     def _whole(self, begin: str) -> Iterator[sqlite3.Connection]:
