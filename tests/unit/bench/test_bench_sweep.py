@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from bench import data, sweep, sweep_run
 from bench.central import Answer
 from bench.rows import Context
@@ -27,6 +29,7 @@ def test_a_tiny_sweep_is_exact_and_measured(tmp_path: Path) -> None:
     assert any("run 1" in line for line in said)
 
 
+@pytest.mark.full
 def test_shards_find_what_one_hub_finds(tmp_path: Path) -> None:
     sources = data.sources(data.make(tmp_path, SHAPE))
     settings = SweepSettings(pairs=False, window_tokens=300)

@@ -63,6 +63,7 @@ async def test_two_shards_in_processes_of_their_own_come_to_the_same(
     assert caplog.text.count("is shared by 2 shards") == 1
 
 
+@pytest.mark.full
 async def test_a_shard_that_serves_one_sweep_ends_by_itself(
     homes: Homes, filled: dict[str, Store], tmp_path: Path
 ) -> None:

@@ -62,11 +62,17 @@ def stream(path: str, number: int, shards: int, *, lies: bool) -> int:
     return sum(member.rows for member in world.handed.members)
 
 
-def parts(tmp_path: Path, shards: int, *, lies: bool = False) -> tuple[list[SweepState], list[Journal]]:
+def parts(
+    tmp_path: Path, shards: int, *, lies: bool = False, apart: bool = False
+) -> tuple[list[SweepState], list[Journal]]:
+    """Stream all parts, in processes of their own or one after the other."""
     paths = [tmp_path / f"{shards}-{at}" for at in range(shards)]
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(stream, str(path), at, shards, lies=lies) for at, path in enumerate(paths)]
-        assert all(job.result() for job in jobs)
+    if apart:
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+            jobs = [pool.submit(stream, str(path), at, shards, lies=lies) for at, path in enumerate(paths)]
+            assert all(job.result() for job in jobs)
+    else:
+        assert all(stream(str(path), at, shards, lies=lies) for at, path in enumerate(paths))
     states, journals = [], []
     for path in paths:
         folder = SweepFolder(path, KEY)
@@ -92,7 +98,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:resource_tracker")
 
 @pytest.mark.parametrize("shards", [1, 4])
 def test_parts_in_processes_of_their_own_add_up_to_the_same(tmp_path: Path, shards: int) -> None:
-    alone, shared = World(HELD, settings=SETTINGS).run(), joined(*parts(tmp_path, shards))
+    alone, shared = World(HELD, settings=SETTINGS).run(), joined(*parts(tmp_path, shards, apart=True))
     truth = oracle(HELD)
     assert alone.conclusion == shared.conclusion
     assert (shared.counts, shared.edges) == (truth.counts, truth.edges)
