@@ -24,6 +24,13 @@ _SOME: Final[BindParameter[bytes]] = bindparam("some", expanding=True)
 _MARKS: Final = select(schema.meta.c.key, schema.meta.c.value).where(schema.meta.c.key.in_(["position", "incarnation"]))
 _SET_POSITION: Final = update(schema.meta).where(schema.meta.c.key == "position").values(value=bindparam("at"))
 _SEQUENCES: Final = select(schema.party_sequence.c.party, schema.party_sequence.c.sequence)
+_SEQUENCE: Final = select(schema.party_sequence.c.sequence).where(schema.party_sequence.c.party == bindparam("of"))
+_RAISE: Final = (
+    update(schema.party_sequence)
+    .where(schema.party_sequence.c.party == bindparam("of"), schema.party_sequence.c.sequence < bindparam("to"))
+    .values(sequence=bindparam("to"))
+)
+_ADD_SEQUENCE: Final = insert(schema.party_sequence)
 # No OR: SQLite would look through all edges.
 _LIVE_EDGES: Final = union_all(
     *(
@@ -164,16 +171,15 @@ def _row(edge: Edge, merged_into: bytes | None, now_ms: int, *, visible: bool) -
 
 def raise_sequences(connection: Connection, writes: Iterable[PublishedSequence]) -> None:
     """Raise parties' sequences; none ever falls."""
-    table = schema.party_sequence
     highest: dict[str, int] = {}
     for write in writes:
         highest[write.party] = max(highest.get(write.party, 0), write.sequence)
     for party, sequence in highest.items():
-        held = connection.execute(select(table.c.sequence).where(table.c.party == party)).scalar_one_or_none()
-        if held is None:
-            connection.execute(insert(table).values(party=party, sequence=sequence))
-        elif sequence > held:
-            connection.execute(update(table).where(table.c.party == party).values(sequence=sequence))
+        # Nearly always there, and lower.
+        if connection.execute(_RAISE, {"of": party, "to": sequence}).rowcount:
+            continue
+        if connection.execute(_SEQUENCE, {"of": party}).first() is None:
+            connection.execute(_ADD_SEQUENCE, {"party": party, "sequence": sequence})
 
 
 @lru_cache(maxsize=4096)
