@@ -101,6 +101,7 @@ class QuotaStore:
         self._wall_ns = wall_ns
         self._turn = threading.Lock()
         self._charges = 0
+        self._marked = 0
         self.restored = False
 
     @classmethod
@@ -162,8 +163,10 @@ class QuotaStore:
                 charge, position = self._charge(request, limit, now)
             if beside is not None:
                 beside(charge.repeat)
-            if not charge.repeat:
+            if position > self._marked:
+                # Also of a repeat, where the first attempt failed between its commit and the marker.
                 self._mark(position)
+            if not charge.repeat:
                 self._purge_sometimes(now)
             return charge
 
@@ -265,6 +268,7 @@ class QuotaStore:
         text = _MARKER_FORM % (position, self._wall_ns())
         os.pwrite(self._marker, text.encode(), 0)
         os.fsync(self._marker)
+        self._marked = position
 
     def _catch_up(self, now: float, *, used_before: bool) -> None:
         found = os.pread(self._marker, 2 * _MARKER_BYTES, 0).split()

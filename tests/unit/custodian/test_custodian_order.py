@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -88,6 +89,20 @@ def test_what_cannot_be_noted_is_not_evaluated_and_its_repeat_is_free(bench: Ben
     assert not bench.custodian.quotas.restored
     bench.custodian.evaluate(request)
     assert bench.used() == 7
+
+
+def test_a_repeat_marks_what_the_failed_attempt_could_not(bench: Bench, tmp_path: Path) -> None:
+    bench.close()
+    shutil.copy2(bench.path / DATABASE, tmp_path / "older")
+    bench.reopen()
+    request = bench.request(7)
+    with closing(Watched(bench.path, fail_at="write")) as journal, pytest.raises(UnavailableError):
+        watched(bench, journal).evaluate(request)
+    bench.custodian.evaluate(request)
+    bench.close()
+    shutil.copy2(tmp_path / "older", bench.path / DATABASE)
+    bench.reopen()
+    assert bench.custodian.quotas.restored
 
 
 def test_what_is_refused_is_neither_noted_nor_charged(bench: Bench) -> None:
