@@ -102,7 +102,7 @@ async def run_sweep(  # noqa: PLR0913 -- what it joins, with what, and for how l
             gateway that names shards breaks the protocol.
         gateway: Name of the gateway for messages.
         idle_s: Longest silence of the hub.
-        away_s: How long to try to join again, from the last frame of the hub on.
+        away_s: How long to try to join again, from when a stream broke that the hub had answered.
 
     Raises:
         ProtocolError: The hub broke the protocol.
@@ -127,17 +127,20 @@ async def run_sweep(  # noqa: PLR0913 -- what it joins, with what, and for how l
 
 async def _again(line: _Line, party: SweepParty | Preparation, away_s: float) -> wire.SweepDone:
     clock, pause_s = asyncio.get_running_loop().time, FIRST_PAUSE_S
-    line.heard_at = clock()
+    broke_at: float | None = None
     while True:
         before = line.heard_at
         try:
             return await line.run(party)
         except UnavailableError as error:
-            if error.code != "unavailable" or clock() - line.heard_at >= away_s:
+            # A gateway in good health is silent for long while others prepare or its shards take the windows.
+            if broke_at is None or line.heard_at > before:
+                broke_at, pause_s = clock(), FIRST_PAUSE_S
+            if error.code != "unavailable" or clock() - broke_at >= away_s:
                 raise
             _log.warning("the stream of a sweep broke and is dialled again: %s", error.message)
-        pause_s = FIRST_PAUSE_S if line.heard_at > before else min(2 * pause_s, LONGEST_PAUSE_S)
         await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
 @dataclass(slots=True)
@@ -162,11 +165,14 @@ class _Line:
                 async with asyncio.timeout(self.idle_s) as limit:
                     # A gateway is silent while its shards take the windows.
                     self.shards.heard = partial(_extend, limit, self.idle_s)
-                    frame = await stream.read()
+                    try:
+                        frame = await stream.read()
+                    finally:
+                        # Its shards go on where a gateway's stream has broken, and what is over cannot be extended.
+                        self.shards.heard = _nothing
                 if not isinstance(frame, wire.SweepDown):
                     raise UnavailableError(f"{self.gateway} ended the sweep without a word")
                 self.heard_at = asyncio.get_running_loop().time()
-                self.shards.heard = _nothing
                 step = party.receive(frame)
                 await self._follow(step, stream)
                 if step.done is not None:
