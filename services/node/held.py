@@ -50,9 +50,13 @@ def load_operation(home: Path, operation: str) -> HeldOperation:
         NotSignedError: There is none.
         ConfigError: Its files cannot be read, or its key file is too open or another than the charter names.
     """
-    if not charter_path(home, operation).exists():
-        raise NotSignedError(f"{charter_path(home, operation)}: no such operation was signed here")
-    raw = read_public(charter_path(home, operation))
+    path = charter_path(home, operation)
+    try:
+        raw = read_public(path)
+    except ConfigError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise NotSignedError(f"{path}: no such operation was signed here") from error
+        raise
     charter = parse_charter(raw)
     key = read_private(_key_path(home, operation))
     if len(key) != MASK_KEY_BYTES or MaskKey(key).hash != charter.operation_key_hash:

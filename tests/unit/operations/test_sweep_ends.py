@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,8 +12,11 @@ from concordat.errors import ConfigError, UnavailableError
 from concordat.wire.v1 import sweep_pb2
 from concordat.wire.v1.session_pb2 import OperationEvent
 from services.node.events import SweepDone
-from services.node.held import NotSignedError
+from services.node.held import NotSignedError, charter_path, load_operation
 from services.node.sweeping import MAX_SWEEPS, Sweeps
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SWEEP = OperationEvent(operation="op-1", kind=OperationEvent.KIND_SWEEP, sweep_id=b"s" * 16)
 
@@ -100,6 +104,17 @@ async def test_nothing_is_kept_of_operations_that_this_node_has_not_signed() -> 
     await asyncio.sleep(0)
     assert told.events == [SweepDone("op-1", "bad_config")]
     assert told.kept == {}
+
+
+def test_a_charter_that_cannot_be_read_is_not_taken_for_one_that_was_never_signed(tmp_path: Path) -> None:
+    with pytest.raises(NotSignedError):
+        load_operation(tmp_path, "op-1")
+    path = charter_path(tmp_path, "op-1")
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(path)
+    with pytest.raises(ConfigError) as caught:
+        load_operation(tmp_path, "op-1")
+    assert not isinstance(caught.value, NotSignedError)
 
 
 async def test_what_can_be_no_operation_is_not_repeated_to_anybody() -> None:
