@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from concordat.clock import Clock
-    from services.node.index.live import LiveIndex
+    from services.node.index.live import LiveIndex, State
 
 FOLDER: Final = "index"
 LIVE_NAME: Final = "live.run"
@@ -128,7 +128,7 @@ class Keeper:
                 self._forget_unneeded()
                 return False
             cover = build(self._database, self._path, progress, self._step)
-        elif state.beside_rows > max(self._delta_rows, state.run.rows // DELTA_SHARE) or self._holds_withdrawn():
+        elif self._is_behind(state) or self._holds_withdrawn():
             cover = self._compacted(state.run)
         else:
             return False
@@ -168,6 +168,12 @@ class Keeper:
         with self._database.read() as db:
             found: int = db.execute(query, (self._min_rows,)).fetchone()[0]
         return found >= self._min_rows
+
+    def _is_behind(self, state: State) -> bool:
+        """Tell whether much is read beside the run, or the list of changes is long, be they all of one value."""
+        assert self._cover is not None
+        beside = max(state.beside_rows, state.known.change - self._cover.change)
+        return beside > max(self._delta_rows, state.run.rows // DELTA_SHARE)
 
     def _holds_withdrawn(self) -> bool:
         """Tell whether the run has held rows for long enough that are gone from the store."""

@@ -149,6 +149,17 @@ def test_many_changes_make_the_run_anew(shelf: Shelf) -> None:
     assert not shelf.keeper.tend()
 
 
+def test_one_value_that_changes_again_and_again_leaves_no_list_that_only_grows(shelf: Shelf) -> None:
+    first, _ = filled(shelf, A, B)
+    for at in range(40):
+        shelf.keep(first, at % 2 == 1)
+        shelf.keeper.tend()
+    of_store(shelf)
+    with shelf.other.read() as db:
+        listed = db.execute("SELECT count(*) FROM index_changed").fetchone()[0]
+    assert listed <= shelf.delta_rows + 2
+
+
 def test_nothing_of_values_that_are_not_plain_and_nothing_of_gone_ones_is_in_the_file(shelf: Shelf) -> None:
     values = filled(shelf, A, B, C)
     with shelf.other.read() as db:
