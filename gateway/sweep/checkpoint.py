@@ -120,10 +120,13 @@ class SweepFolder:
         except OSError as error:
             raise ConfigError(f"{path}: a running sweep cannot be kept here: {error.strerror}") from error
 
-    def journal(self) -> SealedFile:
-        """Open the journal's file, as it is."""
+    def journal(self, *, fresh: bool = False) -> SealedFile:
+        """Open the journal's file, as it is or empty."""
+        file = self._open()
+        if fresh:
+            file.truncate()
         # Those of parts are under the same key.
-        return SealedFile(self._open(), self._key, self._path.name.encode(), random_bytes=self._random_bytes)
+        return SealedFile(file, self._key, self._path.name.encode(), random_bytes=self._random_bytes)
 
     def _open(self) -> IO[bytes]:
         return os.fdopen(os.open(self._path / JOURNAL_NAME, os.O_RDWR | os.O_CREAT, 0o600), "r+b")

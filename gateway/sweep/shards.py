@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 # A shard says every second how far it is.
 SILENT_S: Final = 30.0
 PAUSE_S: Final = 0.5
+# A shard that begins and breaks off more often does not end its part by being called once more.
+MOST_CALLS: Final = 64
 END_S: Final = 5.0
 # What a call made again may mend.
 _PASSING: Final = frozenset({"unavailable", "busy", "stopping", "deadline"})
@@ -59,6 +61,7 @@ class ShardCalls:
         *,
         patience_s: float,
         clock: Clock,
+        most_calls: int = MOST_CALLS,
     ) -> None:
         """Prepare the calls.
 
@@ -68,12 +71,14 @@ class ShardCalls:
             folder: Of the sweep; None keeps in memory what is handed over.
             patience_s: How long a shard may be out of reach.
             clock: The time.
+            most_calls: How often one shard may begin.
         """
         self._give = give
         self._dial = dial
         self._folder = folder
         self._patience_s = patience_s
         self._clock = clock
+        self._most_calls = most_calls
         self._begun: set[int] = set()
         self._done = [0] * len(give.shares)
         self._owing: list[frozenset[str]] = [frozenset()] * len(give.shares)
@@ -108,7 +113,12 @@ class ShardCalls:
         if (kept := await asyncio.to_thread(_kept, folder, order)) is not None:
             note(number, share.part.end - share.part.first, ())
             return kept
-        heard_at, name = self._clock.monotonic(), f"shard {number} at {share.address}"
+        heard_at, name, calls = self._clock.monotonic(), f"shard {number} at {share.address}", 0
+
+        def began() -> None:
+            nonlocal calls
+            calls += 1
+            heard(0, ())
 
         def heard(done: int, owing: Collection[str]) -> None:
             nonlocal heard_at
@@ -118,9 +128,10 @@ class ShardCalls:
         while True:
             try:
                 async with self._dial(share.address) as to_shard:
-                    return await _Fetch(name, order, folder, heard).run(to_shard)
+                    return await _Fetch(name, order, folder, began, heard).run(to_shard)
             except UnavailableError as error:
-                if error.code not in _PASSING or self._clock.monotonic() - heard_at >= self._patience_s:
+                late = calls >= self._most_calls or self._clock.monotonic() - heard_at >= self._patience_s
+                if late or error.code not in _PASSING:
                     raise
                 _log.warning("%s is called again: %s", name, error.message)
             await asyncio.sleep(PAUSE_S)
@@ -143,14 +154,16 @@ class _Fetch:
     """One call to one shard."""
 
     def __init__(
-        self, name: str, order: SweepState, folder: SweepFolder | None, heard: Callable[[int, Collection[str]], None]
+        self, name: str, order: SweepState, folder: SweepFolder | None, began: Callable[[], None], heard: Heard
     ) -> None:
         self._name = name
         self._order = order
         self._folder = folder
+        self._began = began
         self._heard = heard
         self._state: SweepState | None = None
-        self._journal = Journal(None if folder is None else folder.journal())
+        # What a call before this one has left would stay in the file, beside what comes again.
+        self._journal = Journal(None if folder is None else folder.journal(fresh=True))
 
     async def run(self, to_shard: grpc.aio.Channel) -> Part:
         stream = ShardServiceStub(to_shard).TakePart()
@@ -176,7 +189,7 @@ class _Fetch:
     async def _take(self, news: wire.PartNews) -> None:
         match news.WhichOneof("news"):
             case "begun":
-                self._heard(0, ())
+                self._began()
             case "progress":
                 self._heard(news.progress.windows, news.progress.owing)
             case "state":
@@ -211,7 +224,12 @@ class _Fetch:
 
 def _fits(state: SweepState, order: SweepState) -> bool:
     same = {"sweep_id", "operation", "prefix_bits", "window_bits", "first", "end", "participants"}
-    return state.model_dump(include=same) == order.model_dump(include=same) and state.window == order.end
+    if state.model_dump(include=same) != order.model_dump(include=same) or state.window != order.end:
+        return False
+    # Whoever the part had not been given would be named for it.
+    ordered = {one.party for one in order.members}
+    left = {one.party for one in state.members} | state.dropped.keys()
+    return ordered <= left
 
 
 def _kept(folder: SweepFolder | None, order: SweepState) -> Part | None:
