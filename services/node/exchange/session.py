@@ -208,7 +208,9 @@ class Session:
             frames = _drain(stream)
             # What had no room in this step is not to wait.
             stream.pressing = not stream.incoming.empty()
-            step = await self._in_worker(partial(self._step, frames))
+            # Taken back in the thread that sets it, and before the store is read: who wakes later is heard next time.
+            woken, self._woken = self._woken, False
+            step = await self._in_worker(partial(self._step, frames, woken=woken))
             for frame in step.frames:
                 await stream.outgoing.put(frame)
             for event in step.operations:
@@ -237,10 +239,9 @@ class Session:
                 async with asyncio.timeout(rest_s):
                     await self._ping.wait()
 
-    def _step(self, frames: list[wire.HubFrame]) -> _Step:
+    def _step(self, frames: list[wire.HubFrame], *, woken: bool) -> _Step:
         """Let the core take frames, and look for work where it is time. Runs in the worker thread."""
-        # Taken back before the store is read: whoever wakes after this finds its work done or is heard next time.
-        due, self._woken = self._woken or self._clock.monotonic() >= self._work_at, False
+        due = woken or self._clock.monotonic() >= self._work_at
         answers = self._core.step(frames, work=due)
         if due:
             self._work_at = self._clock.monotonic() + POLL_S
