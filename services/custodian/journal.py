@@ -36,6 +36,7 @@ class Journal:
             raise ConfigError(f"{path}: the log cannot be opened ({error.strerror})") from error
         # A line that a crash or a full disk has cut must not swallow the next one.
         size = os.fstat(self._file).st_size
+        self._lost = False
         self._torn = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
 
     @property
@@ -86,4 +87,11 @@ class Journal:
         try:
             os.fdatasync(self._file)
         except OSError as error:
+            self._lost = True
             raise UnavailableError("the custodian's log cannot be written; nothing is evaluated") from error
+        if self._lost:
+            # The kernel tells of a failed write once, and may have dropped the page: whoever else waited for it would
+            # hear that all is well.
+            raise UnavailableError(
+                "the custodian's log could not be written before; nothing is evaluated until a restart"
+            )

@@ -62,6 +62,10 @@ _KIND: Final = (
 COLUMNS: Final = f"t.epoch, t.value_id, t.token, {_KIND}, v.reference, t.secret"
 """Of `token t` and `value v`, for `records_of`."""
 
+# A kind of 0 is of a record that is not plain; a namespace that is not known here is of a later program.
+_KINDS: Final = np.arange(int(_KIND_MASK) + 1)
+_PLAIN: Final = np.isin(_KINDS >> _GRADE_BITS, list(NAMESPACES_BY_NUMBER)) & (_KINDS > 0)
+
 
 def records_of(found: Iterable[tuple[int, int, bytes, int, bytes, bytes]]) -> Records:
     """Return records of rows of `COLUMNS`, in their order.
@@ -132,8 +136,8 @@ def values_of(records: Records) -> Words:
 
 
 def are_plain(records: Records) -> Flags:
-    """Tell of each record whether it holds what a hit is made of."""
-    plain: Flags = records["kind"] & _KIND_MASK > 0
+    """Tell of each record whether it holds what a hit is made of, and this program knows what its namespace is."""
+    plain: Flags = _PLAIN[records["kind"] & _KIND_MASK]
     return plain
 
 

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +17,6 @@ from services.custodian.journal import Journal
 from services.custodian.quotas import DATABASE, MARKER
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from services.custodian.core import Custodian
     from tests.unit.custodian.conftest import Bench
 
@@ -112,3 +111,20 @@ def test_what_is_refused_is_neither_noted_nor_charged(bench: Bench) -> None:
     assert refused.value.code == "quota_exhausted"
     assert journal.seen == []
     assert charged(bench.path) == 0
+
+
+def test_a_log_that_once_did_not_reach_the_disk_is_trusted_no_more(tmp_path: Path) -> None:
+    """The system says of a lost page once; whoever waits after that for the same file would hear that all is well."""
+    os.mkfifo(tmp_path / "log")
+    with closing(Journal(tmp_path / "log")) as journal:
+        (mine,) = (
+            int(one.name) for one in Path("/proc/self/fd").iterdir() if one.resolve() == (tmp_path / "log").resolve()
+        )
+        with pytest.raises(UnavailableError):
+            journal.flush()
+        good = os.open(tmp_path / "good", os.O_RDWR | os.O_CREAT, 0o600)
+        os.dup2(good, mine)
+        os.close(good)
+        os.fdatasync(mine)
+        with pytest.raises(UnavailableError, match="until a restart"):
+            journal.flush()

@@ -320,3 +320,10 @@ def test_every_bit_of_a_record_is_under_its_check() -> None:
     hit = next(as_hits(records[:1], np.array([5])))
     assert (hit.index, hit.value_id, hit.reference, hit.secret) == (5, 1 << 39, row[4], row[5])
     assert (hit.grade, hit.namespace, hit.kept, hit.domain) == (2, "e164", True, "")
+
+
+@pytest.mark.parametrize("kind", [0, 1, 200 << 8 | 1, 0xFFFF])
+def test_a_record_of_a_namespace_that_only_a_later_program_knows_is_the_stores_to_answer(kind: int) -> None:
+    made = np.zeros(1, RECORD)
+    made["kind"] = kind
+    assert not are_plain(made).any()
