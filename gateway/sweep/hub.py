@@ -85,8 +85,10 @@ class SweepHub:
         self._settings = settings
         self._folder = folder
         self._part = part
-        self._saved_at = now
+        self._saved_at = self._started_at = now
         self._journal_rows = 0
+        # In a part: nobody has dialled yet.
+        self._undialled = part is not None
 
     def take_up(self, state: SweepState) -> list[Effect]:
         """Go on where a gateway stopped, before any input; its participants are away and may join again.
@@ -294,7 +296,7 @@ class SweepHub:
         member.joins += 1
         if member.joins > MOST_JOINS:
             raise ProtocolError("join: too often", code="unavailable")
-        member.here = True
+        member.here, self._undialled = True, False
         if self.phase is Phase.SHARED:
             return [self.sharing.plan_for(member, self.streaming.cut)] if self.sharing.begun else []
         begun = self.streaming.wants_of if self.phase is Phase.STREAMING else self.pairing.relisted
@@ -435,9 +437,11 @@ class SweepHub:
         return [Send(party, wire.SweepDown(done=done), last=True) for party in self.members.present]
 
     def _note_debts(self, now: float) -> None:
+        # Participants hear where to dial when the last shard has begun (3.7 (2)), or never where that stays away.
+        unplanned = self._undialled and now - self._started_at < self._settings.shard_s
         for member in self.members.all():
             # What is owed to a shard, the shard counts.
-            if self.phase is Phase.SHARED or not self.owes(member):
+            if self.phase is Phase.SHARED or unplanned or not self.owes(member):
                 member.settle(now)
             elif member.owes_since is None:
                 member.owes_since = now

@@ -61,13 +61,12 @@ def sharing(ports: Sequence[int]) -> SweepSettings:
 
 
 @asynccontextmanager
-async def shard(homes: Homes, folder: Path, ports: Sequence[int], index: int) -> AsyncIterator[None]:
+async def shard(
+    homes: Homes, folder: Path, ports: Sequence[int], index: int, sweep: SweepSettings | None = None
+) -> AsyncIterator[None]:
     """Run one shard in this process, with a server and a folder of its own."""
-    settings = ServerSettings(address=f"127.0.0.1:{ports[index]}", drain_s=0)
-    async with open_shard(homes["g1"], folder / f"{index}", settings, sharing(ports), clock=SystemClock()) as (
-        server,
-        _,
-    ):
+    settings, sweep = ServerSettings(address=f"127.0.0.1:{ports[index]}", drain_s=0), sweep or sharing(ports)
+    async with open_shard(homes["g1"], folder / f"{index}", settings, sweep, clock=SystemClock()) as (server, _):
         await server.start()
         try:
             yield

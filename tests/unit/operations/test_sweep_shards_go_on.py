@@ -15,6 +15,7 @@ from concordat.wire.v1.sweep_pb2 import SweepDone, SweepDown
 from concordat.wire.v1.sweep_pb2_grpc import SweepServiceStub
 from services.node import operations
 from services.node.joining import dial_shard
+from services.node.sweep_lines import run_sweep
 from tests.unit.operations.shard_world import (
     cleaned_up,
     comparable,
@@ -251,3 +252,55 @@ async def test_a_gateway_that_was_stopped_after_its_shards_had_ended_has_them_fo
             await cleaned_up(hub)
     assert found == alone
     assert list((tmp_path / "shards").glob("*/*")) == []
+
+
+async def test_shards_that_come_one_after_the_other_wait_for_the_plan(
+    homes: Homes, filled: dict[str, Store], tmp_path: Path
+) -> None:
+    """Nodes hear where to dial when the last has begun: the first must not take them for gone until then."""
+    ports = free_ports(2)
+    settings = sharing(ports).model_copy(update={"away_s": 0.5})
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(shard(homes, tmp_path / "shards", ports, 0, settings))
+
+        async def come_late() -> None:
+            async with asyncio.timeout(20):
+                while not list((tmp_path / "shards" / "0").glob("*/order")):  # noqa: ASYNC110 -- a file tells nobody
+                    await asyncio.sleep(0.05)
+            await asyncio.sleep(3 * settings.away_s)
+            await stack.enter_async_context(shard(homes, tmp_path / "shards", ports, 1, settings))
+
+        late = asyncio.create_task(come_late())
+        found = await swept(homes, filled, tmp_path, settings)
+        await late
+    assert found["dropped"] == ["", "", ""]
+
+
+async def test_a_shard_to_which_nobody_comes_gives_its_part_up(
+    homes: Homes, filled: dict[str, Store], tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    settings = sharing([port]).model_copy(update={"away_s": 0.3, "shard_s": 0.5})
+    (dead,) = free_ports(1)
+
+    async def lost(*world: Any) -> sweep_pb2.SweepDone:
+        homes, held_by, name, to_hub, sweep_id = world
+        party = party_of(homes, held_by, name, sweep_id)
+        dial = partial(dial_shard, homes[name])
+        return await run_sweep(
+            to_hub,
+            party,
+            store=held_by[name].verified_pairs,
+            may_prove=lambda _: True,
+            dial=lambda _: dial(f"localhost:{dead}"),
+        )
+
+    shutil.copy(homes["g1"].path / "gateway.sqlite", tmp_path)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(shard(homes, tmp_path / "shards", [port], 0, settings))
+        hub = await stack.enter_async_context(running(homes, tmp_path, settings))
+        channels = await stack.enter_async_context(dialled(hub, homes, *PARTICIPANTS))
+        sweep_id = await operations.start_sweep(channels[0], "action-day")
+        ways = (lost(homes, filled, *one, sweep_id) for one in zip(PARTICIPANTS, channels, strict=True))
+        assert [word(one) for one in await asyncio.gather(*ways, return_exceptions=True)] == ["unavailable"] * 3
+        await cleaned_up(hub)
