@@ -102,7 +102,7 @@ async def run_sweep(  # noqa: PLR0913 -- what it joins, with what, and for how l
             gateway that names shards breaks the protocol.
         gateway: Name of the gateway for messages.
         idle_s: Longest silence of the hub.
-        away_s: How long to try to join again, from when a stream broke that the hub had answered.
+        away_s: How long to try to join again, from when an answered stream broke, or from a shard's last word.
 
     Raises:
         ProtocolError: The hub broke the protocol.
@@ -115,7 +115,8 @@ async def run_sweep(  # noqa: PLR0913 -- what it joins, with what, and for how l
     leaving = False
     try:
         await asyncio.wait({main, line.shards.failed}, return_when=asyncio.FIRST_COMPLETED)
-        leaving = not main.done() or main.exception() is not None
+        # Not where the gateway is away: its sweep goes on when it is back, and it is announced again.
+        leaving = not main.done() or not isinstance(main.exception(), UnavailableError | None)
         return main.result() if main.done() else line.shards.failed.result()
     finally:
         main.cancel()
@@ -136,7 +137,8 @@ async def _again(line: _Line, party: SweepParty | Preparation, away_s: float) ->
             # A gateway in good health is silent for long while others prepare or its shards take the windows.
             if broke_at is None or line.heard_at > before:
                 broke_at, pause_s = clock(), FIRST_PAUSE_S
-            if error.code != "unavailable" or clock() - broke_at >= away_s:
+            # What shards have is streamed on without it.
+            if error.code != "unavailable" or clock() - max(broke_at, line.shards.heard_at) >= away_s:
                 raise
             _log.warning("the stream of a sweep broke and is dialled again: %s", error.message)
         await asyncio.sleep(pause_s)
@@ -215,6 +217,8 @@ class ShardLines:
         """Done at the first shard that drops this participant, or breaks the protocol."""
         self.heard: Callable[[], None] = _nothing
         """Called for each frame of a shard."""
+        self.heard_at = 0.0
+        """When a shard said something last."""
         self._dial = dial
         self._lines: dict[ShardParty, tuple[_ShardLine, asyncio.Task[None]]] = {}
 
@@ -295,6 +299,7 @@ class _ShardLine:
                         await self._write(_LEAVING)
                     while isinstance(frame := await stream.read(), wire.SweepDown):
                         self.heard = True
+                        self._lines.heard_at = asyncio.get_running_loop().time()
                         self._lines.heard()
                         if frame.HasField("done"):
                             return frame.done
