@@ -134,7 +134,7 @@ class SweepFolder:
     def save(self, state: SweepState, name: str = STATE_NAME) -> None:
         """Replace the state, or another of that name, durably and as a whole."""
         nonce = self._random_bytes(_NONCE_BYTES)
-        sealed = nonce + self._cipher.encrypt(nonce, state.model_dump_json().encode(), None)
+        sealed = nonce + self._cipher.encrypt(nonce, state.model_dump_json().encode(), self._bound(name))
         fresh = self._path / f"{name}.new"
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(sealed)
@@ -160,10 +160,14 @@ class SweepFolder:
         except OSError as error:
             raise ConfigError(f"{self._path}: the state of a sweep cannot be read: {error.strerror}") from error
         try:
-            content = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
+            content = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], self._bound(name))
             return SweepState.model_validate_json(content)
         except (InvalidTag, ValueError, ValidationError) as error:
             raise ConfigError(f"{self._path}: is no state of a sweep that this gateway wrote") from error
+
+    def _bound(self, name: str) -> bytes:
+        """Return what a state is sealed with: those of parts, orders and the journals are under the same key."""
+        return f"{name}/{self._path.name}".encode()
 
     def part(self, number: int) -> SweepFolder:
         """Return the folder of what a shard has handed over.

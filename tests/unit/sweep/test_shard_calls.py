@@ -13,7 +13,7 @@ import pytest
 from typing_extensions import override
 
 from concordat.clock import SystemClock
-from concordat.errors import UnavailableError
+from concordat.errors import ConfigError, UnavailableError
 from concordat.wire.v1 import shard_pb2 as wire
 from concordat.wire.v1.shard_pb2_grpc import ShardServiceServicer, add_ShardServiceServicer_to_server
 from gateway.sweep.checkpoint import JOURNAL_NAME, MemberState, SweepFolder, SweepState
@@ -126,3 +126,14 @@ async def test_a_part_kept_from_before_is_taken_only_for_the_same_participants(
     else:
         await fetched(again, order, folder)
     assert again.calls == asked
+
+
+@pytest.mark.parametrize("other", ["order", "part-0/state"])
+def test_no_other_file_of_a_sweep_passes_for_its_state(tmp_path: Path, other: str) -> None:
+    folder = SweepFolder(tmp_path / "s", bytes(32))
+    folder.save(state_of("a", "b"), "order")
+    folder.part(0).save(state_of("a", "b"))
+    (tmp_path / "s" / "state").write_bytes((tmp_path / "s" / other).read_bytes())
+    with pytest.raises(ConfigError, match="no state"):
+        folder.load()
+    assert folder.load("order") == folder.part(0).load() == state_of("a", "b")
