@@ -98,6 +98,10 @@ class RunningPart(Driver):
         journal.cut(self._state.journal_rows)
         return self._state, journal
 
+    async def give_up(self) -> None:
+        """Let those who ask for it hear that nothing comes of it."""
+        await self._failed("unavailable")
+
     def forget(self) -> None:
         """Delete its files."""
         self._kept.remove()
@@ -213,6 +217,9 @@ class ShardParts:
         if part is None or task is None:
             return False
         await _cancelled(task)
+        if not part.ended.is_set():
+            # Or whoever asked for it would hear of it for ever.
+            await part.give_up()
         await asyncio.to_thread(part.forget)
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,14 @@ from concordat.identity.federation import init_federation
 from concordat.identity.home import load_home
 from concordat.identity.names import Role
 from concordat.identity.plan import FederationPlan, NodePlan
+from concordat.protocol.sweep_frames import MIN_PREFIX_BITS
 from concordat.rpc.client import call, channel, messages
 from concordat.rpc.methods import grpc_table
 from concordat.rpc.server import ServerSettings, build_server
 from concordat.wire.v1 import shard_pb2, sweep_pb2
 from concordat.wire.v1.shard_pb2_grpc import ShardServiceStub
 from concordat.wire.v1.sweep_pb2_grpc import SweepServiceStub
+from gateway.sweep.checkpoint import MemberState, SweepState
 from services.node import operations
 from services.node.joining import dial_shard, is_of
 from services.node.sweep import SweepParty
@@ -264,3 +267,50 @@ def test_a_plan_whose_shards_do_not_share_the_windows_is_refused(parts: list[tup
     shards_ = [sweep_pb2.SweepShard(address=address, first=first, end=end) for address, first, end in parts]
     with pytest.raises(ProtocolError):
         accepted_shards(sweep_pb2.SweepPlan(prefix_bits=32, window_bits=bits, shards=shards_))
+
+
+async def test_a_part_that_is_given_up_ends_the_call_that_asked_for_it(homes: Homes, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    order = SweepState(
+        sweep_id=b64encode(bytes(16)),
+        operation="op",
+        prefix_bits=MIN_PREFIX_BITS,
+        window_bits=0,
+        credits=1,
+        end=1,
+        window=0,
+        journal_rows=0,
+        members=(),
+        dropped={},
+        participants=tuple(str(homes[name].identity) for name in PARTICIPANTS),
+    )
+    members = tuple(
+        MemberState(
+            party=party,
+            size=0,
+            counts={},
+            set_root=b64encode(bytes(32)),
+            salt=b64encode(bytes(32)),
+            roots=b"",
+            rows=0,
+            left={},
+        )
+        for party in order.participants
+    )
+    order = order.model_copy(update={"members": members})
+    async with (
+        shards(homes, tmp_path, [port]),
+        channel(f"localhost:{port}", home=homes["g1"], server=homes["g1"].identity) as own,
+        asyncio.timeout(10),
+    ):
+        stub = ShardServiceStub(own)
+        stream = stub.TakePart()
+        await stream.write(shard_pb2.TakePartRequest(order=order.model_dump_json().encode()))
+        first = await stream.read()
+        assert isinstance(first, shard_pb2.PartNews)
+        assert first.HasField("begun")
+        await call(stub.EndParts, shard_pb2.EndPartsRequest(sweep_id=bytes(16)), party="shard", timeout_s=5)
+        told = []
+        while isinstance(news := await stream.read(), shard_pb2.PartNews):
+            told.append(news.WhichOneof("news"))
+    assert told[-1] == "failed"
