@@ -50,7 +50,7 @@ class ShardServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def TakePart(self, request_iterator, context):
-        """Take a part of a sweep, or go on with it, and tell of it until its end. A second call takes the place of the first.
+        """Take a part of a sweep, or go on with it, and tell of it until its end. Another order takes the place of the first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

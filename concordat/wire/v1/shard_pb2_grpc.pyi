@@ -34,7 +34,7 @@ class ShardServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ShardServiceAsyncStub: ...
     TakePart: _grpc.StreamStreamMultiCallable[_shard_pb2.TakePartRequest, _shard_pb2.PartNews]
-    """Take a part of a sweep, or go on with it, and tell of it until its end. A second call takes the place of the first."""
+    """Take a part of a sweep, or go on with it, and tell of it until its end. Another order takes the place of the first."""
     EndParts: _grpc.UnaryUnaryMultiCallable[_shard_pb2.EndPartsRequest, _shard_pb2.EndPartsResponse]
     """Forget the parts of a sweep, wherever they stand."""
 
@@ -42,7 +42,7 @@ class ShardServiceStub:
 class ShardServiceAsyncStub(ShardServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     TakePart: _aio.StreamStreamMultiCallable[_shard_pb2.TakePartRequest, _shard_pb2.PartNews]  # type: ignore[assignment]
-    """Take a part of a sweep, or go on with it, and tell of it until its end. A second call takes the place of the first."""
+    """Take a part of a sweep, or go on with it, and tell of it until its end. Another order takes the place of the first."""
     EndParts: _aio.UnaryUnaryMultiCallable[_shard_pb2.EndPartsRequest, _shard_pb2.EndPartsResponse]  # type: ignore[assignment]
     """Forget the parts of a sweep, wherever they stand."""
 
@@ -53,7 +53,7 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_shard_pb2.TakePartRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_shard_pb2.PartNews], _abc.AsyncIterator[_shard_pb2.PartNews]]:
-        """Take a part of a sweep, or go on with it, and tell of it until its end. A second call takes the place of the first."""
+        """Take a part of a sweep, or go on with it, and tell of it until its end. Another order takes the place of the first."""
 
     @_abc_1.abstractmethod
     def EndParts(
