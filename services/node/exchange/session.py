@@ -43,7 +43,6 @@ QUEUE_FRAMES: Final = 512
 FRAMES_AT_ONCE: Final = 64
 NOTICES_AT_ONCE: Final = 256
 NOTICE_PAUSE_S: Final = 0.01
-QUESTION_PAUSE_S: Final = 0.005
 # More than a gateway may have sent and not yet seen acknowledged.
 MAX_NOTICES: Final = 1 << 14
 GOOD_BYE_S: Final = 1.0
@@ -65,8 +64,6 @@ class _Stream:
     incoming: asyncio.Queue[wire.HubFrame] = field(default_factory=lambda: asyncio.Queue(QUEUE_FRAMES))
     notices: deque[wire.HubFrame] = field(default_factory=deque)
     """Notices wait apart: however many there are, questions and barriers are answered in time."""
-    pressing: bool = False
-    """Whether something came that is no question and no notice."""
     takes_several: bool = False
     """Whether the gateway has said that it takes several frames in one message."""
     outgoing: asyncio.Queue[wire.NodeFrame] = field(default_factory=lambda: asyncio.Queue(QUEUE_FRAMES))
@@ -104,7 +101,7 @@ class Session:
         self._was_attached = False
         self._woken = False
         self._work_at = 0.0
-        self._noticed_at = self._asked_at = 0.0
+        self._noticed_at = 0.0
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"exchange-{home.identity.name}")
 
     def wake(self) -> None:
@@ -175,7 +172,6 @@ class Session:
                         if len(stream.notices) > MAX_NOTICES:
                             raise ProtocolError("the gateway sends notices without waiting for their acknowledgement")
                     else:
-                        stream.pressing = stream.pressing or not frame.HasField("question")
                         await stream.incoming.put(frame)
                         self._ping.set()
                 self._ping.set()
@@ -200,17 +196,11 @@ class Session:
         self._work_at = 0.0
         while True:
             await self._wait_for_work(stream)
-            now = self._clock.monotonic()
             if stream.notices:
-                self._noticed_at = now
-            if not (stream.pressing or stream.incoming.empty()):
-                self._asked_at = now
-            frames = _drain(stream)
-            # What had no room in this step is not to wait.
-            stream.pressing = not stream.incoming.empty()
+                self._noticed_at = self._clock.monotonic()
             # Taken back in the thread that sets it, and before the store is read: who wakes later is heard next time.
             woken, self._woken = self._woken, False
-            step = await self._in_worker(partial(self._step, frames, woken=woken))
+            step = await self._in_worker(partial(self._step, _drain(stream), woken=woken))
             for frame in step.frames:
                 await stream.outgoing.put(frame)
             for event in step.operations:
@@ -219,19 +209,15 @@ class Session:
     async def _wait_for_work(self, stream: _Stream) -> None:
         """Return when there is something for the core.
 
-        A question or notice that comes alone is taken at once. Of many in a row, each would wait for the disk by
-        itself: those that come soon after the last ones wait a moment for more, or for whatever else is to be done.
+        A notice that comes alone is taken at once. Of many in a row, each would wait for the disk by itself: those that
+        come soon after the last ones wait a moment for more, or for whatever else is to be done.
         """
         while True:
             self._ping.clear()
-            if self._woken or stream.pressing:
+            if self._woken or not stream.incoming.empty():
                 return
-            until = self._work_at
-            if not stream.incoming.empty():
-                until = min(until, self._asked_at + QUESTION_PAUSE_S)
-            if stream.notices:
-                until = min(until, self._noticed_at + NOTICE_PAUSE_S)
-            rest_s = until - self._clock.monotonic()
+            until = self._noticed_at + NOTICE_PAUSE_S if stream.notices else self._work_at
+            rest_s = min(until, self._work_at) - self._clock.monotonic()
             if rest_s <= 0:
                 return
             with contextlib.suppress(TimeoutError):
