@@ -6,10 +6,11 @@ ledger, knows no operation, and holds no session.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from concordat.errors import ConfigError
+from concordat.folder_lock import only_process
 from concordat.identity.names import Role
 from concordat.rpc.auth import AuthorisationTable
 from concordat.rpc.methods import grpc_table
@@ -21,7 +22,7 @@ from gateway.sweep.streams import SweepServicer
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     import grpc.aio
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from concordat.identity.home import Home
     from gateway.sweep.effects import SweepSettings
 
+LOCK_NAME: Final = "shard.lock"
 _SERVICE: Final = "/concordat.wire.v1."
 _OWN: Final = (f"{_SERVICE}ShardService/TakePart", f"{_SERVICE}ShardService/EndParts")
 _SWEEP: Final = f"{_SERVICE}SweepService/Sweep"
@@ -57,7 +59,7 @@ async def open_shard(
         clock: The time.
 
     Raises:
-        ConfigError: The folder is not a gateway's, or the address cannot be bound.
+        ConfigError: The folder is not a gateway's, its parts are another process's, or the address cannot be bound.
     """
     if home.identity.role is not Role.GATEWAY:
         raise ConfigError(f"{home.path}: is the folder of {home.identity}, not of a gateway")
@@ -69,8 +71,20 @@ async def open_shard(
 
     server = build_server(settings, home=home, table=shard_table(home), known=home.manifest.knows, add=add)
     # Before the server starts: whoever comes again must find its part.
-    parts.start()
+    with _alone(folder):
+        parts.start()
+        try:
+            yield server, parts.over
+        finally:
+            await parts.stop()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let no second shard take the parts of this folder for its own."""
     try:
-        yield server, parts.over
-    finally:
-        await parts.stop()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made ({error.strerror})") from error
+    with only_process(folder / LOCK_NAME, taken="another shard runs on this folder; each has an index of its own"):
+        yield

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import importlib
 import logging
-import os
 import random
 import secrets
 import signal
@@ -26,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from concordat.clock import SystemClock
 from concordat.custodians import CustodianPool
 from concordat.errors import ConcordatError, ConfigError, UnavailableError
+from concordat.folder_lock import only_process
 from concordat.heartbeat import beat
 from concordat.identity.home import load_home
 from concordat.rpc.client import channel
@@ -80,20 +79,8 @@ def only_daemon(home: Path) -> Iterator[None]:
     Raises:
         ConfigError: Another daemon runs on this folder, or the folder cannot be written.
     """
-    path = home / LOCK_FILE
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be opened ({error.strerror})") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise ConfigError(f"{home}: another node process runs on this folder; stop it first") from error
-    try:
+    with only_process(home / LOCK_FILE, taken="another node process runs on this folder; stop it first"):
         yield
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from concordat.errors import ConfigError
 from concordat.wire.v1.sweep_pb2 import SweepDone, SweepDown
 from concordat.wire.v1.sweep_pb2_grpc import SweepServiceStub
 from services.node import operations
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
     Answer = Callable[[sweep_pb2.SweepDown], list[sweep_pb2.SweepUp]]
 
 __all__ = ["stores"]
+
+PARTS = f"*/{'?' * 32}"
+"""Of all shards: each part in a folder that is named by its sweep."""
 
 
 @pytest.fixture
@@ -211,7 +215,7 @@ async def test_a_shard_that_stays_away_fails_the_sweep_by_name_and_it_may_be_sta
 
         assert await sweep() == ["unavailable"] * 3
         assert "shard 1 at localhost" in caplog.text
-        assert list((tmp_path / "shards").glob("*/*")) == [], "the shard that was there has forgotten its part"
+        assert list((tmp_path / "shards").glob(PARTS)) == [], "the shard that was there has forgotten its part"
         async with shard(homes, tmp_path / "shards", ports, 1):
             assert await sweep() == [""] * 3
 
@@ -238,7 +242,7 @@ async def test_a_gateway_that_was_stopped_after_its_shards_had_ended_has_them_fo
             tasks = [asyncio.create_task(one) for one in ways]
             async with asyncio.timeout(20):
                 await pairing.wait()
-            assert len(list((tmp_path / "shards").glob("*/*"))) == 2
+            assert len(list((tmp_path / "shards").glob(PARTS))) == 2
             # Whoever's line broke before it heard that a part is over hears it when it comes again.
             late = party_of(homes, filled, "CZ", sweep_id).join()
             async with dial_shard(homes["CZ"], f"localhost:{ports[0]}") as to_shard:
@@ -251,7 +255,7 @@ async def test_a_gateway_that_was_stopped_after_its_shards_had_ended_has_them_fo
             found = {"report": comparable(report), "notices": told(hub, homes), "dropped": done}
             await cleaned_up(hub)
     assert found == alone
-    assert list((tmp_path / "shards").glob("*/*")) == []
+    assert list((tmp_path / "shards").glob(PARTS)) == []
 
 
 async def test_shards_that_come_one_after_the_other_wait_for_the_plan(
@@ -304,3 +308,11 @@ async def test_a_shard_to_which_nobody_comes_gives_its_part_up(
         ways = (lost(homes, filled, *one, sweep_id) for one in zip(PARTICIPANTS, channels, strict=True))
         assert [word(one) for one in await asyncio.gather(*ways, return_exceptions=True)] == ["unavailable"] * 3
         await cleaned_up(hub)
+
+
+async def test_no_two_shards_have_one_folder(homes: Homes, tmp_path: Path) -> None:
+    ports = free_ports(2)
+    async with shard(homes, tmp_path, ports, 0):
+        with pytest.raises(ConfigError, match="another shard"):
+            async with shard(homes, tmp_path, [ports[1], ports[0]], 0):
+                pass
