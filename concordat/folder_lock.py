@@ -39,7 +39,7 @@ def only_process(lock: Path, *, taken: str) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ConfigError(f"{lock.parent}: {taken}") from error
+            raise ConfigError(f"{lock}: {taken}") from error
         yield
     finally:
         os.close(descriptor)

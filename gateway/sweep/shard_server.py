@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from concordat.identity.home import Home
     from gateway.sweep.effects import SweepSettings
 
-LOCK_NAME: Final = "shard.lock"
 _SERVICE: Final = "/concordat.wire.v1."
 _OWN: Final = (f"{_SERVICE}ShardService/TakePart", f"{_SERVICE}ShardService/EndParts")
 _SWEEP: Final = f"{_SERVICE}SweepService/Sweep"
@@ -86,5 +85,7 @@ def _alone(folder: Path) -> Iterator[None]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be made ({error.strerror})") from error
-    with only_process(folder / LOCK_NAME, taken="another shard runs on this folder; each has an index of its own"):
+    # Beside it: what is in it are parts.
+    lock = folder.with_name(f"{folder.name}.lock")
+    with only_process(lock, taken="another shard runs on this folder; each has an index of its own"):
         yield
