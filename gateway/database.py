@@ -7,19 +7,22 @@ connections with the option `read_only` do not.
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 
+from concordat.clock import MS
 from concordat.errors import ConfigError
 from gateway.postgres import Postgres, open_postgres
 
 if TYPE_CHECKING:
-    import sqlite3
     from pathlib import Path
 
 READ_ONLY: Final = {"read_only": True}
 _BUSY_MS: Final = 10_000
+_PAUSE_S: Final = 0.02
 # Edges have random keys, so that each group of answers changes some hundred pages all over the file. Most are changed
 # again soon: with a longer log (16 MiB) they go back into the file once for many groups.
 _LOG_PAGES: Final = 4096
@@ -51,14 +54,28 @@ def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
     # The driver's own transactions would begin late and deferred; ours begin in `_begin`.
     connection.isolation_level = None
     for pragma in (
-        "journal_mode = WAL",
+        f"busy_timeout = {_BUSY_MS}",
         "synchronous = FULL",
         "foreign_keys = ON",
         f"wal_autocheckpoint = {_LOG_PAGES}",
         f"cache_size = -{_CACHE_KIB}",
-        f"busy_timeout = {_BUSY_MS}",
     ):
         connection.execute(f"PRAGMA {pragma}")
+    _write_ahead(connection)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Keep a write-ahead log; two that begin one at the same moment are not made to wait by SQLite itself."""
+    deadline = time.monotonic() + _BUSY_MS / MS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return
 
 
 def _begin(connection: Connection) -> None:
