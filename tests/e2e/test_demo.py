@@ -174,7 +174,14 @@ def test_a_scenario_of_strangers_comes_out_as_they_say(start: Any, tmp_path: Pat
 
 
 # The sweep finds what routing lost, but not at a party that takes no part in it: two things of Europol.
-@pytest.mark.parametrize(("part", "lost"), [("canonical", 12), ("route", 2), ("notify", 12)])
+@pytest.mark.parametrize(
+    ("part", "lost"),
+    [
+        ("route", 2),
+        pytest.param("canonical", 12, marks=pytest.mark.full),
+        pytest.param("notify", 12, marks=pytest.mark.full),
+    ],
+)
 def test_a_part_that_is_broken_on_purpose_makes_it_fail(start: Any, tmp_path: Path, part: str, lost: int) -> None:
     demo = start("--break", part, "--hosts", "1", "--scenario", mixed(tmp_path / "scenario.json"))
     code, outcome = demo.wait()
