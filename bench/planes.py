@@ -8,7 +8,7 @@ Times are CPU seconds of one thread, of look-ups wall seconds.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -67,10 +67,20 @@ def measure(parties: int, tokens: int) -> list[Row]:
     memory = {"bytes": table.nbytes, "log2_slots": shape, "bytes a token": table.nbytes / (parties * tokens)}
     seen = {"false positives a party": float(np.mean(_false(table))), "by fill": float(np.mean(false))}
     return [
-        _row(f"planes-build-{suffix}", exact, _median(built), {"log2_slots": shape, "bytes": plane.size}),
-        _row(f"planes-install-{suffix}", exact, _median(installed), {"longest step s": longest}),
-        _row(f"planes-route-{suffix}", exact, _route(table), {"tokens": ASKED, **seen}),
-        _row(f"planes-{suffix}", exact, 0.0, memory | seen),
+        Row(
+            name=f"planes-build-{suffix}",
+            exact=exact,
+            seconds=_median(built),
+            details={"log2_slots": shape, "bytes": plane.size},
+        ),
+        Row(
+            name=f"planes-install-{suffix}",
+            exact=exact,
+            seconds=_median(installed),
+            details={"longest step s": longest},
+        ),
+        Row(name=f"planes-route-{suffix}", exact=exact, seconds=_route(table), details={"tokens": ASKED, **seen}),
+        Row(name=f"planes-{suffix}", exact=exact, seconds=0.0, details=memory | seen),
         _grow(table, suffix, tokens),
     ]
 
@@ -89,7 +99,7 @@ def _grow(table: RoutingTable, suffix: str, tokens: int) -> Row:
     took = time.thread_time() - began
     exact = _none_missed(table, tokens) and bool(table.positions(table.route(late), table.parties[0]).size == 4096)
     details = {"log2_slots": table.log2_slots, "bytes at most": peak, "longest step s": longest, "delta s": delta}
-    return _row(f"planes-grow-{suffix}", exact, took, details)
+    return Row(name=f"planes-grow-{suffix}", exact=exact, seconds=took, details=details)
 
 
 def _tokens(seed: int, count: int) -> bytes:
@@ -144,7 +154,3 @@ def _finish(table: RoutingTable) -> float:
 
 def _median(took: list[float]) -> float:
     return float(np.median(took))
-
-
-def _row(name: str, exact: bool, seconds: float, details: dict[str, Any]) -> Row:  # noqa: FBT001 -- a field
-    return Row(name=name, exact=exact, seconds=seconds, details=details)

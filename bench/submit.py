@@ -10,21 +10,19 @@ import csv
 import resource
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from bench.live_world import some_case
 from bench.processes import MB, cpu_s, ended_children_cpu_s, peak_mb
 from bench.rows import Row
 from concordat.clock import SystemClock
 from concordat.identity.federation import init_federation
 from concordat.identity.home import load_home
 from concordat.identity.plan import FederationPlan, NodePlan
-from concordat.vocabulary import Aim, Offence, Purpose, SubjectCategory
 from demo.generate import SYLLABLES
 from demo.things import PROFILE, Account, Advert, App, Email, Phone, Platform
-from services.node.case import CaseProfile
 from services.node.store.store import FILE_NAME, Store
 from services.node.submit import Submitter
 from services.node.worker_pool import cores
@@ -78,19 +76,9 @@ def _thing(number: int, rng: Random) -> Thing:
 
 def _submit(folder: Path, path: Path, records: int, *, workers: int) -> Row:
     home = load_home(folder / "federation/node/NL", clock=SystemClock())
-    case = CaseProfile(
-        reference="BENCH-1",
-        authority="Example authority",
-        officer="officer-1",
-        purpose=Purpose.INVESTIGATION,
-        offence=Offence.TRAFFICKING_IN_HUMAN_BEINGS,
-        subject_category=SubjectCategory.SUSPECT_OR_CONVICTED,
-        aim=Aim.IDENTIFY,
-        valid_until=date(2199, 12, 31),
-    )
     with Store.open(folder / f"{workers}-{FILE_NAME}") as store:
         began, before_s = time.monotonic(), _cpu_s()
-        report = Submitter(home, store, SystemClock(), case, workers=workers).submit(path)
+        report = Submitter(home, store, SystemClock(), some_case(), workers=workers).submit(path)
         took_s, used_s = time.monotonic() - began, _cpu_s() - before_s
         with store.read() as db:
             lines = db.execute("SELECT count(*), count(DISTINCT line), min(line), max(line) FROM record").fetchone()

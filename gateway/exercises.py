@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from concordat.errors import ConcordatError
+from concordat.tasks import cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,10 +66,7 @@ class Exercises:
     async def stop(self) -> None:
         """End; a second time does nothing."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await cancelled([task])
 
     async def turn(self) -> None:
         """Tell the hub which exercises run, and wipe those that are over.

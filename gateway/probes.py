@@ -6,7 +6,6 @@ It is the hub's own question, at its own pace: what parties ask of custodians ha
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from grpc_health.v1 import health_pb2
@@ -14,6 +13,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from concordat.errors import ConcordatError
 from concordat.rpc.client import call, channel
+from concordat.tasks import cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,10 +59,7 @@ class CustodianProbes:
     async def stop(self) -> None:
         """End; a second time does nothing."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await cancelled(tasks)
 
     async def _watch(self, custodian: Custodian) -> None:
         dialled = channel(custodian.address, home=self._home, server=custodian.spiffe)

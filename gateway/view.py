@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from concordat.errors import UnavailableError
+from concordat.tasks import cancelled
 from gateway.view_state import Standing, Stored, draw_state
 
 __all__ = ["OperatorView", "Stored", "Subscription"]
@@ -103,10 +104,7 @@ class OperatorView:
         self._stopped = True
         self._end_streams()
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await cancelled([task])
         # The database is closed next.
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
 

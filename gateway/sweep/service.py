@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
 from concordat.errors import ConcordatError, ConfigError, ProtocolError, RefusedError
+from concordat.tasks import cancelled
 from concordat.wire.v1.session_pb2 import OperationEvent
 from gateway.report import build_report, sign_report
 from gateway.sweep.driver import Driver
@@ -246,10 +246,7 @@ class SweepRunner:
 
     async def stop(self) -> None:
         """Stop all sweeps; those that are kept go on after the next start, the others can be started again."""
-        for task in list(self._tasks):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await cancelled(list(self._tasks))
         self._running.clear()
 
     async def _run(self, name: str, sweep: RunningSweep) -> None:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from typing_extensions import override
 
 from concordat.errors import ConcordatError, ConfigError, ProtocolError, RefusedError, UnavailableError
+from concordat.tasks import cancelled
 from concordat.wire.v1 import shard_pb2, sweep_pb2
 from concordat.wire.v1.shard_pb2_grpc import ShardServiceServicer
 from gateway.sweep.checkpoint import SWEEP_ID_BYTES, SweepState, folder_of, kept_sweeps
@@ -216,7 +217,8 @@ class ShardParts:
         part, task = self._parts.pop(sweep_id, None), self._tasks.pop(sweep_id, None)
         if part is None or task is None:
             return False
-        await _cancelled(task)
+        with suppress(ConcordatError):
+            await cancelled([task])
         if not part.ended.is_set():
             # Or whoever asked for it would hear of it for ever.
             await part.give_up()
@@ -225,8 +227,8 @@ class ShardParts:
 
     async def stop(self) -> None:
         """Stop all parts; they go on after the next start."""
-        for task in (*self._tasks.values(), *([self._looking] if self._looking else [])):
-            await _cancelled(task)
+        with suppress(ConcordatError):
+            await cancelled([*self._tasks.values(), self._looking])
         self._parts.clear()
         self._tasks.clear()
 
@@ -299,9 +301,3 @@ def _order(first: shard_pb2.TakePartRequest | None) -> SweepState:
         return SweepState.model_validate_json(b"" if first is None else first.order)
     except ValidationError as error:
         raise ProtocolError("an order that cannot be read") from error
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError, ConcordatError):
-        await task

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from concordat.api.operator import Seconds, SweepProgress
+from concordat.tasks import cancelled
 from gateway.metrics import SweepMetrics
 
 if TYPE_CHECKING:
@@ -77,10 +78,7 @@ class SweepWatch:
     async def stop(self) -> None:
         """End; a second time does nothing."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await cancelled([task])
 
     async def look(self) -> None:
         """Look once."""

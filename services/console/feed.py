@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from concordat.api.operator import ALIVE_EVENT, STATE_EVENT, OperatorState
 from concordat.errors import ConcordatError, ProtocolError, UnavailableError
+from concordat.tasks import cancelled
 from services.console.news import news_between
 
 if TYPE_CHECKING:
@@ -117,10 +118,7 @@ class Feed:
             listener.over = True
             listener.fresh.set()
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await cancelled(tasks)
 
     def moment(self) -> Moment:
         """Return what is known now."""

@@ -128,3 +128,12 @@ def damage(run: Run, row: int, byte: int) -> None:
         was = file.read(1)[0]
         file.seek(at)
         file.write(bytes([was ^ 8]))
+
+
+def filled(shelf: Shelf, *tokens: bytes) -> list[int]:
+    """Put values with these tokens, number them, make a run of them, and return their ids."""
+    values = [shelf.put(one) for one in tokens]
+    shelf.number()
+    shelf.keeper.tend()
+    assert shelf.index.state is not None
+    return values

@@ -15,12 +15,9 @@ from services.node.index.keeper import FOLDER, GONE_S, LIVE_NAME
 from services.node.index.records import RECORD, are_plain, are_whole, as_hits, as_words, from_words, records_of
 from services.node.store.database import Database
 from services.node.store.store import FILE_NAME
-from tests.unit.index.shelf import KilledError, Shelf, damage, token
+from tests.unit.index.shelf import KilledError, Shelf, damage, filled, token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from services.node.store.rows import Hit
 
 A, B, C, D = (token(high << 60, 7) for high in (3, 1, 15, 8))
@@ -40,22 +37,6 @@ OF_TOKEN = {
     "value_id": 3,
     "sequence": 9,
 }
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    opened = Shelf(tmp_path)
-    yield opened
-    opened.close()
-    opened.other.close()
-
-
-def filled(shelf: Shelf, *tokens: bytes) -> list[int]:
-    values = [shelf.put(one) for one in tokens]
-    shelf.number()
-    shelf.keeper.tend()
-    assert shelf.index.state is not None
-    return values
 
 
 def of_store(shelf: Shelf) -> list[list[Hit]]:

@@ -6,33 +6,14 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import pytest
-
 from services.node.index.keeper import FOLDER, GONE_S, LIVE_NAME
 from services.node.store.store import FILE_NAME
-from tests.unit.index.shelf import KilledError, Shelf, split, token
+from tests.unit.index.shelf import KilledError, Shelf, filled, split, token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 A, B, C, D = (token(high << 60, 7) for high in (3, 1, 15, 8))
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    opened = Shelf(tmp_path)
-    yield opened
-    opened.close()
-    opened.other.close()
-
-
-def filled(shelf: Shelf, *tokens: bytes) -> list[int]:
-    values = [shelf.put(one) for one in tokens]
-    shelf.number()
-    shelf.keeper.tend()
-    assert shelf.index.state is not None
-    return values
 
 
 def compact(shelf: Shelf) -> None:

@@ -12,6 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from concordat.clock import SystemClock
 from concordat.errors import ConcordatError
 from concordat.rpc.server import ServerSettings
@@ -204,3 +206,17 @@ async def fill(homes: Homes, held_by: dict[str, Store]) -> None:
     for name, values in VALUES.items():
         submit(held_by[name], "action-day", [Held("email", f"{at}@example.org") for at in values])
         tokenise(held_by[name])
+
+
+@pytest.fixture
+async def filled(homes: Homes, stores: dict[str, Store]) -> dict[str, Store]:
+    """The stores of the participants, with what they hold."""
+    await fill(homes, stores)
+    return stores
+
+
+@pytest.fixture
+async def alone(homes: Homes, filled: dict[str, Store], tmp_path: Path) -> dict[str, Any]:
+    """What the gateway comes to without shards."""
+    (tmp_path / "alone").mkdir()
+    return await swept(homes, filled, tmp_path / "alone", sharing(()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.operations.shard_world import fill, free_ports, processes, shards, sharing, swept
+from tests.unit.operations.shard_world import alone, filled, free_ports, processes, shards, sharing, swept
 from tests.unit.operations.test_operation_flow import stores
 
 if TYPE_CHECKING:
@@ -17,19 +17,7 @@ if TYPE_CHECKING:
     from services.node.store.store import Store
     from tests.unit.operations.test_operation_flow import Homes
 
-__all__ = ["stores"]
-
-
-@pytest.fixture
-async def filled(homes: Homes, stores: dict[str, Store]) -> dict[str, Store]:
-    await fill(homes, stores)
-    return stores
-
-
-@pytest.fixture
-async def alone(homes: Homes, filled: dict[str, Store], tmp_path: Path) -> dict[str, Any]:
-    (tmp_path / "alone").mkdir()
-    return await swept(homes, filled, tmp_path / "alone", sharing(()))
+__all__ = ["alone", "filled", "stores"]
 
 
 @pytest.mark.parametrize("count", [1, 4])

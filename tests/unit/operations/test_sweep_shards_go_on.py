@@ -18,9 +18,10 @@ from services.node import operations
 from services.node.joining import dial_shard
 from services.node.sweep_lines import run_sweep
 from tests.unit.operations.shard_world import (
+    alone,
     cleaned_up,
     comparable,
-    fill,
+    filled,
     free_ports,
     honest,
     otherwise,
@@ -49,19 +50,7 @@ if TYPE_CHECKING:
 
     Answer = Callable[[sweep_pb2.SweepDown], list[sweep_pb2.SweepUp]]
 
-__all__ = ["stores"]
-
-
-@pytest.fixture
-async def filled(homes: Homes, stores: dict[str, Store]) -> dict[str, Store]:
-    await fill(homes, stores)
-    return stores
-
-
-@pytest.fixture
-async def alone(homes: Homes, filled: dict[str, Store], tmp_path: Path) -> dict[str, Any]:
-    (tmp_path / "alone").mkdir()
-    return await swept(homes, filled, tmp_path / "alone", sharing(()))
+__all__ = ["alone", "filled", "stores"]
 
 
 class Hold:

@@ -29,7 +29,17 @@ from services.node import operations
 from services.node.joining import dial_shard, is_of
 from services.node.sweep import SweepParty
 from services.node.sweep_windows import accepted_shards
-from tests.unit.operations.shard_world import fill, free_ports, honest, otherwise, shards, sharing, swept, word
+from tests.unit.operations.shard_world import (
+    alone,
+    filled,
+    free_ports,
+    honest,
+    otherwise,
+    shards,
+    sharing,
+    swept,
+    word,
+)
 from tests.unit.operations.test_operation_flow import PARTICIPANTS, dialled, running, stores
 from tests.unit.operations.test_sweep_goes_on import party_of
 
@@ -44,13 +54,7 @@ if TYPE_CHECKING:
     from services.node.sweep import Step
     from tests.unit.operations.test_operation_flow import Homes
 
-__all__ = ["stores"]
-
-
-@pytest.fixture
-async def filled(homes: Homes, stores: dict[str, Store]) -> dict[str, Store]:
-    await fill(homes, stores)
-    return stores
+__all__ = ["alone", "filled", "stores"]
 
 
 class Liar(SweepParty):
