@@ -28,6 +28,8 @@ PAGE: Final = ROOT / "docs" / "performance.md"
 ORDER: Final = ("sweep", "live", "tokenise", "index", "planes", "submit", "psi")
 _FIGURES: Final = re.compile(r"(<!-- figures -->\n).*(<!-- end of figures -->)", re.DOTALL)
 PEERS: Final = {"polars": "Polars, streaming", "duckdb": "DuckDB", "postgresql": "PostgreSQL"}
+LATE_PART: Final = 0.01
+"""More hits that come after their window are overload: who asks again for them would have to be counted too."""
 TENTHS_BELOW_MS: Final = 100
 LIVE_TOKENS_A_S: Final = 400_000
 LIMIT_MB: Final = 256.0
@@ -107,8 +109,9 @@ def live(rows: dict[str, Row]) -> Chart:
 
 
 def throughput(rows: dict[str, Row]) -> Chart:
-    """Return how many values are checked a second, by how many of them are held."""
-    found = [row for row in rows.values() if row.name.startswith("live-1000x") and "tokens_a_s" in row.details]
+    """Return how many values are checked a second, by how many of them are held, where their hits came in time."""
+    measured = [row for row in rows.values() if row.name.startswith("live-1000x") and "tokens_a_s" in row.details]
+    found = [row for row in measured if row.details["hits_too_late"] <= row.details["hits"] * LATE_PART]
     bars = []
     for row in found:
         rate, label = row.details["tokens_a_s"], _load(row.name).removeprefix("1000 values, ")

@@ -14,6 +14,8 @@ from concordat.api.model import Form
 from concordat.identity.manifest import MAX_CUSTODIANS, MAX_PARTIES, Name, PartyClass, Word
 
 MAX_OPERATIONS: Final = 32
+MAX_SHARDS: Final = 64
+"""As in `concordat.protocol.sweep_frames`, which a console need not load with its arrays."""
 HEARTBEAT_S: Final = 2.0
 """The stream of events says at least so often that it is alive."""
 STATE_EVENT: Final = "state"
@@ -124,6 +126,9 @@ class SweepProgress(Form):
     pairs_percent: int = Field(ge=0, le=100, description="Of the shared rows whose holders were told, in tens.")
     rows_about: Count = Field(
         description="Rows of shared values so far, in thousands, less up to a thousand that are the gateway's secret."
+    )
+    shards_away: tuple[Count, ...] = Field(
+        default=(), max_length=MAX_SHARDS, description="Numbers of the shards that share its windows and do not answer."
     )
     parties: tuple[SweepParty, ...] = Field(max_length=MAX_PARTIES, description="The participants by name.")
 

@@ -19,6 +19,9 @@ def sweep_facts(sweep: SweepProgress) -> list[str]:
     facts = [f"Sweep: {_where(sweep)}"]
     if waits := _names(_waited_for(one) for one in sweep.parties if one.owes):
         facts.append(f"It waits for {waits}")
+    if sweep.shards_away:
+        numbers = _names(str(one) for one in sweep.shards_away)
+        facts.append(f"It waits for shards that do not answer: {numbers} (concordat gateway sweep-shard)")
     if away := _names(one.name for one in sweep.parties if one.standing is SweepStanding.AWAY and not one.owes):
         facts.append(f"Its line broke, and it may come back: {away}")
     if dropped := _names(f"{one.name} [{one.code}]" for one in sweep.parties if one.code):

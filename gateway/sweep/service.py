@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gateway.sweep.context import SweepContext
     from gateway.sweep.effects import Effect
     from gateway.sweep.pairs import Pair, ProvenPair
+    from gateway.sweep.shards import SharedProgress
 
 EDGES_A_WRITE: Final = 1000
 
@@ -118,8 +119,9 @@ class RunningSweep(Driver):
             participants = tuple(self.operation.charter.participants)
             self._start(JoinJob(states, journals, participants, self._hub.journal))
 
-    def _shared(self, done: int, owing: frozenset[str]) -> None:
-        self._hub.sharing.done, self._hub.sharing.owing = done, owing
+    def _shared(self, progress: SharedProgress) -> None:
+        sharing = self._hub.sharing
+        sharing.done, sharing.owing, sharing.away = progress
 
     @override
     async def _let_go(self) -> None:

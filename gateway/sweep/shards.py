@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
@@ -50,6 +50,17 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
+class SharedProgress(NamedTuple):
+    """How far the parts of a sweep are."""
+
+    done: int
+    """Windows, of all parts."""
+    owing: frozenset[str]
+    """Participants of whom something is awaited at a shard."""
+    away: tuple[int, ...]
+    """Numbers of the shards that do not answer."""
+
+
 class ShardCalls:
     """The parts of one sweep, each at its shard."""
 
@@ -80,38 +91,51 @@ class ShardCalls:
         self._clock = clock
         self._most_calls = most_calls
         self._begun: set[int] = set()
+        self._away = set(range(len(give.shares)))
+        self._on_begun: Callable[[], None] = _nothing
+        self._on_progress: Callable[[SharedProgress], None] = _nothing
         self._done = [0] * len(give.shares)
         self._owing: list[frozenset[str]] = [frozenset()] * len(give.shares)
 
     async def run(
-        self, begun: Callable[[], None], progress: Callable[[int, frozenset[str]], None]
+        self, begun: Callable[[], None], progress: Callable[[SharedProgress], None]
     ) -> tuple[list[SweepState], list[Journal]]:
         """Let all parts be taken; return their states and journals, in the order of the windows.
 
         Args:
             begun: Called once all shards have their parts.
-            progress: Told how many windows are done, of all, and of whom something is awaited at a shard.
+            progress: Told how far all of them are, whenever one has said so or does not answer.
 
         Raises:
             UnavailableError: A shard was out of reach for too long.
             ConcordatError: A part failed; names the shard.
         """
-
-        def note(number: int, done: int, owing: Collection[str]) -> None:
-            self._begun.add(number)
-            self._done[number], self._owing[number] = done, frozenset(owing)
-            if len(self._begun) == len(self._done):
-                begun()
-            progress(sum(self._done), frozenset().union(*self._owing))
-
-        parts = await _all([self._part(number, note) for number in range(len(self._done))])
+        self._on_begun, self._on_progress = begun, progress
+        self._tell()
+        parts = await _all([self._part(number) for number in range(len(self._done))])
         return [state for state, _ in parts], [journal for _, journal in parts]
 
-    async def _part(self, number: int, note: Callable[[int, int, Collection[str]], None]) -> Part:
+    def _tell(self) -> None:
+        owing = frozenset[str]().union(*self._owing)
+        self._on_progress(SharedProgress(sum(self._done), owing, tuple(sorted(self._away))))
+
+    def _heard(self, number: int, done: int, owing: Collection[str]) -> None:
+        self._begun.add(number)
+        self._away.discard(number)
+        self._done[number], self._owing[number] = done, frozenset(owing)
+        if len(self._begun) == len(self._done):
+            self._on_begun()
+        self._tell()
+
+    def _lost(self, number: int) -> None:
+        self._away.add(number)
+        self._tell()
+
+    async def _part(self, number: int) -> Part:
         share, order = self._give.shares[number], self._give.orders[number]
         folder = None if self._folder is None else self._folder.part(number)
         if (kept := await asyncio.to_thread(_kept, folder, order)) is not None:
-            note(number, share.part.end - share.part.first, ())
+            self._heard(number, share.part.end - share.part.first, ())
             return kept
         heard_at, name, calls = self._clock.monotonic(), f"shard {number} at {share.address}", 0
 
@@ -123,7 +147,7 @@ class ShardCalls:
         def heard(done: int, owing: Collection[str]) -> None:
             nonlocal heard_at
             heard_at = self._clock.monotonic()
-            note(number, done, owing)
+            self._heard(number, done, owing)
 
         while True:
             try:
@@ -133,6 +157,7 @@ class ShardCalls:
                 late = calls >= self._most_calls or self._clock.monotonic() - heard_at >= self._patience_s
                 if late or error.code not in _PASSING:
                     raise
+                self._lost(number)
                 _log.warning("%s is called again: %s", name, error.message)
             await asyncio.sleep(PAUSE_S)
 
@@ -268,3 +293,7 @@ async def _all(work: Sequence[Coroutine[None, None, T]]) -> list[T]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _nothing(*_: object) -> None:
+    """Have nobody to tell."""

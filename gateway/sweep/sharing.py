@@ -37,6 +37,8 @@ class Sharing:
         """Windows that are done, at all shards."""
         self.owing: frozenset[str] = frozenset()
         """Participants that a shard waits for."""
+        self.away: tuple[int, ...] = ()
+        """Numbers of the shards that do not answer."""
         self._members = members
         self._namespaces = tuple(sorted(namespaces))
 

@@ -49,6 +49,7 @@ def standing_of(hub: SweepHub, offset: int) -> SweepProgress:
         windows=0 if joining else windows,
         pairs_percent=_tens(hub.pairing.begins_at, hub.journal.rows),
         rows_about=max(hub.journal.rows - offset, 0) // ROWS_STEP * ROWS_STEP,
+        shards_away=hub.sharing.away if hub.phase is Phase.SHARED else (),
         parties=tuple(sorted((_party(hub, one) for one in hub.members.participants), key=lambda one: one.name)),
     )
 

@@ -163,7 +163,7 @@ _BODIES: Final[dict[str, dict[str, str]]] = {
         "FrozenReport": "frozen_at",
     },
     COURSE: {
-        "SweepProgress": "phase windows_done windows pairs_percent rows_about",
+        "SweepProgress": "phase windows_done windows pairs_percent rows_about shards_away",
         "SweepParty": "name standing owes prepared_percent code",
     },
     SESSION: {

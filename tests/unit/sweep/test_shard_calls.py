@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from contextlib import asynccontextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -22,10 +23,11 @@ from gateway.sweep.groups import ROW
 from gateway.sweep.shards import ShardCalls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from gateway.sweep.journal import Journal
+    from gateway.sweep.shards import SharedProgress
 
 # More than a record of the journal has, so that some are on disk before the break.
 ROWS: Final = 50_000
@@ -88,13 +90,18 @@ async def serving(shard: Shard) -> AsyncIterator[str]:
         await server.stop(0)
 
 
-async def fetched(shard: Shard, order: SweepState, folder: SweepFolder) -> tuple[list[SweepState], list[Journal]]:
+async def fetched(
+    shard: Shard,
+    order: SweepState,
+    folder: SweepFolder,
+    progress: Callable[[SharedProgress], None] = lambda _: None,
+) -> tuple[list[SweepState], list[Journal]]:
     async with serving(shard) as address:
         give = GiveParts((Share(address, Part(0, 1)),), (order,))
         calls = ShardCalls(
             give, grpc.aio.insecure_channel, folder, patience_s=60.0, clock=SystemClock(), most_calls=CALLS
         )
-        return await calls.run(lambda: None, lambda _done, _owing: None)
+        return await calls.run(lambda: None, progress)
 
 
 async def test_a_shard_that_begins_and_breaks_off_for_ever_is_given_up(tmp_path: Path) -> None:
@@ -102,6 +109,13 @@ async def test_a_shard_that_begins_and_breaks_off_for_ever_is_given_up(tmp_path:
     with pytest.raises(UnavailableError):
         await fetched(shard, state_of("a", "b"), SweepFolder(tmp_path / "s", bytes(32)))
     assert shard.calls == CALLS
+
+
+async def test_a_shard_that_does_not_answer_is_known_until_it_does(tmp_path: Path) -> None:
+    seen: list[SharedProgress] = []
+    await fetched(Shard(breaks=1), state_of("a", "b"), SweepFolder(tmp_path / "s", bytes(32)), seen.append)
+    assert [away for away, _ in groupby(one.away for one in seen)] == [(0,), (), (0,), ()]
+    assert seen[-1].done == 1
 
 
 async def test_rows_that_are_handed_over_once_more_are_on_disk_once(tmp_path: Path) -> None:

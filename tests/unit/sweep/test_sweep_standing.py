@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from concordat.api import operator
 from concordat.api.operator import SweepPhase, SweepStanding
 from concordat.api.sweep_words import sweep_facts
 from concordat.identity.keys import SigningKey
+from concordat.protocol import sweep_frames
 from concordat.wire.v1 import sweep_pb2 as wire
 from gateway.sweep.effects import SweepSettings
 from gateway.sweep.hub import Phase
@@ -98,6 +100,13 @@ def test_later_phases_have_their_words() -> None:
     assert sweep_facts(found)[0] == "Sweep: holders prove themselves to each other, 30 % done"
     found = found.model_copy(update={"phase": SweepPhase.COUNTING, "rows_about": 12_000})
     assert {"Sweep: its report is made", "Rows of shared values so far: about 12,000"} <= set(sweep_facts(found))
+
+
+def test_shards_that_do_not_answer_are_named_with_the_command_that_starts_them() -> None:
+    found = standing_of(four().hub, 0).model_copy(update={"phase": SweepPhase.WINDOWS, "shards_away": (0, 2)})
+    (fact,) = [one for one in sweep_facts(found) if "shards" in one]
+    assert fact == "It waits for shards that do not answer: 0, 2 (concordat gateway sweep-shard)"
+    assert operator.MAX_SHARDS == sweep_frames.MAX_SHARDS
 
 
 def test_rows_show_in_thousands_behind_a_part_that_is_secret_and_always_the_same() -> None:
