@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import re
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
@@ -34,7 +35,13 @@ _random: Final = random.Random()  # noqa: S311 -- as said above
 
 def tracer() -> trace.Tracer:
     """Return the tracer of all Concordat code."""
-    return trace.get_tracer("concordat")
+    return _tracer_of(trace.get_tracer_provider())
+
+
+@lru_cache(maxsize=1)
+def _tracer_of(provider: trace.TracerProvider) -> trace.Tracer:
+    # To make one takes as long as to route a check.
+    return provider.get_tracer("concordat")
 
 
 @contextmanager
