@@ -169,6 +169,7 @@ def test_a_certificate_that_has_expired_or_is_foreign_stops_the_node_in_one_line
     assert len(run_json("node", "records", "--home", home)["records"]) == 5
 
 
+@pytest.mark.full
 def test_a_node_with_other_rules_is_told_so_and_loses_nothing(
     federation: KillableFederation, registrar: Registrar, tmp_path: Path
 ) -> None:

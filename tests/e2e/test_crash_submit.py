@@ -136,7 +136,15 @@ def kill_the_submit(bench: Bench) -> None:
     bench.submit()
 
 
-@pytest.mark.parametrize("disturb", [kill_the_node, kill_the_gateway, kill_custodians, kill_the_submit])
+@pytest.mark.parametrize(
+    "disturb",
+    [
+        kill_the_node,
+        kill_the_gateway,
+        pytest.param(kill_custodians, marks=pytest.mark.full),
+        pytest.param(kill_the_submit, marks=pytest.mark.full),
+    ],
+)
 def test_kill_9_in_the_middle_changes_no_end_state(
     bench: Bench, undisturbed: EndState, disturb: Callable[[Bench], None]
 ) -> None:

@@ -165,6 +165,7 @@ def test_a_scale_that_cannot_be_is_refused(start: Any) -> None:
     assert (code, outcome) == (2, {})
 
 
+@pytest.mark.full
 def test_a_scenario_of_strangers_comes_out_as_they_say(start: Any, tmp_path: Path) -> None:
     demo = start("--hosts", "1", "--scenario", mixed(tmp_path / "scenario.json"))
     code, outcome = demo.wait()

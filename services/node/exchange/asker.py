@@ -28,15 +28,17 @@ from concordat.protocol.check import (
     sign_header,
 )
 from concordat.protocol.macs import ask_proofs, masked_tags
+from concordat.tokens import REFERENCE_BYTES, column
 from concordat.wire.v1 import check_pb2 as wire
 from services.node.events import CaseEnded, CheckFailed
+from services.node.exchange.room import Room
 from services.node.exchange.sayings import Said, Sayings
 from services.node.exchange.wakeups import Due, Wakeups
 from services.node.store import checks
 from services.node.traces import CaseTraces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from random import Random
 
     from opentelemetry.trace import Span
@@ -56,6 +58,8 @@ _STATES: Final = {
     wire.HOLDER_STATE_OFFLINE: "offline",
     wire.HOLDER_STATE_OUTSIDE: "outside",
 }
+_IN_TIME: Final = {wire.HOLDER_STATE_COVERED: True, wire.HOLDER_STATE_TIMED_OUT: False}
+_BUSY: Final = "busy"
 # The node holds an older manifest than the gateway: only a new session with the newer one helps.
 _STALE: Final = frozenset({"stale_manifest", "stale_epoch"})
 
@@ -95,7 +99,7 @@ class Asker:
         self._wakeups = Wakeups()
         self._flights: dict[bytes, _Flight] = {}
         self._max_items = MAX_ITEMS
-        self._items_in_flight = 0
+        self._room = Room(BATCHES_AT_ONCE * MAX_ITEMS, rng)
         self._said = Sayings(identity, store)
 
     def use_identity(self, identity: Identity) -> None:
@@ -108,6 +112,7 @@ class Asker:
         """Start when the node itself is attached; checks of an earlier session are over without a certificate."""
         self.detach()
         self._max_items = max(1, min(max_items, MAX_ITEMS))
+        self._room.attach(BATCHES_AT_ONCE * self._max_items)
         manifest = self._identity.manifest
         self._store.move_to_epoch(manifest.epochs.current, manifest.live_epochs)
         self._wakeups.attach(self._store.pending_batches(), presence)
@@ -118,7 +123,6 @@ class Asker:
             telemetry.failed(flight.span, UnavailableError("the session ended"))
             flight.span.end()
         self._flights.clear()
-        self._items_in_flight = 0
 
     def presence(self, attached: Iterable[str]) -> None:
         """Wake what waits for a holder that has come."""
@@ -126,7 +130,11 @@ class Asker:
 
     def next_at(self) -> float | None:
         """Return the monotonic time of the next turn, or None where only an event can bring one."""
-        return self._wakeups.next_at()
+        turns = [
+            self._wakeups.next_at(),
+            self._room.opens_at(self._clock.monotonic()) if self._wakeups.any_ready else None,
+        ]
+        return min((turn for turn in turns if turn is not None), default=None)
 
     def work(self) -> list[wire.Check]:
         """Form batches of what is ready and return the checks that are due, as many as may be under way."""
@@ -136,12 +144,12 @@ class Asker:
         for batch_id in self._store.form_batches(epoch, self._max_items, sorted(self._identity.holders), self._rng):
             self._wakeups.add(batch_id, self._identity.holders)
         leaving: list[wire.Check] = []
-        due = self._wakeups.take(self._clock.monotonic(), limit=MAX_CHECKS - len(self._flights))
-        for at, one in enumerate(due):
-            if self._items_in_flight >= BATCHES_AT_ONCE * self._max_items:
-                for rest in due[at:]:
-                    self._wakeups.add(rest.batch_id, rest.holders)
-                break
+        now = self._clock.monotonic()
+        due = self._wakeups.take(now, limit=MAX_CHECKS - len(self._flights))
+        for one in due:
+            if not self._room.is_open(now):
+                self._wakeups.add(one.batch_id, one.holders)
+                continue
             check = self._ask(one)
             if check is not None:
                 leaving.append(check)
@@ -178,7 +186,8 @@ class Asker:
             checks.cover(db, flight.batch_id, covered)
             for holder, state in pending.items():
                 checks.set_pending_state(db, flight.batch_id, holder, state=state, attempts=None)
-        self._land(check_id, pending, covered=covered)
+        crowded = self._judge(flight, {holder: _IN_TIME.get(state) for holder, state in states.items()})
+        self._land(check_id, pending, covered=covered, crowded=crowded)
 
     def check_refused(self, refused: wire.CheckRefused) -> None:
         """Keep a check that was not taken pending, to be repeated later.
@@ -190,6 +199,8 @@ class Asker:
         if flight is not None:
             self._emit(CheckFailed(refused.code))
             telemetry.failed(flight.span, RefusedError("the gateway took no check", code=refused.code))
+            if refused.code == _BUSY:
+                self._judge(flight, dict.fromkeys(flight.holders, False))
             self._land(refused.check_id, dict.fromkeys(flight.holders, "timed_out"), covered=set())
         if refused.code in _STALE:
             raise RefusedError("the gateway holds another manifest", code=refused.code)
@@ -218,13 +229,27 @@ class Asker:
             self._store.cover(due.batch_id, due.holders)
             self._emit(CaseEnded(due.batch_id))
             return None
+        if batch.count > self._room.piece:
+            batch = self._first_of(batch, due.holders)
         said = self._said.of(batch)
         if said.over:
             # No audience set is left for these: they go out as a batch of their own.
-            self._wakeups.add(self._store.split_batch(batch.id, said.over), due.holders)
+            self._wakeups.add(self._split(batch.id, said.over), due.holders)
         if not said.batch.count:
             return None
         return self._check(said, holders)
+
+    def _first_of(self, batch: Batch, holders: frozenset[str]) -> Batch:
+        """Return as many values of a batch as there is room for, as a batch of their own; the rest stays due."""
+        packed = batch.references[: self._room.piece * REFERENCE_BYTES]
+        first = self._split(batch.id, column(packed, REFERENCE_BYTES))
+        self._wakeups.add(batch.id, holders)
+        return self._store.batch(first)
+
+    def _split(self, batch_id: int, references: Iterable[bytes]) -> int:
+        new_id = self._store.split_batch(batch_id, references)
+        self._wakeups.split(batch_id, new_id)
+        return new_id
 
     def _check(self, said: Said, holders: frozenset[str]) -> wire.Check:
         batch, audience_salt = said.batch, self._random_bytes(SALT_BYTES)
@@ -235,7 +260,7 @@ class Asker:
         parent = telemetry.incoming(self._traces.of(batch.case_id))
         span = telemetry.tracer().start_span("check", context=parent, kind=SpanKind.CLIENT)
         self._flights[header.fields.check_id] = _Flight(batch.id, header, holders, self._clock.monotonic(), span)
-        self._items_in_flight += batch.count
+        self._room.leave(batch.count)
         self._wakeups.underway(batch.id)
         macs, pads = ask_proofs(batch.secrets, header.hash, batch.tokens, batch.references, said.audiences)
         items = wire.CheckItems(
@@ -279,15 +304,19 @@ class Asker:
         )
         return sign_header(fields, self._identity.signing_key)
 
-    def _land(self, check_id: bytes, pending: dict[str, str], *, covered: set[str]) -> None:
+    def _land(self, check_id: bytes, pending: dict[str, str], *, covered: set[str], crowded: bool = False) -> None:
         flight = self._flights.pop(check_id)
         flight.span.end()
-        self._items_in_flight -= flight.header.fields.count
+        self._room.land(flight.header.fields.count)
         self._wakeups.finished(flight.batch_id)
         for holder in covered:
             self._wakeups.covered(flight.batch_id, holder)
         for holder, state in pending.items():
-            self._wakeups.settle(flight.batch_id, holder, state=state, now=self._clock.monotonic())
+            now = self._clock.monotonic()
+            self._wakeups.settle(flight.batch_id, holder, state=state, now=now, crowded=crowded)
+
+    def _judge(self, flight: _Flight, came: Mapping[str, bool | None]) -> bool:
+        return self._room.judge(came, sent_at=flight.sent_at, now=self._clock.monotonic())
 
     def _drop_lost(self) -> None:
         """End checks whose certificate is long overdue."""
@@ -295,6 +324,7 @@ class Asker:
         for check_id in [check_id for check_id, flight in self._flights.items() if flight.sent_at < late]:
             self._emit(CheckFailed("deadline"))
             telemetry.failed(self._flights[check_id].span, UnavailableError("no certificate came", code="deadline"))
+            self._judge(self._flights[check_id], dict.fromkeys(self._flights[check_id].holders, False))
             self._land(check_id, dict.fromkeys(self._flights[check_id].holders, "timed_out"), covered=set())
 
 

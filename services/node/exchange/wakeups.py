@@ -63,6 +63,21 @@ class Wakeups:
         """Take a new batch, due at once."""
         self._ready.setdefault(batch_id, set()).update(holders)
 
+    def split(self, batch_id: int, new_id: int) -> None:
+        """Let a new batch, of values of another, wait for whom that one waits; what is due now is for the caller."""
+        for waiting in self._absent.values():
+            if batch_id in waiting:
+                waiting.add(new_id)
+        self._outside |= {(new_id, holder) for batch, holder in self._outside if batch == batch_id}
+        for at, _, holder in [one for one in self._timers if one[1] == batch_id]:
+            heapq.heappush(self._timers, (at, new_id, holder))
+        self._attempts |= {(new_id, holder): n for (batch, holder), n in self._attempts.items() if batch == batch_id}
+
+    @property
+    def any_ready(self) -> bool:
+        """Tell whether a batch is due that is not under way."""
+        return bool(self._ready.keys() - self._underway)
+
     def presence(self, attached: Iterable[str]) -> None:
         """Wake what waits for a holder that was not named before."""
         now_attached = frozenset(attached)
@@ -82,13 +97,17 @@ class Wakeups:
         """Note a holder that covered a batch."""
         self._attempts.pop((batch_id, holder), None)
 
-    def settle(self, batch_id: int, holder: str, *, state: str, now: float) -> None:
-        """Note a holder that did not cover a batch: it waits for the manifest, for the holder, or for its next turn."""
+    def settle(self, batch_id: int, holder: str, *, state: str, now: float, crowded: bool = False) -> None:
+        """Note a holder that did not cover a batch: it waits for the manifest, for the holder, or for its next turn.
+
+        Where all was `crowded` the holder is not to blame, and its turns do not become rarer: it is asked less at a
+        time (`room`). Long pauses would go on when the crowd has gone.
+        """
         if state == OUTSIDE:
             self._outside.add((batch_id, holder))
         elif holder in self._attached:
             # Also where the certificate says 'offline': the holder may have come between the tick and now.
-            attempts = self._attempts[batch_id, holder] = self._attempts.get((batch_id, holder), 0) + 1
+            attempts = self._attempts[batch_id, holder] = self._attempts.get((batch_id, holder), 0) + (not crowded)
             heapq.heappush(self._timers, (now + backoff_s(attempts), batch_id, holder))
         else:
             self._absent.setdefault(holder, set()).add(batch_id)

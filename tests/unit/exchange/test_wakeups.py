@@ -100,6 +100,32 @@ def test_the_oldest_batches_go_first_and_the_rest_keeps_its_turn() -> None:
     assert [due.batch_id for due in take(wakeups, limit=2)] == [3]
 
 
+def test_a_batch_of_some_values_of_another_waits_for_the_same_holders() -> None:
+    """I6: whoever is pending for a value stays so, into whatever batch it goes."""
+    rows = [PendingRow(1, holder, state, 1) for holder, state in ((DE, "offline"), (FR, "outside"), (NL, "new"))]
+    wakeups = started(*rows, attached=(NL, FR))
+    take(wakeups)
+    wakeups.settle(1, NL, state="timed_out", now=0.0)
+    wakeups.settle(1, FR, state="outside", now=0.0)
+    wakeups.split(1, 2)
+    assert take(wakeups, 0.5) == []
+    assert take(wakeups, 1.0) == [Due(1, frozenset({NL})), Due(2, frozenset({NL}))]
+    wakeups.presence([NL, DE, FR])
+    assert take(wakeups, 1.0) == [Due(1, frozenset({DE})), Due(2, frozenset({DE}))]
+    wakeups.new_manifest()
+    assert take(wakeups, 1.0) == [Due(1, frozenset({FR})), Due(2, frozenset({FR}))]
+    wakeups.settle(2, NL, state="timed_out", now=1.0)
+    assert wakeups.next_at() == 3.0
+
+
+def test_a_holder_that_was_late_in_a_crowd_is_asked_again_as_soon_as_the_first_time() -> None:
+    wakeups = started(PendingRow(1, NL, "new", 0), attached=(NL,))
+    for now in range(5):
+        assert take(wakeups, now) == [Due(1, frozenset({NL}))]
+        wakeups.settle(1, NL, state="timed_out", now=now, crowded=True)
+    assert wakeups.next_at() == 5.0
+
+
 @pytest.mark.parametrize(("attempts", "seconds"), [(0, 1), (1, 1), (2, 2), (7, 60), (100, 60)])
 def test_pauses_grow_to_a_minute(attempts: int, seconds: float) -> None:
     assert backoff_s(attempts) == seconds

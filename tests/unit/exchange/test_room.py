@@ -1,0 +1,206 @@
+"""Where many holders are late, less is asked; where they keep up, more again; a few late ones slow nobody (3.5)."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+
+from services.node.exchange.room import FIRST_PAUSE_S, LEAST_ITEMS, LONGEST_PAUSE_S, MANY, Room
+from tests.unit.exchange.hub_by_hand import COVERED, OFFLINE, TIMED_OUT, HubByHand
+from tests.unit.exchange.parties import Party, token
+
+MakeParty = Callable[[str], Party]
+HOLDERS = 24
+MOST = 16 * LEAST_ITEMS
+
+
+def came(*, late: int, of: int = HOLDERS) -> dict[str, bool | None]:
+    """Return what came of a check of which the last holders were late."""
+    return {f"holder {number}": number < of - late for number in range(of)}
+
+
+class Window:
+    """One check after the other, each as full as may be."""
+
+    def __init__(self) -> None:
+        self.room = Room(MOST, random.Random(1))
+        self.now = 0.0
+
+    def ask(self, *, late: int) -> float:
+        """Ask as soon as may be, with so many late; return how long the room was shut."""
+        shut = 0.0
+        opens_at = self.room.opens_at(self.now)
+        if opens_at is not None:
+            assert not self.room.is_open(self.now)
+            shut, self.now = opens_at - self.now, opens_at
+        assert self.room.is_open(self.now)
+        sent_at, items = self.now, self.room.piece
+        self.room.leave(items)
+        assert not self.room.is_open(self.now)
+        self.now += 0.75
+        self.room.judge(came(late=late), sent_at=sent_at, now=self.now)
+        self.room.land(items)
+        return shut
+
+
+def test_half_as_much_is_asked_after_each_window_in_which_many_were_late() -> None:
+    window, pieces = Window(), list[int]()
+    for _ in range(5):
+        pieces.append(window.room.piece)
+        assert window.ask(late=HOLDERS) == 0.0
+    assert pieces == [MOST, MOST // 2, MOST // 4, MOST // 8, LEAST_ITEMS]
+
+
+def test_at_the_least_it_pauses_longer_and_longer_but_never_long() -> None:
+    window = Window()
+    for _ in range(4):
+        window.ask(late=HOLDERS)
+    assert window.room.piece == LEAST_ITEMS
+    pauses = [window.ask(late=HOLDERS) for _ in range(12)]
+    assert pauses[0] == 0.0
+    assert FIRST_PAUSE_S / 2 <= pauses[1] <= FIRST_PAUSE_S
+    assert pauses[1] < pauses[3] < pauses[5]
+    assert all(LONGEST_PAUSE_S / 2 <= pause <= LONGEST_PAUSE_S for pause in pauses[6:])
+
+
+def test_where_holders_keep_up_the_pauses_end_and_all_the_room_comes_back() -> None:
+    window = Window()
+    for _ in range(12):
+        window.ask(late=HOLDERS)
+    asked = 0
+    while window.room.piece < MOST:
+        window.ask(late=0)
+        asked += 1
+    assert window.ask(late=0) == 0.0
+    assert asked < 20
+
+
+def test_a_few_that_are_always_late_slow_nobody() -> None:
+    """Whoever answers nobody must not slow down everybody."""
+    window = Window()
+    for _ in range(20):
+        assert window.ask(late=HOLDERS // MANY) == 0.0
+        assert window.room.piece == MOST
+
+
+def test_one_alone_is_no_crowd_however_few_they_are() -> None:
+    room = Room(MOST, random.Random(1))
+    for now in range(5):
+        room.leave(MOST)
+        assert room.judge(came(late=1, of=2), sent_at=now, now=now + 0.75) is False
+        room.land(MOST)
+        assert room.piece == MOST
+
+
+def test_what_left_before_the_last_change_says_nothing_of_now() -> None:
+    room = Room(MOST, random.Random(1))
+    for _ in range(4):
+        room.leave(MOST // 4)
+    # Four checks of one window: one cut, not four.
+    crowded = [room.judge(came(late=HOLDERS), sent_at=1.0, now=2.0 + at / 100) for at in range(4)]
+    assert crowded == [True] * 4
+    assert room.piece == MOST // 2
+    assert room.judge(came(late=0), sent_at=1.5, now=2.1) is False
+    assert room.piece == MOST // 2
+
+
+def test_half_of_what_was_asked_counts_and_not_of_what_might_have_been() -> None:
+    room = Room(MOST, random.Random(1))
+    room.leave(4 * LEAST_ITEMS)
+    room.judge(came(late=HOLDERS), sent_at=0.0, now=1.0)
+    assert room.piece == 2 * LEAST_ITEMS
+
+
+def test_who_is_asked_again_by_itself_is_still_one_of_a_crowd() -> None:
+    """Checks that are repeated for one late holder each would each be of one alone."""
+    room = Room(MOST, random.Random(1))
+    room.leave(MOST)
+    room.judge(came(late=HOLDERS), sent_at=0.0, now=1.0)
+    crowded = [
+        room.judge({f"holder {number}": True}, sent_at=1.0 + number, now=2.0 + number) for number in range(HOLDERS)
+    ]
+    few = HOLDERS // MANY
+    assert crowded == [True] * (HOLDERS - few - 1) + [False] * (few + 1)
+
+
+def test_whoever_is_away_is_late_no_more() -> None:
+    room = Room(MOST, random.Random(1))
+    room.leave(MOST)
+    room.judge(came(late=HOLDERS), sent_at=0.0, now=1.0)
+    assert room.judge(dict.fromkeys(came(late=0), None) | {"holder 0": False}, sent_at=1.0, now=2.0) is False
+
+
+def test_a_check_of_which_nobody_is_there_says_nothing() -> None:
+    room = Room(MOST, random.Random(1))
+    room.leave(LEAST_ITEMS)
+    assert room.judge(dict.fromkeys(came(late=0), None), sent_at=0.0, now=1.0) is False
+    assert room.piece == MOST
+
+
+def test_a_new_session_goes_on_with_the_room_of_the_last_one() -> None:
+    """What is pending is asked anew at each attach: all at once, it would end that session too."""
+    window = Window()
+    for _ in range(6):
+        window.ask(late=HOLDERS)
+    window.room.leave(LEAST_ITEMS)
+    window.room.attach(MOST)
+    assert window.room.piece == LEAST_ITEMS
+    assert window.ask(late=0) > 0.0
+    window.room.attach(LEAST_ITEMS // 2)
+    assert window.room.piece == LEAST_ITEMS // 2
+
+
+def many(number: int) -> list[str]:
+    return [f"+4477{at:08}" for at in range(number)]
+
+
+def test_a_batch_that_is_too_much_for_its_holders_is_asked_in_parts_until_all_of_it_is_covered(
+    party: MakeParty,
+) -> None:
+    node = party("NL")
+    values = many(3 * LEAST_ITEMS)
+    node.submit(*values)
+    hub = HubByHand(node)
+    (check,) = hub.attach()
+    assert hub.certify(check, {"DE": TIMED_OUT, "FR": TIMED_OUT}) == []
+    node.clock.advance(1.0)
+    waiting, asked = deque(hub.work()), list[set[bytes]]()
+    while waiting:
+        one = waiting.popleft()
+        asked.append({one.items.tokens[at : at + 16] for at in range(0, len(one.items.tokens), 16)})
+        waiting += hub.certify(one, {"DE": COVERED, "FR": COVERED})
+    assert len(asked[0]) == len(values) // 2
+    assert set.union(*asked) == {token(value) for value in values}
+    assert node.pending() == {}
+
+
+def test_a_part_waits_for_whoever_its_batch_waited_for(party: MakeParty) -> None:
+    """I6: a holder that was away is asked about every part when it comes, in the same session."""
+    node = party("NL")
+    values = many(3 * LEAST_ITEMS)
+    node.submit(*values)
+    hub = HubByHand(node, present=("DE",))
+    (check,) = hub.attach()
+    hub.certify(check, {"DE": TIMED_OUT, "FR": OFFLINE})
+    node.clock.advance(1.0)
+    parts = hub.work()
+    while parts:
+        parts = [more for one in parts for more in hub.certify(one, {"DE": COVERED})]
+    assert {holder for _, holder in node.pending()} == {"FR"}
+    asked = hub.presence("DE", "FR")
+    tokens = b"".join([one.items.tokens for one in asked])
+    assert {tokens[at : at + 16] for at in range(0, len(tokens), 16)} == {token(value) for value in values}
+
+
+def test_a_crowd_makes_no_holder_wait_longer_than_the_crowd_lasts(party: MakeParty) -> None:
+    node = party("NL")
+    node.submit(*many(2))
+    hub = HubByHand(node)
+    (check,) = hub.attach()
+    for _ in range(6):
+        assert hub.certify(check, {"DE": TIMED_OUT, "FR": TIMED_OUT}) == []
+        node.clock.advance(LONGEST_PAUSE_S)
+        (check,) = hub.work()
+    hub.certify(check, {"DE": COVERED, "FR": COVERED})
+    assert node.pending() == {}
