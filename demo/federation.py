@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 FEDERATION: Final = "demo.concordat.example"
 CUSTODIANS: Final = 3
 ATTACH_S: Final = 60
-BARRIERS_WITHOUT_ANSWER: Final = 1000
 
 
 def _nothing(_name: str, _event: Event) -> None:
@@ -80,7 +79,6 @@ class LocalFederation:
         *,
         tick_ms: int = 250,
         window_ms: int = 500,
-        absent_after_s: float | None = None,
         opt_in: Mapping[str, tuple[PartyClass, ...]] | None = None,
     ) -> Manifest:
         """Make keys, certificates, folders and manifest.
@@ -88,7 +86,6 @@ class LocalFederation:
         Args:
             tick_ms: Between two barriers.
             window_ms: In which a barrier is to be answered.
-            absent_after_s: When the gateway gives a party up that answers none; its own setting by default.
             opt_in: Whom the nodes answer; the scenario says it by default.
         """
         ports = free_ports(CUSTODIANS + 3)
@@ -111,9 +108,6 @@ class LocalFederation:
         # Plain HTTP on loopback: a browser would warn of the certificate of an authority that lives for one demo.
         settings = f'address = "localhost:{ports[2]}"\ntls = false\n'
         (self.home(CONSOLE_NAME, "console") / "console.toml").write_text(settings)
-        if absent_after_s is not None:
-            limits = f"[limits]\nabsent_after_s = {absent_after_s}\nabsent_after_barriers = {BARRIERS_WITHOUT_ANSWER}\n"
-            (self.home("g1", "gateway") / "gateway.toml").write_text(limits)
         self._make_processes()
         return self.manifest
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 WORK_S: Final = 240
 # On top of it, for each record: two cores do the work of all parties and custodians.
 WORK_RECORD_S: Final = 0.05
-MANY_RECORDS: Final = 20_000
 NOTICES_S: Final = 5
 NOTICES_RECORD_S: Final = 0.0005
 POLL_S: Final = 0.2
@@ -116,7 +115,7 @@ def run_demo(
     )
     federation.otlp = otlp
     with screen.step("keys, certificates, manifest; token keys without a dealer"):
-        _prepare(federation, records=len(scenario.lines))
+        federation.prepare()
     with federation:
         with screen.step(f"3 custodians, gateway, console, {len(scenario.parties)} nodes"):
             federation.start()
@@ -128,14 +127,6 @@ def run_demo(
         if linger:
             screen.linger(federation.home(next(iter(scenario.parties))))
     return outcome
-
-
-def _prepare(federation: LocalFederation, *, records: int) -> None:
-    """Give all parties more time where one machine works through many records of all of them at once."""
-    if records < MANY_RECORDS:
-        federation.prepare()
-    else:
-        federation.prepare(tick_ms=1000, window_ms=10_000, absent_after_s=120)
 
 
 def _action_day(
