@@ -145,10 +145,10 @@ class Asker:
             self._wakeups.add(batch_id, self._identity.holders)
         leaving: list[wire.Check] = []
         now = self._clock.monotonic()
-        due = self._wakeups.take(now, limit=MAX_CHECKS - len(self._flights))
-        for one in due:
+        free = MAX_CHECKS - len(self._flights) if self._room.is_open(now) else 0
+        for one in self._wakeups.take(now, limit=free):
             if not self._room.is_open(now):
-                self._wakeups.add(one.batch_id, one.holders)
+                self._wakeups.give_back(one)
                 continue
             check = self._ask(one)
             if check is not None:
@@ -234,7 +234,7 @@ class Asker:
         said = self._said.of(batch)
         if said.over:
             # No audience set is left for these: they go out as a batch of their own.
-            self._wakeups.add(self._split(batch.id, said.over), due.holders)
+            self._wakeups.give_back(Due(self._split(batch.id, said.over), due.holders))
         if not said.batch.count:
             return None
         return self._check(said, holders)
@@ -243,7 +243,7 @@ class Asker:
         """Return as many values of a batch as there is room for, as a batch of their own; the rest stays due."""
         packed = batch.references[: self._room.piece * REFERENCE_BYTES]
         first = self._split(batch.id, column(packed, REFERENCE_BYTES))
-        self._wakeups.add(batch.id, holders)
+        self._wakeups.give_back(Due(batch.id, holders))
         return self._store.batch(first)
 
     def _split(self, batch_id: int, references: Iterable[bytes]) -> int:

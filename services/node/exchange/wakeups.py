@@ -7,6 +7,7 @@ nothing. A batch is due with all its due holders at once, and is not due while a
 from __future__ import annotations
 
 import heapq
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Wakeups:
         self._outside: set[tuple[int, str]] = set()
         self._underway: set[int] = set()
         self._attempts: dict[tuple[int, str], int] = {}
+        self._unasked: set[int] = set()
 
     def attach(self, pending: Iterable[PendingRow], attached: Iterable[str]) -> None:
         """Start anew when the node itself attaches: all are due but holders that are away."""
@@ -52,7 +54,10 @@ class Wakeups:
         self._outside.clear()
         self._underway.clear()
         self._attempts.clear()
+        self._unasked.clear()
         for row in pending:
+            if row.state == NEW:
+                self._unasked.add(row.batch_id)
             # A first question goes to all, also to those that are away: its certificate says so (I6).
             if row.state in (NEW, OUTSIDE) or row.holder in self._attached:
                 self._wake(row.batch_id, row.holder)
@@ -60,8 +65,13 @@ class Wakeups:
                 self._absent.setdefault(row.holder, set()).add(row.batch_id)
 
     def add(self, batch_id: int, holders: Iterable[str]) -> None:
-        """Take a new batch, due at once."""
-        self._ready.setdefault(batch_id, set()).update(holders)
+        """Take a new batch, due at once and before all that was asked before."""
+        self._unasked.add(batch_id)
+        self.give_back(Due(batch_id, frozenset(holders)))
+
+    def give_back(self, due: Due) -> None:
+        """Take back a batch that could not be asked in its turn; it is due again behind all others of its kind."""
+        self._ready.setdefault(due.batch_id, set()).update(due.holders)
 
     def split(self, batch_id: int, new_id: int) -> None:
         """Let a new batch, of values of another, wait for whom that one waits; what is due now is for the caller."""
@@ -71,12 +81,14 @@ class Wakeups:
         self._outside |= {(new_id, holder) for batch, holder in self._outside if batch == batch_id}
         for at, _, holder in [one for one in self._timers if one[1] == batch_id]:
             heapq.heappush(self._timers, (at, new_id, holder))
+        if batch_id in self._unasked:
+            self._unasked.add(new_id)
         self._attempts |= {(new_id, holder): n for (batch, holder), n in self._attempts.items() if batch == batch_id}
 
     @property
     def any_ready(self) -> bool:
         """Tell whether a batch is due that is not under way."""
-        return bool(self._ready.keys() - self._underway)
+        return any(one not in self._underway for one in self._ready)
 
     def presence(self, attached: Iterable[str]) -> None:
         """Wake what waits for a holder that was not named before."""
@@ -115,21 +127,28 @@ class Wakeups:
     def underway(self, batch_id: int) -> None:
         """Note that a check of the batch has left."""
         self._underway.add(batch_id)
+        self._unasked.discard(batch_id)
 
     def finished(self, batch_id: int) -> None:
         """Note that the check of the batch is over, whatever came of it."""
         self._underway.discard(batch_id)
 
     def take(self, now: float, *, limit: int) -> list[Due]:
-        """Return up to `limit` batches that are due, oldest first; what is not asked now is given back with `add`."""
+        """Return up to `limit` batches that are due, to be asked or given back.
+
+        What was never asked comes first, oldest before newest, and then who has waited longest: where only a few can be
+        asked at a time, a batch whose holders are always late must not take every turn.
+        """
         while self._timers and self._timers[0][0] <= now:
             _, batch_id, holder = heapq.heappop(self._timers)
             if holder in self._attached:
                 self._wake(batch_id, holder)
             else:
                 self._absent.setdefault(holder, set()).add(batch_id)
-        oldest = heapq.nsmallest(limit, self._ready.keys() - self._underway)
-        return [Due(batch_id, frozenset(self._ready.pop(batch_id))) for batch_id in oldest]
+        unasked = heapq.nsmallest(limit, (self._ready.keys() & self._unasked) - self._underway)
+        again = (one for one in self._ready if one not in self._underway and one not in self._unasked)
+        chosen = [*unasked, *islice(again, limit - len(unasked))]
+        return [Due(batch_id, frozenset(self._ready.pop(batch_id))) for batch_id in chosen]
 
     def next_at(self) -> float | None:
         """Return when the next timer is over, or None."""

@@ -204,3 +204,26 @@ def test_a_crowd_makes_no_holder_wait_longer_than_the_crowd_lasts(party: MakePar
         (check,) = hub.work()
     hub.certify(check, {"DE": COVERED, "FR": COVERED})
     assert node.pending() == {}
+
+
+def test_holders_that_are_always_late_together_keep_no_value_from_being_asked(party: MakeParty) -> None:
+    """I6: they slow down who asks them, and no more than that."""
+    node = party("NL")
+    node.submit(*many(40))
+    hub = HubByHand(node, max_items=2)
+    asked, waiting = set[bytes](), deque(hub.attach())
+    fresh, turns_of_fresh = "+447700900999", list[int]()
+    for turn in range(120):
+        if turn == 60:
+            node.submit(fresh)
+            waiting += hub.work()
+        while waiting:
+            one = waiting.popleft()
+            asked.add(one.items.tokens)
+            if one.items.tokens == token(fresh):
+                turns_of_fresh.append(turn)
+            waiting += hub.certify(one, {"DE": TIMED_OUT, "FR": TIMED_OUT})
+        node.clock.advance(1.0)
+        waiting += hub.work()
+    assert len(b"".join(asked)) // 16 == 41
+    assert 60 <= turns_of_fresh[0] <= 60 + LONGEST_PAUSE_S + 1

@@ -30,7 +30,7 @@ def test_a_new_batch_is_asked_of_all_also_of_those_who_are_away() -> None:
 def test_own_attach_wakes_all_that_is_pending_but_for_holders_that_are_away() -> None:
     rows = [PendingRow(1, NL, "timed_out", 3), PendingRow(1, DE, "offline", 1), PendingRow(2, FR, "new", 0)]
     wakeups = started(*rows, PendingRow(2, NL, "outside", 1), attached=(NL,))
-    assert take(wakeups) == [Due(1, frozenset({NL})), Due(2, frozenset({NL, FR}))]
+    assert take(wakeups) == [Due(2, frozenset({NL, FR})), Due(1, frozenset({NL}))]
 
 
 def test_a_holder_that_comes_wakes_its_batches_and_all_due_holders_go_into_one_question() -> None:
@@ -124,6 +124,26 @@ def test_a_holder_that_was_late_in_a_crowd_is_asked_again_as_soon_as_the_first_t
         assert take(wakeups, now) == [Due(1, frozenset({NL}))]
         wakeups.settle(1, NL, state="timed_out", now=now, crowded=True)
     assert wakeups.next_at() == 5.0
+
+
+def test_what_was_never_asked_goes_before_what_was() -> None:
+    wakeups = started(*[PendingRow(batch, NL, "timed_out", 1) for batch in (1, 2, 3)], attached=(NL,))
+    wakeups.add(9, [NL])
+    wakeups.add(8, [NL])
+    assert [due.batch_id for due in take(wakeups, limit=3)] == [8, 9, 1]
+
+
+def test_of_what_was_asked_before_the_one_that_waited_longest_goes_first() -> None:
+    """Where few can be asked at a time, a batch whose holders are always late must not take every turn."""
+    wakeups = started(*[PendingRow(batch, NL, "timed_out", 1) for batch in (1, 2, 3)], attached=(NL,))
+    turns = list[int]()
+    for now in range(6):
+        first, *rest = take(wakeups, now)
+        turns.append(first.batch_id)
+        for one in rest:
+            wakeups.give_back(one)
+        wakeups.settle(first.batch_id, NL, state="timed_out", now=now, crowded=True)
+    assert turns == [1, 2, 3, 1, 2, 3]
 
 
 @pytest.mark.parametrize(("attempts", "seconds"), [(0, 1), (1, 1), (2, 2), (7, 60), (100, 60)])
