@@ -38,6 +38,8 @@ class OneThread:
         self._pieces: SimpleQueue[_Piece | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._stopped = False
+        # Another thread than the loop's may stop it: nothing may be put behind the end.
+        self._turn = threading.Lock()
 
     async def do(self, work: Callable[[], T]) -> T:
         """Do a piece of work after all that was given before it; return its result or raise what it raises.
@@ -47,21 +49,30 @@ class OneThread:
         Raises:
             UnavailableError: The thread was stopped.
         """
-        if self._stopped:
-            raise UnavailableError(f"the thread {self._name} takes no more work", code="stopping")
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
-        self._pieces.put(_Piece(work, loop, done))
-        return await done
+        self._give(_Piece(work, loop, done))
+        try:
+            return await done
+        finally:
+            # An error holds this frame, and this frame would hold the error.
+            del done
+
+    def _give(self, piece: _Piece) -> None:
+        with self._turn:
+            if self._stopped:
+                raise UnavailableError(f"the thread {self._name} takes no more work", code="stopping")
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+            self._pieces.put(piece)
 
     def stop(self) -> None:
         """Take no more work, and return when all that was given is done; a second time does nothing."""
-        if not self._stopped:
-            self._stopped = True
-            self._pieces.put(None)
+        with self._turn:
+            if not self._stopped:
+                self._stopped = True
+                self._pieces.put(None)
         if self._thread is not None:
             self._thread.join()
 
@@ -83,6 +94,8 @@ def _do(piece: _Piece) -> None:
     # A loop that has ended waits for nothing.
     with suppress(RuntimeError):
         piece.loop.call_soon_threadsafe(_settle, piece.done, result, error)
+    # As above: its traceback holds this frame, with the work and all that hangs on it.
+    del piece, result, error
 
 
 def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

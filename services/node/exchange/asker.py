@@ -126,7 +126,9 @@ class Asker:
 
     def presence(self, attached: Iterable[str]) -> None:
         """Wake what waits for a holder that has come."""
-        self._wakeups.presence(attached)
+        here = frozenset(attached)
+        self._wakeups.presence(here)
+        self._room.presence(here)
 
     def next_at(self) -> float | None:
         """Return the monotonic time of the next turn, or None where only an event can bring one."""
@@ -145,12 +147,13 @@ class Asker:
             self._wakeups.add(batch_id, self._identity.holders)
         leaving: list[wire.Check] = []
         now = self._clock.monotonic()
-        free = MAX_CHECKS - len(self._flights) if self._room.is_open(now) else 0
-        for one in self._wakeups.take(now, limit=free):
-            if not self._room.is_open(now):
-                self._wakeups.give_back(one)
-                continue
-            check = self._ask(one)
+        self._wakeups.wake(now)
+        # One by one: what is taken and not asked would lose its place.
+        while self._room.is_open(now) and len(self._flights) < MAX_CHECKS:
+            due = self._wakeups.take(now, limit=1)
+            if not due:
+                break
+            check = self._ask(due[0])
             if check is not None:
                 leaving.append(check)
         return leaving
@@ -199,9 +202,9 @@ class Asker:
         if flight is not None:
             self._emit(CheckFailed(refused.code))
             telemetry.failed(flight.span, RefusedError("the gateway took no check", code=refused.code))
-            if refused.code == _BUSY:
-                self._judge(flight, dict.fromkeys(flight.holders, False))
-            self._land(refused.check_id, dict.fromkeys(flight.holders, "timed_out"), covered=set())
+            crowded = refused.code == _BUSY and self._judge_all_late(flight)
+            pending = dict.fromkeys(flight.holders, "timed_out")
+            self._land(refused.check_id, pending, covered=set(), crowded=crowded)
         if refused.code in _STALE:
             raise RefusedError("the gateway holds another manifest", code=refused.code)
 
@@ -229,8 +232,9 @@ class Asker:
             self._store.cover(due.batch_id, due.holders)
             self._emit(CaseEnded(due.batch_id))
             return None
-        if batch.count > self._room.piece:
-            batch = self._first_of(batch, due.holders)
+        most = min(self._room.piece, self._max_items)
+        if batch.count > most:
+            batch = self._first_of(batch, most, due.holders)
         said = self._said.of(batch)
         if said.over:
             # No audience set is left for these: they go out as a batch of their own.
@@ -239,9 +243,9 @@ class Asker:
             return None
         return self._check(said, holders)
 
-    def _first_of(self, batch: Batch, holders: frozenset[str]) -> Batch:
-        """Return as many values of a batch as there is room for, as a batch of their own; the rest stays due."""
-        packed = batch.references[: self._room.piece * REFERENCE_BYTES]
+    def _first_of(self, batch: Batch, most: int, holders: frozenset[str]) -> Batch:
+        """Return the first values of a batch as a batch of their own; the rest stays due."""
+        packed = batch.references[: most * REFERENCE_BYTES]
         first = self._split(batch.id, column(packed, REFERENCE_BYTES))
         self._wakeups.give_back(Due(batch.id, holders))
         return self._store.batch(first)
@@ -315,6 +319,9 @@ class Asker:
             now = self._clock.monotonic()
             self._wakeups.settle(flight.batch_id, holder, state=state, now=now, crowded=crowded)
 
+    def _judge_all_late(self, flight: _Flight) -> bool:
+        return self._judge(flight, {one: False for one in flight.holders if self._wakeups.is_attached(one)})
+
     def _judge(self, flight: _Flight, came: Mapping[str, bool | None]) -> bool:
         return self._room.judge(came, sent_at=flight.sent_at, now=self._clock.monotonic())
 
@@ -324,8 +331,9 @@ class Asker:
         for check_id in [check_id for check_id, flight in self._flights.items() if flight.sent_at < late]:
             self._emit(CheckFailed("deadline"))
             telemetry.failed(self._flights[check_id].span, UnavailableError("no certificate came", code="deadline"))
-            self._judge(self._flights[check_id], dict.fromkeys(self._flights[check_id].holders, False))
-            self._land(check_id, dict.fromkeys(self._flights[check_id].holders, "timed_out"), covered=set())
+            crowded = self._judge_all_late(self._flights[check_id])
+            pending = dict.fromkeys(self._flights[check_id].holders, "timed_out")
+            self._land(check_id, pending, covered=set(), crowded=crowded)
 
 
 def _check_id(certificate: wire.Certificate) -> bytes:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # A whole plane may be on its way over a slow line.
 ACKNOWLEDGEMENT_S: Final = 120.0
-# Notices that wait for their acknowledgement at most: far fewer than a gateway lets be on their way.
+# Notices that wait for their acknowledgement at most; a gateway that lets fewer be on their way sends so many a tick.
 ACKNOWLEDGED_AT_ONCE: Final = 64
 # After these there may be something to publish or to ask.
 _WORK_AFTER: Final = frozenset(

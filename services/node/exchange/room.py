@@ -56,6 +56,10 @@ class Room:
         self._under_way = 0
         self._in_time.clear()
 
+    def presence(self, attached: frozenset[str]) -> None:
+        """Forget holders that have gone: nobody asks them, so that they would be late for ever."""
+        self._in_time = {holder: in_time for holder, in_time in self._in_time.items() if holder in attached}
+
     def opens_at(self, now: float) -> float | None:
         """Return when a pause ends that is not over; None where time alone opens nothing."""
         return self._opens_at if self._under_way < self._limit and now < self._opens_at else None

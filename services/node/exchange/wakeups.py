@@ -7,7 +7,6 @@ nothing. A batch is due with all its due holders at once, and is not due while a
 from __future__ import annotations
 
 import heapq
-from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
     from services.node.store.rows import PendingRow
 
 BACKOFF_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+CROWDED_BACKOFF_S: Final = 8.0
+# Of so many turns one is for what was asked before, however much there is that never was.
+AGAIN_EVERY: Final = 4
 OUTSIDE: Final = "outside"
 NEW: Final = "new"
 
@@ -44,6 +46,7 @@ class Wakeups:
         self._underway: set[int] = set()
         self._attempts: dict[tuple[int, str], int] = {}
         self._unasked: set[int] = set()
+        self._turns = 0
 
     def attach(self, pending: Iterable[PendingRow], attached: Iterable[str]) -> None:
         """Start anew when the node itself attaches: all are due but holders that are away."""
@@ -70,7 +73,7 @@ class Wakeups:
         self.give_back(Due(batch_id, frozenset(holders)))
 
     def give_back(self, due: Due) -> None:
-        """Take back a batch that could not be asked in its turn; it is due again behind all others of its kind."""
+        """Take back what is left of a batch in its turn; it is due again behind all others of its kind."""
         self._ready.setdefault(due.batch_id, set()).update(due.holders)
 
     def split(self, batch_id: int, new_id: int) -> None:
@@ -84,6 +87,10 @@ class Wakeups:
         if batch_id in self._unasked:
             self._unasked.add(new_id)
         self._attempts |= {(new_id, holder): n for (batch, holder), n in self._attempts.items() if batch == batch_id}
+
+    def is_attached(self, holder: str) -> bool:
+        """Tell whether a holder is there."""
+        return holder in self._attached
 
     @property
     def any_ready(self) -> bool:
@@ -112,15 +119,16 @@ class Wakeups:
     def settle(self, batch_id: int, holder: str, *, state: str, now: float, crowded: bool = False) -> None:
         """Note a holder that did not cover a batch: it waits for the manifest, for the holder, or for its next turn.
 
-        Where all was `crowded` the holder is not to blame, and its turns do not become rarer: it is asked less at a
-        time (`room`). Long pauses would go on when the crowd has gone.
+        Where all was `crowded` it may not be to blame: less is asked at a time (`room`), and its turns do not become so
+        rare that they are awaited long after the crowd has gone.
         """
         if state == OUTSIDE:
             self._outside.add((batch_id, holder))
         elif holder in self._attached:
             # Also where the certificate says 'offline': the holder may have come between the tick and now.
-            attempts = self._attempts[batch_id, holder] = self._attempts.get((batch_id, holder), 0) + (not crowded)
-            heapq.heappush(self._timers, (now + backoff_s(attempts), batch_id, holder))
+            attempts = self._attempts[batch_id, holder] = self._attempts.get((batch_id, holder), 0) + 1
+            pause_s = min(backoff_s(attempts), CROWDED_BACKOFF_S) if crowded else backoff_s(attempts)
+            heapq.heappush(self._timers, (now + pause_s, batch_id, holder))
         else:
             self._absent.setdefault(holder, set()).add(batch_id)
 
@@ -133,22 +141,34 @@ class Wakeups:
         """Note that the check of the batch is over, whatever came of it."""
         self._underway.discard(batch_id)
 
-    def take(self, now: float, *, limit: int) -> list[Due]:
-        """Return up to `limit` batches that are due, to be asked or given back.
-
-        What was never asked comes first, oldest before newest, and then who has waited longest: where only a few can be
-        asked at a time, a batch whose holders are always late must not take every turn.
-        """
+    def wake(self, now: float) -> None:
+        """Let what waited for its time be due."""
         while self._timers and self._timers[0][0] <= now:
             _, batch_id, holder = heapq.heappop(self._timers)
             if holder in self._attached:
                 self._wake(batch_id, holder)
             else:
                 self._absent.setdefault(holder, set()).add(batch_id)
-        unasked = heapq.nsmallest(limit, (self._ready.keys() & self._unasked) - self._underway)
+
+    def take(self, now: float, *, limit: int) -> list[Due]:
+        """Return up to `limit` batches that are due.
+
+        What was never asked comes first, oldest before newest, and then what has waited longest: where only a few can
+        be asked at a time, a batch whose holders are always late must not take every turn.
+        """
+        self.wake(now)
+        found: list[Due] = []
+        while len(found) < limit and (batch_id := self._next()) is not None:
+            found.append(Due(batch_id, frozenset(self._ready.pop(batch_id))))
+        return found
+
+    def _next(self) -> int | None:
+        self._turns += 1
+        unasked = min((self._ready.keys() & self._unasked) - self._underway, default=None)
+        if unasked is not None and self._turns % AGAIN_EVERY:
+            return unasked
         again = (one for one in self._ready if one not in self._underway and one not in self._unasked)
-        chosen = [*unasked, *islice(again, limit - len(unasked))]
-        return [Due(batch_id, frozenset(self._ready.pop(batch_id))) for batch_id in chosen]
+        return next(again, unasked)
 
     def next_at(self) -> float | None:
         """Return when the next timer is over, or None."""

@@ -226,10 +226,14 @@ def move_to_epoch(db: sqlite3.Connection, epoch: int, live: Collection[int], tod
 
 
 def batch_of(db: sqlite3.Connection, reference: bytes) -> int | None:
-    """Return the newest batch in which the value of an own reference is asked about; None where it waits for one."""
-    query = "SELECT max(i.batch_id) FROM batch_item i JOIN value v ON v.id = i.value_id WHERE v.reference = ?"
-    found: int | None = db.execute(query, (reference,)).fetchone()[0]
-    return found
+    """Return the batch of the newest epoch in which an own reference's value is asked; None where it waits for one."""
+    # Not simply the newest batch: one of an old epoch may have been cut since, and its rows end with the epoch.
+    row = db.execute(
+        "SELECT i.batch_id FROM batch_item i JOIN value v ON v.id = i.value_id WHERE v.reference = ?"
+        " ORDER BY i.epoch DESC, i.batch_id DESC LIMIT 1",
+        (reference,),
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 def reopen_pending(db: sqlite3.Connection, batch_id: int, holder: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from services.node.store import checks
 from tests.unit.exchange.hub_by_hand import COVERED, OFFLINE, HubByHand, header_of
 from tests.unit.exchange.parties import Federation, Party, secret, token
 
@@ -100,3 +101,22 @@ def test_what_was_looked_up_once_and_answered_by_all_is_not_asked_again(rotated:
     hub.certify(check, {"DE": COVERED, "FR": COVERED})
     rotated.tokenise(2)
     assert rotated.go_over().attach() == []
+
+
+def test_a_value_counts_as_asked_under_the_newest_epoch_also_where_an_older_batch_was_cut_since(
+    rotated: Rotated,
+) -> None:
+    """What a refused edge reopens must not end with an epoch that is over."""
+    node = rotated.node
+    node.submit(ONE, TWO)
+    HubByHand(node).attach()
+    rotated.tokenise(2)
+    rotated.go_over().attach()
+    reference = node.reference(ONE)
+    with node.store.read() as db:
+        of_one = [row[0] for row in db.execute("SELECT id FROM batch ORDER BY epoch")]
+        assert checks.batch_of(db, reference) == of_one[1]
+    part = node.store.split_batch(of_one[0], [reference])
+    assert part > of_one[1]
+    with node.store.read() as db:
+        assert checks.batch_of(db, reference) == of_one[1]

@@ -265,6 +265,15 @@ def test_an_acknowledgement_alone_waits_for_the_next_frame(asked: Asked) -> None
     assert found == [[]] * (ACKNOWLEDGED_AT_ONCE - 1) + [[3 + ACKNOWLEDGED_AT_ONCE]]
 
 
+def test_until_the_plane_is_complete_each_acknowledgement_leaves_at_once(party: Callable[[str], Party]) -> None:
+    """I9: the gateway asks nobody who has not taken what its list had for it."""
+    node = party("NL")
+    HubByHand(node, notice_cursor=2).welcome()
+    for cursor in (1, 2):
+        notice = session_pb2.HubFrame(notice=check_pb2.Notice(cursor=cursor, wiped=check_pb2.Wiped()))
+        assert acks(node.core.step([notice], work=False)) == [cursor]
+
+
 def test_an_acknowledgement_that_waited_does_not_leave_in_another_session(asked: Asked) -> None:
     core = asked.node.core
     told = session_pb2.HubFrame(notice=check_pb2.Notice(cursor=1, told=asked.told()))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
+import pytest
+
+from concordat.wire.v1 import check_pb2
 from services.node.exchange.room import FIRST_PAUSE_S, LEAST_ITEMS, LONGEST_PAUSE_S, MANY, Room
-from tests.unit.exchange.hub_by_hand import COVERED, OFFLINE, TIMED_OUT, HubByHand
+from tests.unit.exchange.hub_by_hand import COVERED, TIMED_OUT, HubByHand, header_of
 from tests.unit.exchange.parties import Party, token
 
 MakeParty = Callable[[str], Party]
@@ -180,17 +183,54 @@ def test_a_part_waits_for_whoever_its_batch_waited_for(party: MakeParty) -> None
     node = party("NL")
     values = many(3 * LEAST_ITEMS)
     node.submit(*values)
-    hub = HubByHand(node, present=("DE",))
+    hub = HubByHand(node)
     (check,) = hub.attach()
-    hub.certify(check, {"DE": TIMED_OUT, "FR": OFFLINE})
+    hub.certify(check, {"DE": TIMED_OUT, "FR": TIMED_OUT})
+    hub.presence("DE")
     node.clock.advance(1.0)
-    parts = hub.work()
+    parts, sizes = deque(hub.work()), list[int]()
     while parts:
-        parts = [more for one in parts for more in hub.certify(one, {"DE": COVERED})]
+        one = parts.popleft()
+        sizes.append(header_of(one).fields.count)
+        parts += hub.certify(one, {"DE": COVERED})
+    assert len(sizes) > 1
+    assert sum(sizes) == len(values)
     assert {holder for _, holder in node.pending()} == {"FR"}
     asked = hub.presence("DE", "FR")
     tokens = b"".join([one.items.tokens for one in asked])
     assert {tokens[at : at + 16] for at in range(0, len(tokens), 16)} == {token(value) for value in values}
+
+
+def test_a_gateway_that_takes_fewer_items_than_the_last_one_gets_no_more(party: MakeParty) -> None:
+    node = party("NL")
+    node.submit(*many(250))
+    HubByHand(node).attach()
+    node.core.detach()
+    checks = HubByHand(node, max_items=100).attach()
+    assert [header_of(one).fields.count for one in checks] == [100, 100, 50]
+
+
+def test_holders_that_are_late_and_gone_are_no_crowd() -> None:
+    """Only who is there is asked again, so that they would be late for ever."""
+    room = Room(MOST, random.Random(1))
+    assert room.judge(came(late=2, of=10), sent_at=0.0, now=1.0) is True
+    here = frozenset(f"holder {number}" for number in range(8))
+    room.presence(here)
+    assert room.judge(dict.fromkeys(here, True), sent_at=1.0, now=2.0) is False
+
+
+@pytest.mark.parametrize(("present", "asked"), [(("DE", "FR"), LEAST_ITEMS), ((), 2 * LEAST_ITEMS)])
+def test_a_gateway_that_is_busy_is_asked_less_where_anybody_is_there_to_be_late(
+    party: MakeParty, present: tuple[str, ...], asked: int
+) -> None:
+    node = party("NL")
+    node.submit(*many(2 * LEAST_ITEMS))
+    hub = HubByHand(node, present=present)
+    (check,) = hub.attach()
+    hub.give(check_refused=check_pb2.CheckRefused(check_id=header_of(check).fields.check_id, code="busy"))
+    node.clock.advance(1.0)
+    more = hub.presence("DE", "FR") + hub.work()
+    assert header_of(more[0]).fields.count == asked
 
 
 def test_a_crowd_makes_no_holder_wait_longer_than_the_crowd_lasts(party: MakeParty) -> None:
@@ -204,6 +244,22 @@ def test_a_crowd_makes_no_holder_wait_longer_than_the_crowd_lasts(party: MakePar
         (check,) = hub.work()
     hub.certify(check, {"DE": COVERED, "FR": COVERED})
     assert node.pending() == {}
+
+
+def test_where_few_can_be_asked_at_a_time_all_have_their_turn(party: MakeParty) -> None:
+    node = party("NL")
+    node.submit(*many(160))
+    hub = HubByHand(node, max_items=2)
+    turns, waiting = Counter[bytes](), deque(hub.attach())
+    for _ in range(400):
+        while waiting:
+            one = waiting.popleft()
+            turns[one.items.tokens] += 1
+            waiting += hub.certify(one, {"DE": TIMED_OUT, "FR": TIMED_OUT})
+        node.clock.advance(2.0)
+        waiting += hub.work()
+    assert len(turns) == 80
+    assert max(turns.values()) <= 2 * min(turns.values())
 
 
 def test_holders_that_are_always_late_together_keep_no_value_from_being_asked(party: MakeParty) -> None:

@@ -118,12 +118,25 @@ def test_a_batch_of_some_values_of_another_waits_for_the_same_holders() -> None:
     assert wakeups.next_at() == 3.0
 
 
-def test_a_holder_that_was_late_in_a_crowd_is_asked_again_as_soon_as_the_first_time() -> None:
-    wakeups = started(PendingRow(1, NL, "new", 0), attached=(NL,))
-    for now in range(5):
+def test_a_holder_that_was_late_in_a_crowd_waits_eight_seconds_at_most() -> None:
+    wakeups, now = started(PendingRow(1, NL, "new", 0), attached=(NL,)), 0.0
+    for pause in (1, 2, 4, 8, 8, 8):
         assert take(wakeups, now) == [Due(1, frozenset({NL}))]
         wakeups.settle(1, NL, state="timed_out", now=now, crowded=True)
-    assert wakeups.next_at() == 5.0
+        assert wakeups.next_at() == now + pause
+        now += pause
+    # When it is late by itself it is one that always was.
+    take(wakeups, now)
+    wakeups.settle(1, NL, state="timed_out", now=now)
+    assert wakeups.next_at() == now + 60
+
+
+def test_every_fourth_turn_is_for_what_was_asked_before() -> None:
+    """A holder that comes back is asked in time, whatever this node submits meanwhile."""
+    wakeups = started(*[PendingRow(batch, NL, "timed_out", 1) for batch in (1, 2)], attached=(NL,))
+    for batch in range(10, 20):
+        wakeups.add(batch, [NL])
+    assert [due.batch_id for due in take(wakeups, limit=9)] == [10, 11, 12, 1, 13, 14, 15, 2, 16]
 
 
 def test_what_was_never_asked_goes_before_what_was() -> None:
@@ -131,6 +144,12 @@ def test_what_was_never_asked_goes_before_what_was() -> None:
     wakeups.add(9, [NL])
     wakeups.add(8, [NL])
     assert [due.batch_id for due in take(wakeups, limit=3)] == [8, 9, 1]
+    # A part of what was never asked was not either.
+    wakeups.add(10, [NL])
+    wakeups.split(10, 11)
+    wakeups.give_back(Due(11, frozenset({NL})))
+    assert [due.batch_id for due in take(wakeups, limit=2)] == [2, 10]
+    assert [due.batch_id for due in take(wakeups, limit=2)] == [11, 3]
 
 
 def test_of_what_was_asked_before_the_one_that_waited_longest_goes_first() -> None:

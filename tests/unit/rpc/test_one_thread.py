@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -104,3 +107,29 @@ def test_a_loop_that_has_ended_is_waited_for_by_nobody() -> None:
 
 async def test_a_thread_that_never_had_work_stops_at_once() -> None:
     OneThread("test").stop()
+
+
+class Much:
+    """What work holds."""
+
+
+async def test_nothing_of_work_that_failed_is_kept() -> None:
+    thread, much = OneThread("test"), Much()
+    kept = weakref.ref(much)
+
+    def fail(_much: Much = much) -> None:
+        raise ValueError
+
+    del much
+    gc.disable()
+    try:
+        with suppress(ValueError):
+            await thread.do(fail)
+        del fail
+        thread.stop()
+        # The loop lets go of its last call with the next one.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert kept() is None
+    finally:
+        gc.enable()
