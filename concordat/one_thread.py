@@ -2,7 +2,7 @@
 
     thread = OneThread("ledger-writer")
     committed = await thread.do(partial(ledger.write, writes))
-    await thread.stop()
+    thread.stop()
 
 What an executor does with a future of its own, a lock and a callback for each piece, this does with one queue: where
 pieces take less than a millisecond, that is most of what they cost.

@@ -52,7 +52,9 @@ class Room:
 
         What was too much stays too much: a session often ends because of it, and what is pending is then asked anew.
         """
-        self._most, self._limit, self._least = most, min(self._limit, most), min(most, LEAST_ITEMS)
+        cut = self._limit < self._most
+        self._most, self._least = most, min(most, LEAST_ITEMS)
+        self._limit = max(self._least, min(self._limit, most)) if cut else most
         self._under_way = 0
         self._in_time.clear()
 

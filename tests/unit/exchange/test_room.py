@@ -154,6 +154,16 @@ def test_a_new_session_goes_on_with_the_room_of_the_last_one() -> None:
     assert window.room.piece == LEAST_ITEMS // 2
 
 
+def test_a_gateway_that_takes_more_than_the_last_one_is_asked_more() -> None:
+    room = Room(LEAST_ITEMS // 2, random.Random(1))
+    room.attach(MOST)
+    assert room.piece == MOST
+    room.leave(MOST)
+    room.judge(came(late=HOLDERS), sent_at=0.0, now=1.0)
+    room.attach(2 * MOST)
+    assert room.piece == MOST // 2
+
+
 def many(number: int) -> list[str]:
     return [f"+4477{at:08}" for at in range(number)]
 
