@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from concordat import telemetry
 from concordat.errors import ConcordatError, UnavailableError
-from concordat.one_thread import OneThread
 from gateway.effects import Answered, Close, Forget, ReadNotices, ReadSequences, Send, Write
 from gateway.ledger import WipeExercise
 from gateway.metrics import HubMetrics
@@ -53,7 +53,7 @@ class Hub:
         self._limits = limits
         self._channels: dict[int, tuple[str, Channel]] = {}
         self._writer = LedgerWriter(ledger, on_committed=self._committed, on_failed=self._failed)
-        self._reader = OneThread("ledger-reader")
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-reader")
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for = -1.0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,7 +94,7 @@ class Hub:
                 waiting.set_exception(_stopping())
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._writer.stop()
-        self._reader.stop()
+        self._reader.shutdown()
 
     def open(self, party: str) -> tuple[int, Channel]:
         """Take a stream of an authenticated party.
@@ -311,7 +311,7 @@ class Hub:
         return ledger.sequence_of(effect.party), notices, highest
 
     async def _read(self, read: Callable[..., Any], *arguments: Any) -> Any:
-        return await self._reader.do(partial(read, *arguments))
+        return await asyncio.get_running_loop().run_in_executor(self._reader, partial(read, *arguments))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         if self._stopping:

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from concordat.errors import UnavailableError
-from concordat.one_thread import OneThread
 from concordat.tasks import cancelled
 from gateway.view_state import Standing, Stored, draw_state
 
@@ -88,7 +88,7 @@ class OperatorView:
         self._unread = True
         self._subscriptions: list[Subscription] = []
         # Not the hub's reader: barriers wait for that one.
-        self._thread = OneThread("operator-view")
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="operator-view")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
@@ -106,7 +106,7 @@ class OperatorView:
         task, self._task = self._task, None
         await cancelled([task])
         # The database is closed next.
-        await asyncio.to_thread(self._thread.stop)
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
 
     def changed(self) -> None:
         """Note that something visible has changed; any thread may call it."""
@@ -185,7 +185,7 @@ class OperatorView:
         """
         self._dirty.clear()
         self._unread = False
-        self._stored = await self._thread.do(self._read)
+        self._stored = await asyncio.get_running_loop().run_in_executor(self._thread, self._read)
         self._draw(self._stored)
 
     def _draw(self, stored: Stored) -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from concordat import telemetry
 from concordat.errors import UnavailableError
-from concordat.one_thread import OneThread
 from gateway.metrics import LEDGER_WRITE
 from gateway.transactions import DatabaseAwayError
 
@@ -59,7 +58,7 @@ class LedgerWriter:
         self._on_failed = on_failed
         self._queue: deque[_Entry] = deque()
         self._filled = asyncio.Event()
-        self._thread = OneThread("ledger-writer")
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-writer")
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -87,7 +86,7 @@ class LedgerWriter:
         self._filled.set()
         if self._task is not None:
             await self._task
-        self._thread.stop()
+        self._thread.shutdown()
 
     def _put(self, entry: _Entry, *, urgent: bool = True) -> None:
         if self._stopping:
@@ -116,7 +115,7 @@ class LedgerWriter:
         writes = [write for entry in group for write in entry.writes]
         try:
             with telemetry.timed(LEDGER_WRITE, {}):
-                committed = await self._thread.do(partial(self._ledger.write, writes))
+                committed = await asyncio.get_running_loop().run_in_executor(self._thread, self._ledger.write, writes)
         except Exception as error:  # noqa: BLE001 -- whatever it was, those who wait must hear that it failed
             away = isinstance(error, DatabaseAwayError)
             if last or (len(group) == 1 and not away):

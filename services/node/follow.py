@@ -24,7 +24,7 @@ POLL_S: Final = 0.1
 _REST: Final = 20
 # Whoever waits wants to see it move, and to be let go soon after the end.
 LONGEST_PAUSE_S: Final = 10.0
-_WAITS: Final = frozenset({"session", "tokenise"})
+_WAITS: Final = frozenset({"asking", "session", "tokenise"})
 # Longer than this without any step means that the node waits for others; it goes on by itself.
 PATIENCE_S: Final = 30.0
 # A long file is counted seldom; from the news of half a minute alone nothing could be said of the time left.

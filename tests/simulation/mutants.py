@@ -73,12 +73,12 @@ class LaggingStore(Store):
 class ForgetfulAsker(Asker):
     """Clears a holder from the pending set that did not answer in time, be it there or away (3.5)."""
 
-    def _land(self, check_id: bytes, pending: dict[str, str], *, covered: set[str], crowded: bool = False) -> None:
+    def _land(self, check_id: bytes, pending: dict[str, str], *, covered: set[str]) -> None:
         batch_id = self._flights[check_id].batch_id
         cleared = {holder for holder, state in pending.items() if state != "outside"}
         self._store.cover(batch_id, cleared)
         left = {holder: state for holder, state in pending.items() if holder not in cleared}
-        super()._land(check_id, left, covered=covered | cleared, crowded=crowded)
+        super()._land(check_id, left, covered=covered | cleared)
 
 
 class MatchLedger(Ledger):

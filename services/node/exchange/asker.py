@@ -38,7 +38,7 @@ from services.node.store import checks
 from services.node.traces import CaseTraces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable
     from random import Random
 
     from opentelemetry.trace import Span
@@ -52,13 +52,16 @@ if TYPE_CHECKING:
 MAX_CHECKS: Final = 64
 BATCHES_AT_ONCE: Final = 4
 CERTIFICATE_WAIT_S: Final = 30.0
+CONDITION: Final = "asking"
+CROWDED: Final = (
+    "many parties do not answer in time now: less is asked at a time until they do, and whoever was late is asked again"
+)
 SALT_BYTES: Final = 16
 _STATES: Final = {
     wire.HOLDER_STATE_TIMED_OUT: "timed_out",
     wire.HOLDER_STATE_OFFLINE: "offline",
     wire.HOLDER_STATE_OUTSIDE: "outside",
 }
-_IN_TIME: Final = {wire.HOLDER_STATE_COVERED: True, wire.HOLDER_STATE_TIMED_OUT: False}
 _BUSY: Final = "busy"
 # The node holds an older manifest than the gateway: only a new session with the newer one helps.
 _STALE: Final = frozenset({"stale_manifest", "stale_epoch"})
@@ -101,6 +104,8 @@ class Asker:
         self._max_items = MAX_ITEMS
         self._room = Room(BATCHES_AT_ONCE * MAX_ITEMS, rng)
         self._said = Sayings(identity, store)
+        self._said_crowd: str | None = None
+        """None before anything was said: what an ended process said may still stand there."""
 
     def use_identity(self, identity: Identity) -> None:
         """Ask under another manifest from now on; what was outside the agreement is asked again."""
@@ -113,6 +118,7 @@ class Asker:
         self.detach()
         self._max_items = max(1, min(max_items, MAX_ITEMS))
         self._room.attach(BATCHES_AT_ONCE * self._max_items)
+        self._say_crowd()
         manifest = self._identity.manifest
         self._store.move_to_epoch(manifest.epochs.current, manifest.live_epochs)
         self._wakeups.attach(self._store.pending_batches(), presence)
@@ -129,6 +135,7 @@ class Asker:
         here = frozenset(attached)
         self._wakeups.presence(here)
         self._room.presence(here)
+        self._say_crowd()
 
     def next_at(self) -> float | None:
         """Return the monotonic time of the next turn, or None where only an event can bring one."""
@@ -148,12 +155,11 @@ class Asker:
         leaving: list[wire.Check] = []
         now = self._clock.monotonic()
         self._wakeups.wake(now)
-        # One by one: what is taken and not asked would lose its place.
         while self._room.is_open(now) and len(self._flights) < MAX_CHECKS:
-            due = self._wakeups.take(now, limit=1)
-            if not due:
+            due = self._wakeups.next()
+            if due is None:
                 break
-            check = self._ask(due[0])
+            check = self._ask(due)
             if check is not None:
                 leaving.append(check)
         return leaving
@@ -189,8 +195,12 @@ class Asker:
             checks.cover(db, flight.batch_id, covered)
             for holder, state in pending.items():
                 checks.set_pending_state(db, flight.batch_id, holder, state=state, attempts=None)
-        crowded = self._judge(flight, {holder: _IN_TIME.get(state) for holder, state in states.items()})
-        self._land(check_id, pending, covered=covered, crowded=crowded)
+        self._judge(
+            flight,
+            in_time=[holder for holder, state in states.items() if state == wire.HOLDER_STATE_COVERED],
+            late=[holder for holder, state in states.items() if state == wire.HOLDER_STATE_TIMED_OUT],
+        )
+        self._land(check_id, pending, covered=covered)
 
     def check_refused(self, refused: wire.CheckRefused) -> None:
         """Keep a check that was not taken pending, to be repeated later.
@@ -202,9 +212,9 @@ class Asker:
         if flight is not None:
             self._emit(CheckFailed(refused.code))
             telemetry.failed(flight.span, RefusedError("the gateway took no check", code=refused.code))
-            crowded = refused.code == _BUSY and self._judge_all_late(flight)
-            pending = dict.fromkeys(flight.holders, "timed_out")
-            self._land(refused.check_id, pending, covered=set(), crowded=crowded)
+            if refused.code == _BUSY:
+                self._judge(flight, late=self._wakeups.those_here(flight.holders))
+            self._land(refused.check_id, dict.fromkeys(flight.holders, "timed_out"), covered=set())
         if refused.code in _STALE:
             raise RefusedError("the gateway holds another manifest", code=refused.code)
 
@@ -308,32 +318,36 @@ class Asker:
         )
         return sign_header(fields, self._identity.signing_key)
 
-    def _land(self, check_id: bytes, pending: dict[str, str], *, covered: set[str], crowded: bool = False) -> None:
+    def _land(self, check_id: bytes, pending: dict[str, str], *, covered: set[str]) -> None:
         flight = self._flights.pop(check_id)
         flight.span.end()
         self._room.land(flight.header.fields.count)
         self._wakeups.finished(flight.batch_id)
         for holder in covered:
             self._wakeups.covered(flight.batch_id, holder)
+        now, crowded = self._clock.monotonic(), self._room.crowded
         for holder, state in pending.items():
-            now = self._clock.monotonic()
             self._wakeups.settle(flight.batch_id, holder, state=state, now=now, crowded=crowded)
 
-    def _judge_all_late(self, flight: _Flight) -> bool:
-        return self._judge(flight, {one: False for one in flight.holders if self._wakeups.is_attached(one)})
+    def _judge(self, flight: _Flight, *, in_time: Collection[str] = (), late: Collection[str] = ()) -> None:
+        self._room.judge(in_time=in_time, late=late, sent_at=flight.sent_at, now=self._clock.monotonic())
+        self._say_crowd()
 
-    def _judge(self, flight: _Flight, came: Mapping[str, bool | None]) -> bool:
-        return self._room.judge(came, sent_at=flight.sent_at, now=self._clock.monotonic())
+    def _say_crowd(self) -> None:
+        """Keep for `status`, and for who waits for a submit, why less is asked at a time than there is to ask."""
+        text = CROWDED if self._room.crowded else ""
+        if text != self._said_crowd:
+            self._said_crowd = text
+            self._store.set_condition(CONDITION, text, self._clock.now())
 
     def _drop_lost(self) -> None:
         """End checks whose certificate is long overdue."""
         late = self._clock.monotonic() - CERTIFICATE_WAIT_S
-        for check_id in [check_id for check_id, flight in self._flights.items() if flight.sent_at < late]:
+        for check_id, flight in [one for one in self._flights.items() if one[1].sent_at < late]:
             self._emit(CheckFailed("deadline"))
-            telemetry.failed(self._flights[check_id].span, UnavailableError("no certificate came", code="deadline"))
-            crowded = self._judge_all_late(self._flights[check_id])
-            pending = dict.fromkeys(self._flights[check_id].holders, "timed_out")
-            self._land(check_id, pending, covered=set(), crowded=crowded)
+            telemetry.failed(flight.span, UnavailableError("no certificate came", code="deadline"))
+            self._judge(flight, late=self._wakeups.those_here(flight.holders))
+            self._land(check_id, dict.fromkeys(flight.holders, "timed_out"), covered=set())
 
 
 def _check_id(certificate: wire.Certificate) -> bytes:

@@ -1,10 +1,10 @@
 """How much may be asked at once: less where holders do not keep up, more again once they do (docs/protocol.md 3.5).
 
-What holders cannot answer within its window is asked again, all of it. Askers that went on as before would have a
-federation that is asked too much do nothing else; so each asks half as much after a window in which many holders were
+A check that holders cannot answer within its window is asked again, all of it. Askers that went on as before would have
+a federation that is asked too much do nothing else; so each asks half as much after a window in which many holders were
 late, and a quarter more after one in which they were not. At the least it asks a few items at a time, and pauses.
 
-A few late holders are no reason: whoever answers nobody must not slow down everybody.
+A few late holders change nothing: whoever answers nobody must not slow down everybody.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection
     from random import Random
 
 LEAST_ITEMS: Final = 512
@@ -40,7 +40,7 @@ class Room:
         self._opens_at = 0.0
         self._changed_at = float("-inf")
         self._in_time: dict[str, bool] = {}
-        """Whether each holder that is there answered the last time."""
+        """Whether each holder that is there answered its last question in time."""
 
     @property
     def piece(self) -> int:
@@ -78,32 +78,26 @@ class Room:
         """Note a check that is over."""
         self._under_way -= items
 
-    def judge(self, came: Mapping[str, bool | None], *, sent_at: float, now: float) -> bool:
-        """Take what came of a check, before it lands; return whether so many are late that none is to blame.
-
-        One that left before the last change says nothing of how much may be asked now.
-
-        Args:
-            came: Whether each holder that was asked answered within the window; None for one that is away.
-            sent_at: When the check left.
-            now: Present time.
-        """
-        for holder, in_time in came.items():
-            if in_time is None:
-                self._in_time.pop(holder, None)
-            else:
-                self._in_time[holder] = in_time
-        # Of all holders, and not of those that this check was for: who was late is asked again by itself.
+    @property
+    def crowded(self) -> bool:
+        """Tell whether so many holders were late the last time that none is to blame."""
+        # Of all holders, and not of those that one check was for: who was late is asked again by itself.
         late = sum(not in_time for in_time in self._in_time.values())
-        crowded = late > 1 and late * MANY > len(self._in_time)
-        if sent_at >= self._changed_at and any(in_time is not None for in_time in came.values()):
-            self._changed_at = now
-            self._change(crowded=crowded)
-            self._opens_at = now + self._pause_s * self._rng.uniform(0.5, 1.0)
-        return crowded
+        return late > 1 and late * MANY > len(self._in_time)
 
-    def _change(self, *, crowded: bool) -> None:
-        if not crowded:
+    def judge(self, *, in_time: Collection[str] = (), late: Collection[str] = (), sent_at: float, now: float) -> None:
+        """Take which holders answered a check within its window and which did not, before it lands.
+
+        A check that left before the last change says nothing of how much may be asked now.
+        """
+        self._in_time |= dict.fromkeys(in_time, True) | dict.fromkeys(late, False)
+        if sent_at >= self._changed_at and (in_time or late):
+            self._changed_at = now
+            self._change()
+            self._opens_at = now + self._pause_s * self._rng.uniform(0.5, 1.0)
+
+    def _change(self) -> None:
+        if not self.crowded:
             self._limit = min(self._most, self._limit + max(1, self._limit // 4))
             self._pause_s = self._pause_s / 2 if self._pause_s > FIRST_PAUSE_S else 0.0
         elif self._limit > self._least:

@@ -10,14 +10,14 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import grpc.aio
 
 from concordat.errors import ConcordatError, ProtocolError, RefusedError, UnavailableError
-from concordat.one_thread import OneThread
 from concordat.protocol import several
 from concordat.rpc.client import channel, translate
 from concordat.wire.v1 import session_pb2 as wire
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from concordat.identity.manifest import Gateway
     from services.node.events import EventSink
     from services.node.exchange.core import NodeCore
+
+T = TypeVar("T")
 
 POLL_S: Final = 1.0
 BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -100,7 +102,7 @@ class Session:
         self._woken = False
         self._work_at = 0.0
         self._noticed_at = 0.0
-        self._worker = OneThread(f"exchange-{home.identity.name}")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"exchange-{home.identity.name}")
 
     def wake(self) -> None:
         """Look for work now; call it in the loop's thread."""
@@ -129,19 +131,19 @@ class Session:
                     self._hooks.emit(Detached(error.code, error.message))
                     said = error.code
                 if error.code in _READ_HOME_AFTER:
-                    await self._worker.do(self._read_home)
+                    await self._in_worker(self._read_home)
                 pause_s = BACKOFF_S[min(failures, len(BACKOFF_S)) - 1] * self._rng.uniform(0.5, 1.0)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause_s):
                         await stop.wait()
         finally:
-            self._worker.stop()
+            self._worker.shutdown(wait=True)
 
     async def _attend(self, stop: asyncio.Event) -> ConcordatError | None:
         """Run one session; return why it ended, or None where this node ended it."""
         async with channel(self._gateway.address, home=self._home, server=self._gateway.spiffe) as to_gateway:
             stream = _Stream(SessionServiceStub(to_gateway).Attach())
-            await stream.outgoing.put(await self._worker.do(self._core.hello))
+            await stream.outgoing.put(await self._in_worker(self._core.hello))
             tasks = [
                 asyncio.create_task(one) for one in (self._read(stream), self._write(stream), self._engine(stream))
             ]
@@ -157,7 +159,7 @@ class Session:
                     task.cancel()
                 await asyncio.gather(*tasks, stopped, return_exceptions=True)
                 stream.call.cancel()
-                await self._worker.do(self._leave)
+                await self._in_worker(self._leave)
 
     async def _read(self, stream: _Stream) -> None:
         try:
@@ -198,7 +200,7 @@ class Session:
                 self._noticed_at = self._clock.monotonic()
             # Taken back in the thread that sets it, and before the store is read: who wakes later is heard next time.
             woken, self._woken = self._woken, False
-            step = await self._worker.do(partial(self._step, _drain(stream), woken=woken))
+            step = await self._in_worker(partial(self._step, _drain(stream), woken=woken))
             for frame in step.frames:
                 await stream.outgoing.put(frame)
             for event in step.operations:
@@ -218,12 +220,10 @@ class Session:
             rest_s = min(until, self._work_at) - self._clock.monotonic()
             if rest_s <= 0:
                 return
-            # The same as a time-out, at a tenth of its price.
-            alarm = asyncio.get_running_loop().call_later(rest_s, self._ping.set)
-            try:
-                await self._ping.wait()
-            finally:
-                alarm.cancel()
+            with contextlib.suppress(TimeoutError):
+                # Not `wait_for`: in Python 3.11 it can swallow the cancellation that ends this task.
+                async with asyncio.timeout(rest_s):
+                    await self._ping.wait()
 
     def _step(self, frames: list[wire.HubFrame], *, woken: bool) -> _Step:
         """Let the core take frames, and look for work where it is time. Runs in the worker thread."""
@@ -255,6 +255,9 @@ class Session:
             return
         self._gateway = self._home.manifest.gateways[0]
         self._core.use_identity(Identity.from_home(self._home))
+
+    async def _in_worker(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
 
 async def _next_frames(stream: _Stream) -> list[wire.NodeFrame]:

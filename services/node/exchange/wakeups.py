@@ -10,7 +10,7 @@ import heapq
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from services.node.store.rows import PendingRow
 
@@ -88,9 +88,9 @@ class Wakeups:
             self._unasked.add(new_id)
         self._attempts |= {(new_id, holder): n for (batch, holder), n in self._attempts.items() if batch == batch_id}
 
-    def is_attached(self, holder: str) -> bool:
-        """Tell whether a holder is there."""
-        return holder in self._attached
+    def those_here(self, holders: Collection[str]) -> frozenset[str]:
+        """Return those holders that are attached."""
+        return self._attached.intersection(holders)
 
     @property
     def any_ready(self) -> bool:
@@ -150,25 +150,17 @@ class Wakeups:
             else:
                 self._absent.setdefault(holder, set()).add(batch_id)
 
-    def take(self, now: float, *, limit: int) -> list[Due]:
-        """Return up to `limit` batches that are due.
+    def next(self) -> Due | None:
+        """Take out the batch whose turn it is, or return None where none is due.
 
         What was never asked comes first, oldest before newest, and then what has waited longest: where only a few can
         be asked at a time, a batch whose holders are always late must not take every turn.
         """
-        self.wake(now)
-        found: list[Due] = []
-        while len(found) < limit and (batch_id := self._next()) is not None:
-            found.append(Due(batch_id, frozenset(self._ready.pop(batch_id))))
-        return found
-
-    def _next(self) -> int | None:
         self._turns += 1
         unasked = min((self._ready.keys() & self._unasked) - self._underway, default=None)
-        if unasked is not None and self._turns % AGAIN_EVERY:
-            return unasked
         again = (one for one in self._ready if one not in self._underway and one not in self._unasked)
-        return next(again, unasked)
+        turn = unasked if unasked is not None and self._turns % AGAIN_EVERY else next(again, unasked)
+        return None if turn is None else Due(turn, frozenset(self._ready.pop(turn)))
 
     def next_at(self) -> float | None:
         """Return when the next timer is over, or None."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from concordat.wire.v1 import check_pb2
+from services.node.exchange.asker import CONDITION, CROWDED
 from services.node.exchange.room import FIRST_PAUSE_S, LEAST_ITEMS, LONGEST_PAUSE_S, MANY, Room
 from tests.unit.exchange.hub_by_hand import COVERED, TIMED_OUT, HubByHand, header_of
 from tests.unit.exchange.parties import Party, token
@@ -18,9 +19,10 @@ HOLDERS = 24
 MOST = 16 * LEAST_ITEMS
 
 
-def came(*, late: int, of: int = HOLDERS) -> dict[str, bool | None]:
+def came(*, late: int, of: int = HOLDERS) -> dict[str, list[str]]:
     """Return what came of a check of which the last holders were late."""
-    return {f"holder {number}": number < of - late for number in range(of)}
+    holders = [f"holder {number}" for number in range(of)]
+    return {"in_time": holders[: of - late], "late": holders[of - late :]}
 
 
 class Window:
@@ -42,7 +44,7 @@ class Window:
         self.room.leave(items)
         assert not self.room.is_open(self.now)
         self.now += 0.75
-        self.room.judge(came(late=late), sent_at=sent_at, now=self.now)
+        self.room.judge(**came(late=late), sent_at=sent_at, now=self.now)
         self.room.land(items)
         return shut
 
@@ -91,8 +93,9 @@ def test_one_alone_is_no_crowd_however_few_they_are() -> None:
     room = Room(MOST, random.Random(1))
     for now in range(5):
         room.leave(MOST)
-        assert room.judge(came(late=1, of=2), sent_at=now, now=now + 0.75) is False
+        room.judge(**came(late=1, of=2), sent_at=now, now=now + 0.75)
         room.land(MOST)
+        assert not room.crowded
         assert room.piece == MOST
 
 
@@ -101,17 +104,19 @@ def test_what_left_before_the_last_change_says_nothing_of_now() -> None:
     for _ in range(4):
         room.leave(MOST // 4)
     # Four checks of one window: one cut, not four.
-    crowded = [room.judge(came(late=HOLDERS), sent_at=1.0, now=2.0 + at / 100) for at in range(4)]
-    assert crowded == [True] * 4
+    for at in range(4):
+        room.judge(**came(late=HOLDERS), sent_at=1.0, now=2.0 + at / 100)
     assert room.piece == MOST // 2
-    assert room.judge(came(late=0), sent_at=1.5, now=2.1) is False
+    room.judge(**came(late=0), sent_at=1.5, now=2.1)
     assert room.piece == MOST // 2
+    # Who is late and who is not is known by the last question all the same.
+    assert not room.crowded
 
 
 def test_half_of_what_was_asked_counts_and_not_of_what_might_have_been() -> None:
     room = Room(MOST, random.Random(1))
     room.leave(4 * LEAST_ITEMS)
-    room.judge(came(late=HOLDERS), sent_at=0.0, now=1.0)
+    room.judge(**came(late=HOLDERS), sent_at=0.0, now=1.0)
     assert room.piece == 2 * LEAST_ITEMS
 
 
@@ -119,25 +124,19 @@ def test_who_is_asked_again_by_itself_is_still_one_of_a_crowd() -> None:
     """Checks that are repeated for one late holder each would each be of one alone."""
     room = Room(MOST, random.Random(1))
     room.leave(MOST)
-    room.judge(came(late=HOLDERS), sent_at=0.0, now=1.0)
-    crowded = [
-        room.judge({f"holder {number}": True}, sent_at=1.0 + number, now=2.0 + number) for number in range(HOLDERS)
-    ]
+    room.judge(**came(late=HOLDERS), sent_at=0.0, now=1.0)
+    crowded = list[bool]()
+    for number in range(HOLDERS):
+        room.judge(in_time=[f"holder {number}"], sent_at=1.0 + number, now=2.0 + number)
+        crowded.append(room.crowded)
     few = HOLDERS // MANY
     assert crowded == [True] * (HOLDERS - few - 1) + [False] * (few + 1)
-
-
-def test_whoever_is_away_is_late_no_more() -> None:
-    room = Room(MOST, random.Random(1))
-    room.leave(MOST)
-    room.judge(came(late=HOLDERS), sent_at=0.0, now=1.0)
-    assert room.judge(dict.fromkeys(came(late=0), None) | {"holder 0": False}, sent_at=1.0, now=2.0) is False
 
 
 def test_a_check_of_which_nobody_is_there_says_nothing() -> None:
     room = Room(MOST, random.Random(1))
     room.leave(LEAST_ITEMS)
-    assert room.judge(dict.fromkeys(came(late=0), None), sent_at=0.0, now=1.0) is False
+    room.judge(sent_at=0.0, now=1.0)
     assert room.piece == MOST
 
 
@@ -159,7 +158,7 @@ def test_a_gateway_that_takes_more_than_the_last_one_is_asked_more() -> None:
     room.attach(MOST)
     assert room.piece == MOST
     room.leave(MOST)
-    room.judge(came(late=HOLDERS), sent_at=0.0, now=1.0)
+    room.judge(**came(late=HOLDERS), sent_at=0.0, now=1.0)
     room.attach(2 * MOST)
     assert room.piece == MOST // 2
 
@@ -223,10 +222,10 @@ def test_a_gateway_that_takes_fewer_items_than_the_last_one_gets_no_more(party: 
 def test_holders_that_are_late_and_gone_are_no_crowd() -> None:
     """Only who is there is asked again, so that they would be late for ever."""
     room = Room(MOST, random.Random(1))
-    assert room.judge(came(late=2, of=10), sent_at=0.0, now=1.0) is True
-    here = frozenset(f"holder {number}" for number in range(8))
-    room.presence(here)
-    assert room.judge(dict.fromkeys(here, True), sent_at=1.0, now=2.0) is False
+    room.judge(**came(late=2, of=10), sent_at=0.0, now=1.0)
+    assert room.crowded
+    room.presence(frozenset(f"holder {number}" for number in range(8)))
+    assert not room.crowded
 
 
 @pytest.mark.parametrize(("present", "asked"), [(("DE", "FR"), LEAST_ITEMS), ((), 2 * LEAST_ITEMS)])
@@ -241,6 +240,22 @@ def test_a_gateway_that_is_busy_is_asked_less_where_anybody_is_there_to_be_late(
     node.clock.advance(1.0)
     more = hub.presence("DE", "FR") + hub.work()
     assert header_of(more[0]).fields.count == asked
+
+
+def test_status_says_why_less_is_asked_as_long_as_it_is(party: MakeParty) -> None:
+    node = party("NL")
+    # What a process that was killed had said.
+    node.store.set_condition(CONDITION, CROWDED, 1.0)
+    node.submit(*many(2))
+    hub = HubByHand(node)
+    (check,) = hub.attach()
+    assert node.store.conditions() == []
+    hub.certify(check, {"DE": TIMED_OUT, "FR": TIMED_OUT})
+    assert [(one.name, one.text) for one in node.store.conditions()] == [(CONDITION, CROWDED)]
+    node.clock.advance(1.0)
+    (check,) = hub.work()
+    hub.certify(check, {"DE": COVERED, "FR": COVERED})
+    assert node.store.conditions() == []
 
 
 def test_a_crowd_makes_no_holder_wait_longer_than_the_crowd_lasts(party: MakeParty) -> None:

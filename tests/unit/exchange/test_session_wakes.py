@@ -67,4 +67,4 @@ async def test_a_wake_while_it_begins_to_look_is_not_lost() -> None:
     finally:
         engine.cancel()
         await asyncio.gather(engine, return_exceptions=True)
-        session._worker.stop()
+        session._worker.shutdown()

@@ -17,7 +17,11 @@ def started(*rows: PendingRow, attached: tuple[str, ...] = ()) -> Wakeups:
 
 
 def take(wakeups: Wakeups, now: float = 0.0, limit: int = 100) -> list[Due]:
-    return wakeups.take(now, limit=limit)
+    wakeups.wake(now)
+    found: list[Due] = []
+    while len(found) < limit and (due := wakeups.next()) is not None:
+        found.append(due)
+    return found
 
 
 def test_a_new_batch_is_asked_of_all_also_of_those_who_are_away() -> None:

@@ -7,8 +7,12 @@ import random
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
 from rich.console import Console
 
+from services.node import tokenise
+from services.node.daemon import SESSION
+from services.node.exchange import asker
 from services.node.follow import follow, is_running, progress_of
 from services.node.store.store import Store
 
@@ -64,9 +68,12 @@ def test_it_ends_when_every_holder_has_answered_or_is_known_to_be_absent(
     assert "answered" in seen.getvalue()
 
 
-def test_it_says_what_the_node_waits_for_and_waits_with_it(submitter: Submitter, store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("condition", [tokenise.CONDITION, asker.CONDITION, SESSION])
+def test_it_says_what_the_node_waits_for_and_waits_with_it(
+    submitter: Submitter, store: Store, tmp_path: Path, condition: str
+) -> None:
     file_id = submitted(submitter, tmp_path)
-    store.set_condition("tokenise", "waiting: 2 of 3 custodians are needed", 1.0)
+    store.set_condition(condition, "waiting: 2 of 3 custodians are needed", 1.0)
     said = threading.Event()
 
     class Listening(io.StringIO):
@@ -77,7 +84,7 @@ def test_it_says_what_the_node_waits_for_and_waits_with_it(submitter: Submitter,
 
     def custodians_return(other: Store) -> None:
         said.wait()
-        other.set_condition("tokenise", "", 2.0)
+        other.set_condition(condition, "", 2.0)
 
     node = in_background(submitter.home.path / "store.sqlite", custodians_return, tokens, the_rest)
     follow(store, file_id, epoch=1, console=Console(file=Listening(), width=80), quiet=True, patience_s=0.0)
