@@ -30,7 +30,6 @@ from concordat.tokens import REFERENCE_BYTES, SECRET_BYTES, TOKEN_BYTES
 from concordat.wire.v1 import check_pb2 as wire
 from concordat.wire.v1 import session_pb2
 from concordat.wire.v1.session_pb2_grpc import SessionServiceStub
-from services.node.exchange.core import ACKNOWLEDGED_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,7 +129,6 @@ class Asker:
         self._attached = asyncio.Event()
         self._asked: dict[bytes, Question] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._cursor = 0
         self.refused: list[str] = []
         self.told = 0
 
@@ -217,7 +215,6 @@ class Asker:
         elif kind == "barrier":
             reply = session_pb2.BarrierReply(tick=frame.barrier.tick, index_sequence=0, all_published=True)
             self._outgoing.put_nowait(session_pb2.NodeFrame(barrier_reply=reply))
-            self._acknowledge()
         elif kind == "welcome":
             self._snapshot(frame.welcome)
         elif kind == "snapshot_installed":
@@ -236,13 +233,9 @@ class Asker:
             question.told.append(notice.told)
             self._settle(question)
         self.told += 1
-        # As a node does: with the next barrier, or when they are many.
-        self._cursor = notice.cursor
-        if notice.cursor % ACKNOWLEDGED_AT_ONCE == 0:
-            self._acknowledge()
-
-    def _acknowledge(self) -> None:
-        self._outgoing.put_nowait(session_pb2.NodeFrame(notice_ack=wire.NoticeAck(cursor=self._cursor)))
+        ack = wire.NoticeAck(cursor=notice.cursor)
+        if self._outgoing.empty() or notice.cursor % 64 == 0:
+            self._outgoing.put_nowait(session_pb2.NodeFrame(notice_ack=ack))
 
     @staticmethod
     def _settle(question: Question) -> None:

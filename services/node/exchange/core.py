@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 # A whole plane may be on its way over a slow line.
 ACKNOWLEDGEMENT_S: Final = 120.0
-# Notices that wait for their acknowledgement at most; a gateway that lets fewer be on their way sends so many a tick.
-ACKNOWLEDGED_AT_ONCE: Final = 64
 # After these there may be something to publish or to ask.
 _WORK_AFTER: Final = frozenset(
     {"welcome", "snapshot_installed", "published", "check_refused", "certificate", "presence", "plane_shape"}
@@ -76,8 +74,6 @@ class NodeCore:
         self._welcome: wire.Welcome | None = None
         self._presence: tuple[str, ...] = ()
         self._operations: list[wire.OperationEvent] = []
-        self._due_ack: wire.NodeFrame | None = None
-        self._acknowledged = 0
         self._receivers: dict[str, Callable[[wire.HubFrame], list[wire.NodeFrame]]] = {
             "welcome": self._on_welcome,
             "snapshot_installed": self._on_snapshot_installed,
@@ -176,7 +172,7 @@ class NodeCore:
             self._tell(event)
         if failure is not None:
             raise failure
-        return self._with_last_ack(answers, at_once=work)
+        return _with_last_ack(answers)
 
     def work(self) -> list[wire.NodeFrame]:
         """Return what is to be published and asked now; call it when something changed, and once a second."""
@@ -221,31 +217,11 @@ class NodeCore:
     def detach(self) -> None:
         """End the session: what is pending stays so."""
         self._welcome = None
-        self._awaited = self._due_ack = None
+        self._awaited = None
         self._publisher.detach()
         self._asker.detach()
         self._ticks.detach()
         self._leaving.detach()
-
-    def _with_last_ack(self, frames: list[wire.NodeFrame], *, at_once: bool) -> list[wire.NodeFrame]:
-        """Leave out all acknowledgements of notices but the last, which covers them.
-
-        By itself it is not worth a message: it goes with the next frame, which the next barrier asks for at the latest.
-        The gateway needs it only to know how many notices are on their way.
-        """
-        acks = [at for at, frame in enumerate(frames) if frame.HasField("notice_ack")]
-        if acks:
-            self._due_ack = frames[acks[-1]]
-            frames = [frame for at, frame in enumerate(frames) if at not in acks[:-1]]
-        due = self._due_ack
-        if due is None:
-            return frames
-        waiting = due.notice_ack.cursor - self._acknowledged
-        may_wait = self._publisher.installed and not at_once and waiting < ACKNOWLEDGED_AT_ONCE
-        if may_wait and all(frame is due for frame in frames):
-            return []
-        self._due_ack, self._acknowledged = None, due.notice_ack.cursor
-        return frames if acks else [*frames, due]
 
     def _emit(self, event: Event) -> None:
         """Tell an event once what it speaks of is on disk."""
@@ -268,7 +244,6 @@ class NodeCore:
         # Before the first notice: a ledger that was restored numbers its notices anew, and may have lost matches (C10).
         self._store.follow_ledger(welcome.ledger_incarnation, self._identity.holders)
         self._inbox.attach()
-        self._acknowledged = self._inbox.cursor
         self._welcome = welcome
         self._presence = tuple(welcome.presence.attached)
         self._begin_once_caught_up()
@@ -330,3 +305,10 @@ class NodeCore:
     def _on_operation_event(self, frame: wire.HubFrame) -> list[wire.NodeFrame]:
         self._operations.append(frame.operation_event)
         return []
+
+
+def _with_last_ack(frames: list[wire.NodeFrame]) -> list[wire.NodeFrame]:
+    """Leave out all acknowledgements of notices but the last, which covers them."""
+    acks = [at for at, frame in enumerate(frames) if frame.HasField("notice_ack")]
+    superseded = set(acks[:-1])
+    return [frame for at, frame in enumerate(frames) if at not in superseded]

@@ -48,11 +48,6 @@ class HubByHand:
         """Give the node one frame; return what it answers, its new work last."""
         frame = session_pb2.HubFrame(**content)  # type: ignore[arg-type]  # one of the oneof's fields
         answers = self.party.core.step([frame], work=False)
-        if frame.HasField("notice"):
-            # Its acknowledgement goes with whatever leaves next, which a barrier asks for.
-            barrier = session_pb2.HubFrame(barrier=session_pb2.Barrier())
-            later = self.party.core.step([barrier], work=False)
-            answers += [one for one in later if not one.HasField("barrier_reply")]
         self.frames += answers
         return answers
 

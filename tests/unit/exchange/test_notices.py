@@ -11,7 +11,6 @@ from concordat.errors import ProtocolError, UnavailableError
 from concordat.protocol.macs import ASKER_TOLD, HOLDER_TOLD, answer_mac
 from concordat.wire.v1 import check_pb2, session_pb2
 from services.node.events import EdgeVoided, PartyRefused, Told
-from services.node.exchange.core import ACKNOWLEDGED_AT_ONCE
 from services.node.store.rows import PairRow, WitnessRow
 from tests.unit.exchange.hub_by_hand import COVERED, HubByHand, acks, header_of
 from tests.unit.exchange.parties import Party, secret
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 PHONE = "+447700900001"
 THEIRS = b"t" * 16
-BARRIER = session_pb2.HubFrame(barrier=session_pb2.Barrier())
 BOTH = ASKER_TOLD | HOLDER_TOLD
 
 
@@ -242,47 +240,10 @@ def test_many_notices_are_one_wait_for_the_disk_and_one_acknowledgement(asked: A
         session_pb2.HubFrame(notice=check_pb2.Notice(cursor=at, told=asked.told(edge=bytes([at]) * 16)))
         for at in range(1, 11)
     ]
-    frames = asked.node.core.step([*notices, BARRIER], work=False)
+    frames = asked.node.core.step(notices, work=False)
     assert acks(frames) == [10]
     assert statements.count("BEGIN IMMEDIATE") == 1
     assert asked.node.store.notice_cursor() == 10
-
-
-def test_an_acknowledgement_alone_waits_for_the_next_frame(asked: Asked) -> None:
-    core, cursors = asked.node.core, iter(range(1, 1000))
-
-    def notice() -> session_pb2.HubFrame:
-        return session_pb2.HubFrame(notice=check_pb2.Notice(cursor=next(cursors), wiped=check_pb2.Wiped()))
-
-    assert core.step([notice()], work=False) == core.step([notice()], work=False) == []
-    assert acks(core.step([BARRIER], work=False)) == [2]
-    assert acks(core.step([BARRIER], work=False)) == []
-    # Once a second a node looks for work; no gateway's barrier is waited for.
-    assert core.step([notice()], work=False) == []
-    assert acks(core.step([], work=True)) == [3]
-    # Nor do many wait: the gateway lets only so many be on their way.
-    found = [acks(core.step([notice()], work=False)) for _ in range(ACKNOWLEDGED_AT_ONCE)]
-    assert found == [[]] * (ACKNOWLEDGED_AT_ONCE - 1) + [[3 + ACKNOWLEDGED_AT_ONCE]]
-
-
-def test_until_the_plane_is_complete_each_acknowledgement_leaves_at_once(party: Callable[[str], Party]) -> None:
-    """I9: the gateway asks nobody who has not taken what its list had for it."""
-    node = party("NL")
-    HubByHand(node, notice_cursor=2).welcome()
-    for cursor in (1, 2):
-        notice = session_pb2.HubFrame(notice=check_pb2.Notice(cursor=cursor, wiped=check_pb2.Wiped()))
-        assert acks(node.core.step([notice], work=False)) == [cursor]
-
-
-def test_an_acknowledgement_that_waited_does_not_leave_in_another_session(asked: Asked) -> None:
-    core = asked.node.core
-    told = session_pb2.HubFrame(notice=check_pb2.Notice(cursor=1, told=asked.told()))
-    assert core.step([told], work=False) == []
-    core.detach()
-    # A ledger that was restored has no such notice, and the hello of the next session says what was taken.
-    again = HubByHand(asked.node, ledger_incarnation=b"M" * 16)
-    again.attach()
-    assert acks(again.frames) == acks(core.step([BARRIER], work=True)) == []
 
 
 def test_a_restored_ledger_starts_anew_and_everybody_is_asked_again(asked: Asked) -> None:
