@@ -52,7 +52,7 @@ def test_another_engine_is_measured_beside_the_reference(fast: Engine) -> None:
 
 
 def test_compiled_code_makes_tokens_at_twice_the_rate_of_libsodium(fast: Engine) -> None:
-    """About three times, in the same rounds and by CPU time; what else runs meanwhile takes more from one or the other."""
+    """About three times, in the same rounds and by CPU time; of three runs, as other programs disturb one."""
     runs = (run_bench(0.4, batch=1000, engine=fast) for _ in range(3))
     assert any(
         figures["client_per_scalarmult"] > 2 * figures["reference_client_per_scalarmult"]
